@@ -1,0 +1,1 @@
+"""Application: the runnable service and its demo tenants."""

@@ -1,0 +1,1 @@
+"""Containers: the composition root, where the parts of the application meet."""
