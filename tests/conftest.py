@@ -1,0 +1,60 @@
+"""Test session: which loop a test runs on, which servers it may ask for, and no test that passes by not running."""
+
+import asyncio
+from collections.abc import Callable, Generator, Mapping
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+from tests.servers.fixtures import (
+    postgres_server,
+    private_postgres_server,
+    private_redis_server,
+    redis_server,
+)
+
+__all__ = ["postgres_server", "private_postgres_server", "private_redis_server", "redis_server"]
+
+TESTS = Path(__file__).parent
+VIRTUAL_TIME = ("unit", "races", "properties")  # folders whose tests do no real I/O
+
+type_of_loop_factory = Callable[[], asyncio.AbstractEventLoop]
+
+# print_blob: a failure prints what reproduces it. No deadline: wall-clock time per example says nothing on a shared machine.
+hypothesis.settings.register_profile("nebula", print_blob=True, deadline=None)
+hypothesis.settings.load_profile("nebula")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add --uvloop, which runs the tests with real I/O on uvloop."""
+    parser.addoption("--uvloop", action="store_true", help="run the tests that use a real loop on uvloop")
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> Mapping[str, type_of_loop_factory]:
+    """Give tests without I/O virtual time, so that a minute is exact and instant, and all others a real loop."""
+    if item.path.relative_to(TESTS).parts[0] in VIRTUAL_TIME:
+        from nebula_resource.testing.clock import VirtualTimeLoop
+
+        return {"virtual": VirtualTimeLoop}
+    if config.getoption("--uvloop"):
+        import uvloop
+
+        return {"uvloop": uvloop.new_event_loop}
+    return {"asyncio": asyncio.new_event_loop}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Turn a skip, and a failure that was expected, into a failure: a test runs or the session is red."""
+    report = yield
+    if report.skipped:
+        report.outcome = "failed"
+        report.longrepr = (
+            f"{item.nodeid} did not run to its end: {report.longrepr}. No test here may be skipped."
+        )
+    return report
