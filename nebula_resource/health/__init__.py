@@ -1,0 +1,1 @@
+"""Health: what is checked, what is known, and what follows for those who depend on it."""
