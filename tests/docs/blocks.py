@@ -42,7 +42,7 @@ def python_blocks(text: str) -> Iterator[Block]:
 
 
 def _until(lines: Iterator[tuple[int, str]], ends: Callable[[str], bool]) -> str:
-    rows = []
+    rows: list[str] = []
     for _, row in lines:
         if ends(row):
             return "\n".join(rows)
