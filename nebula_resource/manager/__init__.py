@@ -1,0 +1,1 @@
+"""Manager: the one floor where the concerns meet."""

@@ -1,0 +1,1 @@
+"""Model: values, contracts and ports, without a loop and without a framework."""
