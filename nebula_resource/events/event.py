@@ -1,0 +1,144 @@
+"""Event: something that happened, as a frozen value that survives JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime
+from enum import Enum
+from typing import Any, ClassVar, Self, TypeAlias, get_origin, get_type_hints
+
+from nebula_resource.model.scope import Scope
+
+__all__ = ["Event", "Severity"]
+
+
+class Severity(Enum):
+    """How much an event matters to whoever is on call."""
+
+    INFO = "info"
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Base of every event; a subclass adds its own fields and two class attributes.
+
+    ``seq`` grows by one with every event its bus built, ``at`` is when it happened (UTC). ``resource_id`` is the
+    resource's id and ``public_id`` that of the registration, both None where the event is about neither; ``scope`` is
+    the scope it happened in. A field is a str, a number, a bool, None, an enum or a tuple of strings.
+    """
+
+    name: ClassVar[str] = "event"
+    """Canonical dotted name, constant for the type."""
+    default_severity: ClassVar[Severity] = Severity.INFO
+
+    seq: int
+    at: datetime
+    resource_id: str | None = None
+    scope: Scope = Scope.GLOBAL
+    public_id: str | None = None
+
+    @property
+    def severity(self) -> Severity:
+        """How much it matters; a type whose fields decide says so itself."""
+        return self.default_severity
+
+    def data(self) -> dict[str, Any]:
+        """Return its own fields, ready for JSON."""
+        return {field.name: _plain(getattr(self, field.name)) for field in fields(self)[_COMMON:]}
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON value of the whole event; ``event_from_json`` undoes it."""
+        return {
+            "name": self.name,
+            "seq": self.seq,
+            "at": self.at.isoformat(),
+            "severity": self.severity.value,
+            "resource_id": self.resource_id,
+            "public_id": self.public_id,
+            "scope": str(self.scope),
+            "data": self.data(),
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """Return the event of this type that ``to_json`` wrote.
+
+        Raises:
+            ValueError: a part is missing or not of its kind (the message repeats no input).
+        """
+        try:
+            hints = get_type_hints(cls)
+            own = {name: _restored(hints[name], held) for name, held in value["data"].items()}
+            return cls(
+                seq=int(value["seq"]),
+                at=datetime.fromisoformat(value["at"]),
+                resource_id=value["resource_id"],
+                public_id=value["public_id"],
+                scope=Scope.parse(value["scope"]),
+                **own,
+            )
+        except Exception as error:
+            why = type(error).__name__
+        raise ValueError(f"not the JSON of an event '{cls.name}' ({why})")
+
+
+_COMMON = len(fields(Event))
+
+Build: TypeAlias = Callable[[int, datetime, str | None, Scope, str | None, dict[str, Any]], Event]
+
+
+def builder(event_type: type[Event]) -> Build:
+    """Return a function that makes events of one type: (seq, at, resource_id, scope, public_id, own fields).
+
+    A frozen dataclass's own constructor looks ``object.__setattr__`` up by name for every field; filling the slots by
+    their descriptors makes the same object in two thirds of the time (0.70 against 0.98 µs on 3.11, 0.77 against 1.21
+    on 3.12). Types that have more to do when they are made, and calls that leave a field to its default, take the
+    constructor.
+    """
+    own = {field.name: getattr(event_type, field.name).__set__ for field in fields(event_type)[_COMMON:]}
+    count = len(own)
+    fill_seq, fill_at, fill_resource, fill_scope, fill_public = (
+        getattr(event_type, field.name).__set__ for field in fields(Event)
+    )
+    new = object.__new__
+    is_plain = not hasattr(event_type, "__post_init__")
+
+    def build(
+        seq: int,
+        at: datetime,
+        resource_id: str | None,
+        scope: Scope,
+        public_id: str | None,
+        held: dict[str, Any],
+    ) -> Event:
+        if len(held) != count or not is_plain:
+            return event_type(
+                seq=seq, at=at, resource_id=resource_id, scope=scope, public_id=public_id, **held
+            )
+        event = new(event_type)
+        fill_seq(event, seq)
+        fill_at(event, at)
+        fill_resource(event, resource_id)
+        fill_scope(event, scope)
+        fill_public(event, public_id)
+        for name, value in held.items():
+            own[name](event, value)
+        return event
+
+    return build
+
+
+def _plain(held: object) -> object:
+    if isinstance(held, Enum):
+        return held.value
+    return list(held) if isinstance(held, tuple) else held
+
+
+def _restored(hint: Any, held: Any) -> Any:
+    """Undo `_plain` by the field's annotation."""
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return hint(held)
+    return tuple(held) if get_origin(hint) is tuple else held
