@@ -19,7 +19,7 @@ __all__ = ["postgres_server", "private_postgres_server", "private_redis_server",
 TESTS = Path(__file__).parent
 VIRTUAL_TIME = ("unit", "races", "properties")  # folders whose tests do no real I/O
 
-type_of_loop_factory = Callable[[], asyncio.AbstractEventLoop]
+LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
 # print_blob: a failure prints what reproduces it. No deadline: wall-clock time per example says nothing on a shared machine.
 hypothesis.settings.register_profile("nebula", print_blob=True, deadline=None)
@@ -31,11 +31,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--uvloop", action="store_true", help="run the tests that use a real loop on uvloop")
 
 
-def pytest_asyncio_loop_factories(
-    config: pytest.Config, item: pytest.Item
-) -> Mapping[str, type_of_loop_factory]:
+def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Mapping[str, LoopFactory]:
     """Give tests without I/O virtual time, so that a minute is exact and instant, and all others a real loop."""
-    if item.path.relative_to(TESTS).parts[0] in VIRTUAL_TIME:
+    if TESTS in item.path.parents and item.path.relative_to(TESTS).parts[0] in VIRTUAL_TIME:
         from nebula_resource.testing.clock import VirtualTimeLoop
 
         return {"virtual": VirtualTimeLoop}
@@ -46,7 +44,7 @@ def pytest_asyncio_loop_factories(
     return {"asyncio": asyncio.new_event_loop}
 
 
-@pytest.hookimpl(wrapper=True)
+@pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
@@ -56,5 +54,19 @@ def pytest_runtest_makereport(
         report.outcome = "failed"
         report.longrepr = (
             f"{item.nodeid} did not run to its end: {report.longrepr}. No test here may be skipped."
+        )
+    return report
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """The same for a whole file or folder that would leave itself out."""
+    report = yield
+    if report.skipped:
+        report.outcome = "failed"
+        report.longrepr = (
+            f"{collector.nodeid} was not collected: {report.longrepr}. No test here may be skipped."
         )
     return report
