@@ -15,6 +15,7 @@ import pytest
 import redis.asyncio
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from tests.servers import install as install_module
 from tests.servers import postgres as postgres_module
 from tests.servers import redis as redis_module
 from tests.servers.install import install
@@ -121,6 +122,38 @@ def test_what_is_missing_is_said_with_what_to_do(monkeypatch: pytest.MonkeyPatch
         install("postgresql", program="postgres", variable="NEBULA_TEST_POSTGRES_URL")
     for word in ("no postgres was found", "NEBULA_TEST_POSTGRES_URL=", "apt-get install postgresql"):
         assert word in str(caught.value)
+
+
+APT_GET = """#!/bin/sh
+[ "$(cat "$POLICY_FILE")" = "$(printf '#!/bin/sh\\nexit 101')" ] || exit 7
+echo "$DEBIAN_FRONTEND $*" >> "$APT_LOG"
+[ "$1" != "$FAIL_AT" ] || { echo "E: no network"; exit 100; }
+"""
+
+
+@pytest.mark.parametrize("fail_at", ["", "install"])
+def test_debian_packages_are_installed_without_starting_services(
+    fail_at: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As root on Debian the package is installed while services are forbidden to start; a failure is told in full."""
+    apt_get, policy, log = tmp_path / "apt-get", tmp_path / "policy-rc.d", tmp_path / "log"
+    apt_get.write_text(APT_GET)
+    apt_get.chmod(0o755)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(install_module, "POLICY", policy)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    for name, value in {"POLICY_FILE": policy, "APT_LOG": log, "FAIL_AT": fail_at}.items():
+        monkeypatch.setenv(name, str(value))
+    if fail_at:
+        with pytest.raises(ServerUnavailable, match="E: no network"):
+            install("redis-server", program="redis-server", variable="NEBULA_TEST_REDIS_URL")
+    else:
+        install("redis-server", program="redis-server", variable="NEBULA_TEST_REDIS_URL")
+    assert log.read_text().splitlines() == [
+        "noninteractive update -qq",
+        "noninteractive install -qq -y --no-install-recommends redis-server",
+    ]
+    assert not policy.exists(), "services stay forbidden"
 
 
 def test_a_root_only_temporary_folder_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
