@@ -1,0 +1,239 @@
+"""HookRun: the hooks of one operation, from the first before to the last after, kept from harming it.
+
+Invariants:
+
+- ``after`` runs once for every hook whose ``before`` ran to its end, in reverse order, even when the operation's task
+  is cancelled: then in a task of the runner.
+- A ``CancelledError`` that leaves here is the cancellation of the operation's own task. One that a hook raised, or
+  that hit a hook's own task, is a failure of that hook.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from nebula_resource._aio import OwnedTasks, WorkCancelled, leave
+from nebula_resource.errors import HookCancelled, ResourceError
+from nebula_resource.hooks.hook import Cancel, ResourceHook
+from nebula_resource.hooks.payload import HookPayload, HookResult, Outcome
+
+__all__ = ["FailureReport", "HookRun", "HookRunner"]
+
+_log = logging.getLogger("nebula_resource.hooks")
+
+FailureReport = Callable[[str, str, BaseException, HookPayload], object]
+"""Called as ``(hook name, "before" | "after" | "filter", error, payload)``; must not wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What one call of a hook came to."""
+
+    note: object = None
+    error: BaseException | None = None
+
+
+_NOTHING = _Answer()
+
+
+class HookRunner:
+    """Calls hooks and owns the tasks of those that wait."""
+
+    def __init__(self, report: FailureReport | None = None) -> None:
+        self._report = report
+        self.tasks = OwnedTasks("hooks", on_error=_note_late_failure)
+
+    async def run_before(self, hooks: Sequence[ResourceHook], payload: HookPayload) -> HookRun:
+        """Run each hook's ``before``, in order; return what to call `HookRun.after` on.
+
+        Raises:
+            HookCancelled: a hook stopped the operation, or failed and has ``on_failure="cancel"``; the hooks before it
+                have had their ``after`` by then. Only for ACQUIRE and CREATE.
+        """
+        run = HookRun(self, payload)
+        for hook in hooks:
+            try:
+                answer = await self.call(hook, payload)
+            except asyncio.CancelledError as error:
+                run.abandon(error)
+                raise
+            if answer.error is None:
+                run.add(hook, answer.note)
+                continue
+            refusal = self._judge(hook, payload, answer.error)
+            if refusal is not None:
+                await run.after(refusal)
+                raise refusal from answer.error
+        run.start()
+        return run
+
+    def _judge(self, hook: ResourceHook, payload: HookPayload, error: BaseException) -> HookCancelled | None:
+        """Return what stops the operation, None if it goes on; whatever is no proper `Cancel` is reported."""
+        may_cancel = payload.kind.may_cancel
+        if isinstance(error, Cancel) and may_cancel:
+            reason = error.reason
+        else:
+            self.report(hook, "before", error, payload)
+            if not may_cancel or hook.on_failure != "cancel":
+                return None
+            reason = f"the hook failed ({type(error).__name__})"
+        return HookCancelled(hook.name, reason, resource_id=payload.resource_id, scope=payload.scope)
+
+    async def call(
+        self, hook: ResourceHook, payload: HookPayload, result: HookResult | None = None
+    ) -> _Answer:
+        """Call a ``before``, or with a result an ``after``, within its timeout; raise only our own cancellation."""
+        answer = self.begin(hook, payload, result)
+        if isinstance(answer, _Answer):
+            return answer
+        return await self.end(hook, answer)
+
+    def begin(
+        self, hook: ResourceHook, payload: HookPayload, result: HookResult | None
+    ) -> _Answer | Awaitable[object]:
+        """Call it; return its answer, or what has to be awaited for that."""
+        try:
+            returned = hook.before(payload) if result is None else hook.after(payload, result)
+        except (Exception, asyncio.CancelledError) as error:
+            # We have not waited: a CancelledError here cannot be the cancellation of our task.
+            return _Answer(error=error)
+        if inspect.isawaitable(returned):
+            return returned
+        return _NOTHING if returned is None else _Answer(note=returned)
+
+    async def end(self, hook: ResourceHook, awaitable: Awaitable[object]) -> _Answer:
+        """Await what `begin` returned, in a task of its own, so that the hook's cancellations and ours stay apart."""
+        task = self.tasks.spawn(_await(awaitable), name=f"{hook.name}", awaited=True)
+        try:
+            await asyncio.wait((task,), timeout=hook.timeout)
+        except BaseException:
+            self._give_up(task)
+            raise
+        if not task.done():
+            self._give_up(task)
+            return _Answer(error=TimeoutError(f"the hook took longer than {hook.timeout} s"))
+        if task.cancelled():
+            return _Answer(error=asyncio.CancelledError("the hook cancelled itself"))
+        error = task.exception()
+        return _Answer(error=error) if error is not None else _Answer(note=task.result())
+
+    def _give_up(self, task: asyncio.Task[object]) -> None:
+        """Ask it to end and do not wait: one that will not is left to the owner."""
+        task.cancel()
+        self.tasks.unwatch(task)
+
+    def report(self, hook: ResourceHook, phase: str, error: BaseException, payload: HookPayload) -> None:
+        """Tell of a failure; with nobody to tell, it is logged."""
+        if self._report is None:
+            _log.warning(
+                "a hook failed",
+                extra={"hook": hook.name, "phase": phase, "resource.id": payload.resource_id},
+                exc_info=error,
+            )
+            return
+        try:
+            self._report(hook.name, phase, error, payload)
+        except Exception as second:
+            second.__context__ = error
+            _log.error("a hook's failure could not be reported", extra={"hook": hook.name}, exc_info=second)
+
+
+class HookRun:
+    """The hooks of one operation whose ``before`` ran to its end, and their notes."""
+
+    __slots__ = ("_payload", "_ran", "_runner", "_started_at")
+
+    def __init__(self, runner: HookRunner, payload: HookPayload) -> None:
+        self._runner = runner
+        self._payload = payload
+        self._ran: list[tuple[ResourceHook, object]] = []
+        self._started_at: float | None = None
+
+    def add(self, hook: ResourceHook, note: object) -> None:
+        """A ``before`` ran to its end."""
+        self._ran.append((hook, note))
+
+    def start(self) -> None:
+        """All ran: the operation itself begins."""
+        if self._ran:
+            self._started_at = asyncio.get_running_loop().time()
+
+    async def after(self, error: BaseException | None = None) -> None:
+        """Run the afters; ``error`` is what the operation raised. A second call does nothing.
+
+        A caller cancelled meanwhile leaves at once with its CancelledError; the afters go on.
+        """
+        pending = self._pending(error)
+        while pending:
+            hook, result = pending.pop()
+            answer = self._runner.begin(hook, self._payload, result)
+            if isinstance(answer, _Answer):
+                self._note(hook, answer)
+                continue
+            try:
+                await leave(self._rest(hook, answer, pending), self._runner.tasks, name=f"after {hook.name}")
+            except WorkCancelled:
+                pass  # the owner is closing; that is no failure of the operation
+            return
+
+    def abandon(self, error: BaseException) -> None:
+        """Run the afters in a task of the runner: the operation's own has been cancelled and may not wait."""
+        pending = self._pending(error)
+        if pending:
+            _ = self._runner.tasks.spawn(self._rest(None, None, pending), name="abandoned afters")
+
+    def _pending(self, error: BaseException | None) -> list[tuple[ResourceHook, HookResult]]:
+        """Every after that is due, the first to run last in the list; none of them twice."""
+        ran, self._ran = self._ran, []
+        if not ran:
+            return []
+        started_at = self._started_at
+        elapsed = 0.0 if started_at is None else asyncio.get_running_loop().time() - started_at
+        outcome = _outcome(error)
+        name = None if error is None else type(error).__name__
+        code = error.code if isinstance(error, ResourceError) else None
+        return [
+            (hook, HookResult(outcome=outcome, elapsed_s=elapsed, error=name, code=code, note=note))
+            for hook, note in ran
+        ]
+
+    async def _rest(
+        self,
+        hook: ResourceHook | None,
+        awaitable: Awaitable[object] | None,
+        pending: list[tuple[ResourceHook, HookResult]],
+    ) -> None:
+        """Finish the after that has begun, then run the others."""
+        if hook is not None and awaitable is not None:
+            self._note(hook, await self._runner.end(hook, awaitable))
+        while pending:
+            following, result = pending.pop()
+            self._note(following, await self._runner.call(following, self._payload, result))
+
+    def _note(self, hook: ResourceHook, answer: _Answer) -> None:
+        if answer.error is not None:
+            self._runner.report(hook, "after", answer.error, self._payload)
+
+
+async def _await(awaitable: Awaitable[object]) -> object:
+    return await awaitable
+
+
+def _outcome(error: BaseException | None) -> Outcome:
+    if error is None:
+        return Outcome.OK
+    if isinstance(error, HookCancelled):
+        return Outcome.REFUSED
+    return Outcome.CANCELLED if isinstance(error, asyncio.CancelledError) else Outcome.ERROR
+
+
+def _note_late_failure(error: BaseException, task: str) -> None:
+    _log.warning(
+        "a hook that was given up failed later",
+        extra={"task": task, "error": type(error).__name__},
+        exc_info=error,
+    )
