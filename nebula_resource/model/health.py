@@ -348,6 +348,10 @@ class HealthStage(ABC):
     async def check(self, instance: Any, context: ResourceContext) -> HealthStatus:
         """Look at ``instance`` from this stage's side; an exception counts as Unhealthy, naming the stage."""
 
+    def fresh(self) -> HealthStage:
+        """Return a stage that remembers no earlier check, for one more resource; one without memory returns itself."""
+        return self
+
     @classmethod
     def __get_pydantic_core_schema__(
         cls, source: Any, handler: GetCoreSchemaHandler
