@@ -90,7 +90,7 @@ lock: dev-environment ## resolve .requirements/*.txt anew from pyproject.toml (U
 .PHONY: clean
 clean: ## remove caches and builds; .venv stays
 	@rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage .coverage.* htmlcov build dist
-	@find nebula_resource containers app tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	@find nebula_resource containers app tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: run-environment dev-environment
 run-environment:

@@ -3,7 +3,7 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -43,7 +43,7 @@ def install(package: str, *, program: str, variable: str) -> None:
 
 
 @contextmanager
-def _no_services_started() -> Iterator[None]:
+def _no_services_started() -> Generator[None, None, None]:
     if POLICY.exists():  # somebody has decided already
         yield
         return
