@@ -157,6 +157,8 @@ class AcquireRejected(Event):
     reason: RejectReason
     waited_s: float | None = None
     """Seconds the caller had waited."""
+    quota: str | None = None
+    """Which quota, when it was one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

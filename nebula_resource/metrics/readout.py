@@ -1,0 +1,108 @@
+"""Readings: the numbers of one scrape, as plain values that know nothing of pools, checkers or buses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from nebula_resource.metrics.family import Family
+from nebula_resource.model.histogram import HistogramSnapshot
+from nebula_resource.model.stats import PoolStats
+
+__all__ = [
+    "HealthReading",
+    "PoolReading",
+    "PoolReadout",
+    "QuarantineReading",
+    "Readings",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolReading:
+    """One pool's numbers and labels. ``tenant`` is no label unless it is allow-listed (`TextRenderer`)."""
+
+    resource_id: str
+    driver: str = "custom"
+    scope_level: str = "global"
+    tenant: str | None = None
+    stats: PoolStats
+    refused: Mapping[str, int] = field(default_factory=dict)
+    """Acquires that never reached the pool, by outcome: quarantined, unhealthy, scope_denied, hook_cancelled, …"""
+    target: int | None = None
+    """Effective maximum set by a scaler; None: no scaler."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolReadout:
+    """Where a pool's numbers come from: its labels, fixed, and what is called at scrape time."""
+
+    resource_id: str
+    driver: str = "custom"
+    scope_level: str = "global"
+    tenant: str | None = None
+    stats: Callable[[], PoolStats]
+    refused: Callable[[], Mapping[str, int]] | None = None
+    target: Callable[[], int | None] | None = None
+
+    def read(self) -> PoolReading:
+        """Return the numbers of now."""
+        return PoolReading(
+            resource_id=self.resource_id,
+            driver=self.driver,
+            scope_level=self.scope_level,
+            tenant=self.tenant,
+            stats=self.stats(),
+            refused={} if self.refused is None else self.refused(),
+            target=None if self.target is None else self.target(),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthReading:
+    """The effective health of one registration."""
+
+    resource_id: str
+    driver: str = "custom"
+    state: str
+    """healthy, degraded, unhealthy or unknown."""
+    score: float
+    last_check_at: float | None = None
+    """Unix time, seconds; None: never checked."""
+    checks: Mapping[str, int] = field(default_factory=dict)
+    """Checks so far by result."""
+    durations: Mapping[str, HistogramSnapshot] = field(default_factory=dict)
+    """How long they took by stage."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuarantineReading:
+    """One registration in quarantine."""
+
+    resource_id: str
+    reason: str
+    """consecutive_failures, cascade or manual."""
+    attempts: int = 0
+    next_attempt_at: float | None = None
+    """Unix time, seconds; None: no attempt is due."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Readings:
+    """Everything one scrape writes out; what is left empty is left out."""
+
+    pools: tuple[PoolReading, ...] = ()
+    health: tuple[HealthReading, ...] = ()
+    quarantine: tuple[QuarantineReading, ...] = ()
+    scopes: Mapping[str, int] = field(default_factory=dict)
+    """Open scopes by level."""
+    scopes_max: int | None = None
+    events_emitted: Mapping[str, int] = field(default_factory=dict)
+    events_dropped: Mapping[str, int] = field(default_factory=dict)
+    events_subscribers: int | None = None
+    hooks: Mapping[tuple[str, str, str], HistogramSnapshot] = field(default_factory=dict)
+    """How long hooks took, by (hook, phase, outcome)."""
+    families: tuple[Family, ...] = ()
+    """What others have counted: an `EventTally`, the admin API, tenancy."""
+    version: str | None = None
+    """Of the library."""
