@@ -65,25 +65,15 @@ class ResourceConfig(BaseModel):
     )
 
     @classmethod
-    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
-        super().__pydantic_init_subclass__(**kwargs)
-        if cls.__pydantic_complete__:
-            _refuse_bare_secrets(cls)
-
-    @classmethod
     def __pydantic_on_complete__(cls) -> None:
-        """Check a class whose annotations could be read only later; pydantic calls this."""
-        _refuse_bare_secrets(cls)
+        """Check the fields once their annotations could be read; pydantic calls this for each class."""
+        found = bare_secrets(cls)
+        if found:
+            raise ConfigurationError(
+                f"{cls.__name__} would show a secret: {', '.join(found)}. Annotate it as Secret (from nebula_resource),"
+                ' or, if it is none, as Annotated[<its type>, NotSecret("why")]'
+            )
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         for name, value in super().__repr_args__():
             yield name, shown(value)
-
-
-def _refuse_bare_secrets(model: type[BaseModel]) -> None:
-    found = bare_secrets(model)
-    if found:
-        raise ConfigurationError(
-            f"{model.__name__} would show a secret: {', '.join(found)}. Annotate it as Secret (from nebula_resource),"
-            ' or, if it is none, as Annotated[<its type>, NotSecret("why")]'
-        )
