@@ -1,0 +1,25 @@
+"""SQLAlchemy driver: SQLite and PostgreSQL connections, lent as sessions that commit or roll back."""
+
+from nebula_resource.drivers.sqlalchemy.config import (
+    LoginInUrl,
+    PostgresOptions,
+    SqlAlchemyConfig,
+    SqliteOptions,
+    TenantIsolation,
+)
+from nebula_resource.drivers.sqlalchemy.connection import PooledConnection
+from nebula_resource.drivers.sqlalchemy.errors import ConnectFailed, ConnectionLost, NotClean
+from nebula_resource.drivers.sqlalchemy.resource import SqlAlchemyResource
+
+__all__ = [
+    "ConnectFailed",
+    "ConnectionLost",
+    "LoginInUrl",
+    "NotClean",
+    "PooledConnection",
+    "PostgresOptions",
+    "SqlAlchemyConfig",
+    "SqlAlchemyResource",
+    "SqliteOptions",
+    "TenantIsolation",
+]
