@@ -1,0 +1,82 @@
+"""Shelf: where idle entries wait, oldest or newest first."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+
+from nebula_resource.pool.config import PoolStrategy
+from nebula_resource.pool.entry import Entry
+
+__all__ = ["Shelf"]
+
+
+class Shelf:
+    """Idle entries in the order they came back: ``cold + hot``, the oldest first.
+
+    The hot path takes from ``hot`` without looking at anything, so ``hot`` holds only entries that may be lent as they
+    are. Whatever has to be looked at first lies in ``cold``; with FIFO that is everything as soon as the oldest has to
+    be, so that the order holds.
+    """
+
+    __slots__ = ("_fifo", "cold", "hot", "sealed", "take_hot")
+
+    def __init__(self, strategy: PoolStrategy) -> None:
+        self._fifo = strategy is PoolStrategy.FIFO
+        self.hot: deque[Entry] = deque()
+        self.cold: deque[Entry] = deque()
+        self.sealed = False
+        """Nothing may be lent without a look (suspended, draining, closed, or every use validated)."""
+        self.take_hot: Callable[[], Entry] = self.hot.popleft if self._fifo else self.hot.pop
+
+    def __len__(self) -> int:
+        return len(self.hot) + len(self.cold)
+
+    def __iter__(self) -> Iterator[Entry]:
+        yield from tuple(self.cold)
+        yield from tuple(self.hot)
+
+    def __contains__(self, entry: Entry) -> bool:
+        return entry in self.cold or entry in self.hot
+
+    def put(self, entry: Entry) -> None:
+        """Lay back an entry that was just used, checked or made."""
+        (self.cold if self.sealed or (self._fifo and self.cold) else self.hot).append(entry)
+
+    def take(self) -> Entry | None:
+        """The next entry in order, looked at or not; None when there is none."""
+        if self._fifo:
+            first, then = self.cold, self.hot
+            return first.popleft() if first else then.popleft() if then else None
+        first, then = self.hot, self.cold
+        return first.pop() if first else then.pop() if then else None
+
+    def in_order(self) -> Iterator[Entry]:
+        """All of them, the next to be lent first; a copy."""
+        entries = list(self)
+        return iter(entries if self._fifo else reversed(entries))
+
+    def remove(self, entry: Entry) -> bool:
+        """Take out this very entry; False when it is not here."""
+        for side in (self.cold, self.hot):
+            if entry in side:
+                side.remove(entry)
+                return True
+        return False
+
+    def sort(self, needs_a_look: Callable[[Entry], bool]) -> None:
+        """Part what may be lent as it is from what must be looked at first."""
+        entries = list(self)
+        self.cold.clear()
+        self.hot.clear()
+        if self.sealed or (self._fifo and any(map(needs_a_look, entries))):
+            self.cold.extend(entries)
+            return
+        for entry in entries:
+            (self.cold if needs_a_look(entry) else self.hot).append(entry)
+
+    def seal(self) -> None:
+        """From now on nothing is lent without a look."""
+        self.sealed = True
+        self.cold.extend(self.hot)
+        self.hot.clear()

@@ -1,0 +1,194 @@
+"""Upkeep: what the pool does by itself: marks what is due, retires, checks, refills."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sys
+from typing import TYPE_CHECKING
+
+from nebula_resource.model.lifecycle import Lifecycle
+from nebula_resource.model.reasons import CleanupReason
+from nebula_resource.pool.ledger import PoolState
+
+if TYPE_CHECKING:
+    from nebula_resource.pool.entry import Entry
+    from nebula_resource.pool.pool import Pool
+
+__all__ = ["Upkeep"]
+
+
+def _references_of_a_forgotten_entry() -> int:
+    """How many references `Upkeep.mark` sees to an entry that only the ledger knows: counted, not assumed.
+
+    An interpreter's own book-keeping differs between versions; this walks the same way as `mark` does.
+    """
+    ledger = {object(): None}
+    for entry in list(ledger):
+        return sys.getrefcount(entry)
+    raise AssertionError("the ledger above has one entry")
+
+
+class Upkeep:
+    """Two clocks. The *tick* only marks (synchronous, cheap, exists only while there are entries); the *sweep* acts."""
+
+    __slots__ = ("_failures", "_pool", "_references", "_refill_timer", "_rng", "_sweep_timer", "_tick_timer")
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._rng = random.Random()
+        self._references = _references_of_a_forgotten_entry()
+        self._tick_timer: asyncio.TimerHandle | None = None
+        self._sweep_timer: asyncio.TimerHandle | None = None
+        self._refill_timer: asyncio.TimerHandle | None = None
+        self._failures = 0
+
+    # ── the tick: mark ──
+
+    def wake(self) -> None:
+        """There is an entry to look after."""
+        pool = self._pool
+        if pool.state in {PoolState.CLOSING, PoolState.CLOSED}:
+            return
+        if self._tick_timer is None and pool.config.tick is not None:
+            self._tick_timer = pool.loop.call_later(pool.config.tick, self._tick)
+        if self._sweep_timer is None and pool.config.maintenance_interval is not None:
+            self._sweep_timer = pool.loop.call_later(pool.config.maintenance_interval, self._sweep)
+
+    def _tick(self) -> None:
+        pool = self._pool
+        self._tick_timer = None
+        self.mark()
+        if pool.ledger.entries:
+            self.wake()
+
+    def mark(self) -> None:
+        """Note what was used, what is past its time, what was lost; send what is due to be looked at."""
+        pool = self._pool
+        now = pool.loop.time()
+        for entry in list(pool.ledger.entries):
+            if entry.is_expired(now):
+                pool.ledger.doom(entry, CleanupReason.EXPIRED)
+            entry.look(now)
+            if entry.state is Lifecycle.IN_USE:
+                if sys.getrefcount(entry) <= self._references:
+                    pool.lost(entry, entry.use)
+                else:
+                    self._look_after_lent(entry, now)
+        self._look_after_shared(now)
+        pool.sort_shelf()
+        self._keep_alive(now)
+
+    def _look_after_lent(self, entry: Entry, now: float) -> None:
+        """Report what is held too long; take back what nobody holds any more."""
+        pool = self._pool
+        threshold = pool.config.leak_threshold
+        if threshold is not None and entry.leak_reported != entry.uses and entry.state is Lifecycle.IN_USE:
+            use = entry.use
+            since = entry.seen_at if use is None or use.started is None else use.started
+            if now - since >= threshold:
+                entry.leak_reported = entry.uses
+                pool.report_leak(now - since, entry.frames)
+
+    def _look_after_shared(self, now: float) -> None:
+        threshold = self._pool.config.leak_threshold
+        for use in self._pool.ledger.shared_uses:
+            if threshold is not None and use.started is not None and not use.reported:
+                if now - use.started >= threshold:
+                    use.reported = True
+                    self._pool.report_leak(now - use.started, use.frames)
+
+    def _keep_alive(self, now: float) -> None:
+        pool = self._pool
+        interval = pool.config.keepalive_interval
+        if interval is None or pool.state is not PoolState.OPEN:
+            return
+        for entry in pool.shelf:
+            if now - max(entry.checked_at, entry.idle_since(now)) >= interval and pool.shelf.remove(entry):
+                pool.inspector.check(entry)
+
+    # ── the sweep: act ──
+
+    def _sweep(self) -> None:
+        self._sweep_timer = None
+        self.sweep()
+        if self._pool.ledger.entries:
+            self.wake()
+
+    def sweep(self) -> None:
+        """Retire what is past its time, check what is due, refill to ``min_size``; all of it in tasks of the pool."""
+        pool = self._pool
+        if pool.state is not PoolState.OPEN:
+            return
+        now = pool.loop.time()
+        for entry in pool.shelf:
+            reason = self._reason_to_go(entry, now)
+            if reason is not None:
+                pool.take_off(entry)
+                pool.retirer.retire(entry, reason)
+            elif entry.is_due(now, pool.config.validation_interval):
+                pool.take_off(entry)
+                pool.inspector.check(entry)
+        pool.sort_shelf()
+        self.refill()
+
+    def _reason_to_go(self, entry: Entry, now: float) -> CleanupReason | None:
+        pool = self._pool
+        config = pool.config
+        if entry.doom is not None:
+            return entry.doom
+        if entry.is_expired(now):
+            return CleanupReason.EXPIRED
+        living = len(pool.ledger.entries) - pool.ledger.count(Lifecycle.CLEANUP)
+        if living <= pool.ledger.min_size or config.idle_timeout is None:
+            return None
+        return CleanupReason.IDLE_TIMEOUT if now - entry.idle_since(now) >= config.idle_timeout else None
+
+    # ── refill, and its back-off ──
+
+    def refill(self) -> None:
+        """Start what is missing to ``min_size``, unless creates have just failed: then when the back-off has passed."""
+        pool = self._pool
+        if pool.state is not PoolState.OPEN or self._refill_timer is not None:
+            return
+        ledger = pool.ledger
+        living = ledger.size - ledger.count(Lifecycle.CLEANUP)
+        for _ in range(min(ledger.min_size - living, pool.config.warm_concurrency - ledger.creating)):
+            if not pool.maker.start(None):
+                break
+
+    def create_went_well(self) -> None:
+        """The back-off is over."""
+        self._failures = 0
+        if self._refill_timer is not None:
+            self._refill_timer.cancel()
+            self._refill_timer = None
+        self.wake()
+        # Once the caller has put the instance where it belongs: there may be more to make.
+        self._pool.loop.call_soon(self.refill)
+
+    def create_failed(self, now: float) -> None:
+        """Wait longer before the next background create."""
+        pool = self._pool
+        self._failures += 1
+        if self._refill_timer is None and pool.state in {PoolState.OPEN, PoolState.SUSPENDED}:
+            delay = max(
+                pool.config.create_backoff.delay(self._failures, self._rng),
+                pool.maker.circuit.retry_after(now),
+            )
+            self._refill_timer = pool.loop.call_later(delay, self._refill_again)
+
+    def _refill_again(self) -> None:
+        self._refill_timer = None
+        self.refill()
+
+    def draw_lifetime(self, lifetime: float) -> float:
+        """A life time of this instance's own, up to 5 % shorter, so that they do not all end together."""
+        return lifetime * (1 - 0.05 * self._rng.random())
+
+    def stop(self) -> None:
+        """Cancel the timers."""
+        for timer in (self._tick_timer, self._sweep_timer, self._refill_timer):
+            if timer is not None:
+                timer.cancel()
+        self._tick_timer = self._sweep_timer = self._refill_timer = None
