@@ -1,0 +1,96 @@
+"""Examination: carries out one attempt of a strategy, and reads whatever it answers."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from nebula_resource._aio import OwnedTasks
+from nebula_resource.errors import ConfigurationError, HealthCheckFailed
+from nebula_resource.model.health import HealthStatus, Postponed
+from nebula_resource.quarantine.case import Case, Finding
+from nebula_resource.quarantine.recovery import RecoveryStrategy, RecoveryTarget, is_pass
+from nebula_resource.quarantine.ward import QuarantineListener, Ward
+
+__all__ = ["ATTEMPT_SECONDS", "examine"]
+
+ATTEMPT_SECONDS = 120.0
+"""The longest an attempt may take: room for several passes of create (30 s) and check, and an end for any strategy."""
+
+
+async def examine(case: Case, ward: Ward, tasks: OwnedTasks, listener: QuarantineListener) -> Finding:
+    """Let the case's strategy try once; every outcome but a cancellation is a finding.
+
+    An attempt that goes on after its time is cancelled and counts as failed at once. One that ignores that blocks the
+    next attempts (each fails) until it has ended: two at a time would be worse.
+    """
+    if case.stubborn is not None:
+        if not case.stubborn.done():
+            return _failed(case, TimeoutError("the attempt before has not ended"))
+        case.stubborn = None
+    strategy = case.policy.strategy
+    attempt = tasks.spawn(
+        _call(strategy or RecoveryStrategy(), _target(case, ward), ward),
+        name=f"attempt {case.id}",
+        awaited=True,
+    )
+    try:
+        await asyncio.wait((attempt,), timeout=ATTEMPT_SECONDS)
+    finally:
+        if not attempt.done():
+            attempt.cancel()
+            tasks.unwatch(attempt)
+            case.stubborn = attempt
+    if not attempt.done():
+        return _failed(case, TimeoutError(f"the attempt took longer than {ATTEMPT_SECONDS:g} s"))
+    return _read(case, attempt, listener, told=strategy is not None)
+
+
+def _target(case: Case, ward: Ward) -> RecoveryTarget:
+    async def probe() -> HealthStatus:
+        return await ward.probe(case.id)
+
+    return RecoveryTarget(
+        public_id=case.id,
+        resource_id=case.resource_id,
+        scope=case.scope,
+        attempt=case.attempts + 1,
+        success_threshold=ward.success_threshold(case.id),
+        probe=probe,
+    )
+
+
+async def _call(strategy: RecoveryStrategy, target: RecoveryTarget, ward: Ward) -> HealthStatus:
+    return await strategy.attempt_recovery(target, ward.context(target.public_id))
+
+
+def _read(
+    case: Case, attempt: asyncio.Task[HealthStatus], listener: QuarantineListener, *, told: bool
+) -> Finding:
+    """Turn the end of an attempt into a finding; ``told``: faults of a user's strategy are reported."""
+    if attempt.cancelled():
+        return _failed(case, TimeoutError("the attempt was cancelled"))
+    error = attempt.exception()
+    if isinstance(error, Postponed):
+        status = HealthStatus.unknown(metadata={"postponed": str(error) or "nothing to probe with"})
+        return Finding(False, status, postponed=True)
+    if error is not None:
+        if told:
+            listener.faulted(case.id, error)
+        return _failed(case, error)
+    status_: Any = attempt.result()
+    if not isinstance(status_, HealthStatus):
+        what = f"attempt_recovery() returned {type(status_).__name__}, not a HealthStatus"
+        fault = ConfigurationError(what, resource_id=case.resource_id)
+        listener.faulted(case.id, fault)
+        return _failed(case, fault)
+    if is_pass(status_):
+        return Finding(True, status_)
+    return Finding(
+        False, status_, HealthCheckFailed(status_.state.because or status_.state.kind, resource_id=case.id)
+    )
+
+
+def _failed(case: Case, error: BaseException) -> Finding:
+    # Only the type of the error: the wording of a foreign one may hold a secret.
+    return Finding(False, HealthStatus.unhealthy(f"the attempt failed: {type(error).__name__}"), error)

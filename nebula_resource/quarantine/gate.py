@@ -1,0 +1,73 @@
+"""HalfOpenGate: the admission of a half-open resource as a gate on the way of an acquire."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from nebula_resource.errors import CreateFailed, Unavailable
+from nebula_resource.quarantine.admission import Admission, AdmissionState, Outcome, Permit
+
+__all__ = ["HalfOpenGate", "HalfOpenTicket"]
+
+
+class HalfOpenTicket:
+    """One caller's permit. An error speaks against the resource when a create failed or ``is_fault`` confirms it."""
+
+    __slots__ = ("_is_fault", "_permit")
+
+    def __init__(self, permit: Permit, is_fault: Callable[[BaseException], bool]) -> None:
+        self._permit = permit
+        self._is_fault = is_fault
+
+    def leave(self, error: BaseException | None) -> None:
+        """The use ended with this error, or well."""
+        self._permit.leave(self._outcome(error))
+
+    def _outcome(self, error: BaseException | None) -> Outcome:
+        if error is None:
+            return Outcome.OK
+        if isinstance(error, CreateFailed):
+            return Outcome.FAILED
+        if not isinstance(error, Exception):
+            return Outcome.NEUTRAL  # cancelled: it shows nothing
+        try:
+            return Outcome.FAILED if self._is_fault(error) else Outcome.NEUTRAL
+        except Exception:
+            # is_fault is a user's; one that cannot tell confirms nothing, and the caller's own error must get through.
+            return Outcome.NEUTRAL
+
+
+class HalfOpenGate:
+    """Takes a permit for every caller; a full gate refuses with ``Unavailable(quarantined)``.
+
+    Args:
+        admission: whose permits.
+        resource_id: as the caller named it, for the error.
+        is_fault: the resource's: does an error of a body speak against the server?
+    """
+
+    __slots__ = ("_admission", "_is_fault", "_resource_id")
+
+    def __init__(
+        self, admission: Admission, *, resource_id: str, is_fault: Callable[[BaseException], bool]
+    ) -> None:
+        self._admission = admission
+        self._resource_id = resource_id
+        self._is_fault = is_fault
+
+    def enter(self) -> HalfOpenTicket | None:
+        """Let a caller in; None needs no ticket: it is open.
+
+        Raises:
+            Unavailable: all permits of this step are out, or it is back in quarantine.
+        """
+        admission = self._admission
+        if admission.is_open:
+            return None
+        now = asyncio.get_running_loop().time()
+        permit = admission.enter(now)
+        if permit is None:
+            wait = admission.retry_after(now) if admission.state is AdmissionState.HALF_OPEN else None
+            raise Unavailable("quarantined", resource_id=self._resource_id, retryable=True, retry_after=wait)
+        return HalfOpenTicket(permit, self._is_fault)
