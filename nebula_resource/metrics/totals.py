@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 
 from nebula_resource.metrics.family import merged
 from nebula_resource.metrics.readout import PoolReading
-from nebula_resource.model.histogram import HistogramSnapshot
 from nebula_resource.model.stats import PoolStats
 
 __all__ = ["PoolLabels", "PoolTotals", "totals_by_labels"]
@@ -16,105 +16,51 @@ PoolLabels = tuple[str, str, str]
 
 
 class PoolTotals:
-    """Sums, except for saturation, which is the fullest pool's, and bounds and targets, which are sums too."""
+    """One pool, or the sum of several, with what is no sum beside it."""
 
-    __slots__ = (
-        "_create",
-        "_use",
-        "_wait",
-        "acquires",
-        "create_failures",
-        "created",
-        "destroyed",
-        "draining",
-        "leaks",
-        "max",
-        "min",
-        "releases",
-        "saturation",
-        "states",
-        "target",
-        "waiting",
-    )  # fmt: skip  # a word a slot, not a line
+    __slots__ = ("acquires", "draining", "saturation", "stats", "target")
 
-    def __init__(self, first: PoolReading) -> None:
-        stats = first.stats
-        self.states = _states(stats)
-        self.max = stats.max
-        self.min = stats.min
-        self.waiting = stats.waiting
-        self.saturation = stats.utilisation
-        self.acquires = _outcomes(first)
-        self.releases = stats.releases
-        self.created = stats.created
-        self.create_failures = stats.create_failures
-        self.destroyed = dict(stats.destroyed)
-        self.leaks = stats.leaks
-        self.draining = int(stats.state == "draining")
-        self.target = first.target
-        self._wait = [stats.wait]
-        self._use = [stats.use]
-        self._create = [stats.create]
-
-    def add(self, other: PoolReading) -> None:
-        """Add one more pool."""
-        stats = other.stats
-        self.states = tuple(map(sum, zip(self.states, _states(stats), strict=True)))
-        self.max += stats.max
-        self.min += stats.min
-        self.waiting += stats.waiting
-        self.saturation = max(self.saturation, stats.utilisation)
-        _add(self.acquires, _outcomes(other))
-        self.releases += stats.releases
-        self.created += stats.created
-        self.create_failures += stats.create_failures
-        _add(self.destroyed, dict(stats.destroyed))
-        self.leaks += stats.leaks
-        self.draining += stats.state == "draining"
-        if other.target is not None:
-            self.target = (self.target or 0) + other.target
-        self._wait.append(stats.wait)
-        self._use.append(stats.use)
-        self._create.append(stats.create)
-
-    @property
-    def wait(self) -> HistogramSnapshot:
-        """Waits of acquires that succeeded."""
-        return merged(self._wait)
-
-    @property
-    def use(self) -> HistogramSnapshot:
-        """Uses that were timed."""
-        return merged(self._use)
-
-    @property
-    def create(self) -> HistogramSnapshot:
-        """Creates that succeeded."""
-        return merged(self._create)
-
-
-STATES = ("idle", "used", "checking", "creating", "retiring")
-"""What the instances of a pool do; their numbers add up to its size."""
+    def __init__(self, pools: Sequence[PoolReading]) -> None:
+        first = pools[0]
+        if len(pools) == 1:  # nearly always: nothing to add up
+            self.stats = first.stats
+            self.acquires = _outcomes(first)
+            self.saturation = first.stats.utilisation
+            self.draining = int(first.stats.state == "draining")
+            self.target = first.target
+            return
+        self.stats = _sum([pool.stats for pool in pools])
+        self.acquires = _added(_outcomes(pool) for pool in pools)
+        self.saturation = max(pool.stats.utilisation for pool in pools)
+        """Of the fullest: one full pool among ninety idle ones is what an alert must see."""
+        self.draining = sum(pool.stats.state == "draining" for pool in pools)
+        targets = [pool.target for pool in pools if pool.target is not None]
+        self.target = sum(targets) if targets else None
 
 
 def totals_by_labels(pools: Iterable[PoolReading]) -> dict[PoolLabels, PoolTotals]:
     """Return the totals of each set of labels: the pools of one resource in many tenants are one."""
-    found: dict[PoolLabels, PoolTotals] = {}
+    found: dict[PoolLabels, list[PoolReading]] = {}
     for pool in pools:
-        labels = (pool.resource_id, pool.driver, pool.scope_level)
-        totals = found.get(labels)
-        if totals is None:
-            found[labels] = PoolTotals(pool)
-        else:
-            totals.add(pool)
-    return found
+        found.setdefault((pool.resource_id, pool.driver, pool.scope_level), []).append(pool)
+    return {labels: PoolTotals(held) for labels, held in found.items()}
 
 
-def _states(stats: PoolStats) -> tuple[int, ...]:
-    return (stats.idle, stats.in_use, stats.checking, stats.creating, stats.retiring)
+def _sum(stats: Sequence[PoolStats]) -> PoolStats:
+    """Add numbers, histograms and counts by reason; state, ages and generation are the first pool's and unused."""
+    first = stats[0]
+    values = {field.name: getattr(first, field.name) for field in fields(PoolStats)}
+    for name, value in values.items():
+        if isinstance(value, int) and name != "generation":
+            values[name] = sum(getattr(one, name) for one in stats)
+    values["destroyed"] = _added(one.destroyed for one in stats)
+    for name in ("wait", "use", "create"):
+        values[name] = merged([getattr(one, name) for one in stats])
+    return PoolStats(**values)
 
 
 def _outcomes(pool: PoolReading) -> dict[str, int]:
+    """Acquires by outcome; ok and timeout stand at 0 from the start, since ``increase()`` misses a first 1."""
     stats = pool.stats
     counts = {"ok": stats.acquisitions, "timeout": stats.timeouts}
     if stats.exhausted:
@@ -123,11 +69,12 @@ def _outcomes(pool: PoolReading) -> dict[str, int]:
         counts["cancelled"] = stats.cancelled
     if stats.create_failures:
         counts["create_failed"] = stats.create_failures
-    if pool.refused:
-        _add(counts, dict(pool.refused))
-    return counts
+    return _added((counts, pool.refused)) if pool.refused else counts
 
 
-def _add(counts: dict[str, int], more: dict[str, int]) -> None:
-    for name, count in more.items():
-        counts[name] = counts.get(name, 0) + count
+def _added(many: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for counts in many:
+        for name, count in counts.items():
+            total[name] = total.get(name, 0) + count
+    return total
