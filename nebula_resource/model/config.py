@@ -60,7 +60,6 @@ class ResourceConfig(BaseModel):
         frozen=True,
         extra="forbid",
         hide_input_in_errors=True,
-        revalidate_instances="always",
         validate_default=True,
     )
 

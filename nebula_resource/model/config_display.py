@@ -8,16 +8,14 @@ from enum import Enum
 from typing import Any
 
 from pydantic import BaseModel
-from pydantic.networks import AnyUrl
-from pydantic_core import MultiHostUrl, PydanticSerializationError, Url, to_jsonable_python
+from pydantic_core import PydanticSerializationError, to_jsonable_python
 
-from nebula_resource.model.secret_names import SECRET_TYPES, is_secret_name
+from nebula_resource.model.secret_names import SECRET_TYPES, is_secret_name, is_url
 
 __all__ = ["MASK", "mask_userinfo", "redacted", "shown"]
 
 MASK = "**********"
 _USERINFO = re.compile(r"(?<=://)[^/?#\s]*@")
-_URLS = (AnyUrl, Url, MultiHostUrl)
 
 
 def redacted(config: BaseModel) -> dict[str, Any]:
@@ -38,9 +36,9 @@ def shown(value: Any) -> Any:
     """Return what may stand in a repr for a field's value: the same value where it shows nothing."""
     if isinstance(value, str) and not isinstance(value, Enum):
         return mask_userinfo(value)
-    if isinstance(value, bytes | bytearray | Mapping | list | tuple | set | frozenset | _URLS):
+    if isinstance(value, bytes | bytearray | Mapping | list | tuple | set | frozenset):
         return _redacted(value)
-    return value
+    return mask_userinfo(str(value)) if is_url(value) else value
 
 
 def _fields(model: BaseModel) -> dict[str, Any]:
@@ -68,7 +66,7 @@ def _redacted(value: Any) -> Any:
             return f"<{len(value)} bytes>"
         case _ if isinstance(value, SECRET_TYPES):
             return MASK
-        case _ if isinstance(value, _URLS):
+        case _ if is_url(value):
             return mask_userinfo(str(value))
         case _:
             return _plain(value)

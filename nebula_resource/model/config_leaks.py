@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from pydantic import BaseModel
 
-from nebula_resource.model.secret_names import SECRET_TYPES, holds_secret, is_secret_name, parts_of
+from nebula_resource.model.secret_names import SECRET_TYPES, holds_secret, is_secret_name, parts_of, values_of
 
 __all__ = ["Leaks", "is_plain_scalar", "is_secret_place", "step"]
 
@@ -28,7 +28,7 @@ _SCALARS = (int, float, complex, str, Decimal, date, timedelta, NoneType, Enum)
 def step(annotations: list[Any], part: str | int) -> tuple[list[Any], bool]:
     """Return what is declared one key further, and whether the key is a declared field.
 
-    Below a container the same annotations hold: those of its items are among their parts.
+    Below a container it is what the container declares for its items.
     """
     found: list[Any] = []
     for annotation in annotations:
@@ -39,7 +39,10 @@ def step(annotations: list[Any], part: str | int) -> tuple[list[Any], bool]:
                     for name, field in declared.model_fields.items()
                     if part in (name, field.alias, field.validation_alias)
                 )
-    return (found, True) if found else (annotations, False)
+    if found:
+        return found, True
+    items = [item for annotation in annotations for item in values_of(annotation)]
+    return (items or [Any]), False
 
 
 def is_secret_place(part: str | int, annotations: list[Any]) -> bool:
@@ -109,8 +112,8 @@ def _texts(value: Any, annotations: list[Any], secret: bool, depth: int) -> Iter
     elif isinstance(value, Mapping):
         for key, item in value.items():
             further, declared = step(annotations, key)
-            if not declared:
-                yield from _texts(key, annotations, secret, depth + 1)
+            if secret and not declared:
+                yield from _texts(key, annotations, True, depth + 1)
             yield from _texts(item, further, secret or is_secret_place(key, further), depth + 1)
     elif isinstance(value, list | tuple | set | frozenset):
         for item in value:

@@ -64,7 +64,7 @@ def _built(
     """Validate; None when violations were added to ``found``."""
     try:
         if by_name:
-            return model_type.model_validate(entries, by_alias=False, by_name=True)
+            return model_type.model_validate(entries, by_alias=True, by_name=True)
         return model_type.model_validate(entries)
     except ValidationError as error:
         leaks = Leaks.of(entries, model_type)

@@ -5,19 +5,26 @@ from __future__ import annotations
 import re
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, Secret, SecretBytes, SecretStr
 from pydantic.fields import FieldInfo
-from pydantic.networks import AnyUrl
-from pydantic_core import MultiHostUrl, Url
 from typing_extensions import TypeAliasType
 
 from nebula_resource.errors import ConfigurationError
 
-__all__ = ["SECRET_TYPES", "NotSecret", "bare_secrets", "holds_secret", "is_secret_name", "parts_of"]
+__all__ = [
+    "SECRET_TYPES",
+    "NotSecret",
+    "bare_secrets",
+    "holds_secret",
+    "is_secret_name",
+    "is_url",
+    "parts_of",
+    "values_of",
+]
 
 SECRET_TYPES = (SecretStr, SecretBytes, Secret)
 """Types that mask what they hold."""
@@ -42,7 +49,7 @@ _PAIRS = frozenset(
         ("signing", "key"),
     }
 )
-_TEXTS = (str, bytes, bytearray, AnyUrl, Url, MultiHostUrl)
+_TEXTS = (str, bytes, bytearray)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,29 +110,58 @@ def holds_secret(annotation: Any) -> bool:
 
 def _is_text(part: Any) -> bool:
     """Say whether a plain text fits here; ``Any`` takes everything."""
-    return part is Any or part is object or (isinstance(part, type) and issubclass(part, _TEXTS))
+    return (
+        part is Any
+        or part is object
+        or (isinstance(part, type) and (issubclass(part, _TEXTS) or is_url(part)))
+    )
+
+
+def is_url(value: object) -> bool:
+    """Say whether it is one of pydantic's URL classes or an instance of one; they have no public base class."""
+    return hasattr(value, "unicode_string")
 
 
 def parts_of(annotation: Any) -> Iterator[Any]:
-    """Yield the classes an annotation is made of: through unions, containers, aliases and new types."""
+    """Yield the classes an annotation is made of: through unions, containers, aliases and new types; not keys."""
+    for member in members_of(annotation):
+        arguments = get_args(member)
+        if arguments:
+            yield get_origin(member)
+            for argument in _without_keys(member, arguments):
+                yield from parts_of(argument)
+        else:
+            yield member
+
+
+def values_of(annotation: Any) -> Iterator[Any]:
+    """Yield what is declared for the values of a mapping or the items of another container."""
+    for member in members_of(annotation):
+        yield from _without_keys(member, get_args(member))
+
+
+def members_of(annotation: Any) -> Iterator[Any]:
+    """Yield the members of a union, each out of its aliases and annotations; else the annotation, likewise."""
     if isinstance(annotation, TypeAliasType) or type(annotation).__name__ == "TypeAliasType":
-        yield from parts_of(annotation.__value__)  # the second: typing's own, from 3.12 on
+        yield from members_of(annotation.__value__)  # the second: typing's own, from 3.12 on
     elif isinstance(annotation, typing.NewType):
-        yield from parts_of(annotation.__supertype__)
+        yield from members_of(annotation.__supertype__)
     elif isinstance(annotation, TypeVar):
         if annotation.__bound__ is not None:
-            yield from parts_of(annotation.__bound__)
-    elif get_origin(annotation) is Literal:
-        return  # a closed set of words holds no secret
+            yield from members_of(annotation.__bound__)
     elif get_origin(annotation) is Annotated:
         inner, *notes = get_args(annotation)
         if not any(isinstance(note, NotSecret) for note in notes):
-            yield from parts_of(inner)
-    elif get_args(annotation):
-        origin = get_origin(annotation)
-        if origin is not None and origin not in (typing.Union, types.UnionType):
-            yield origin
-        for argument in get_args(annotation):
-            yield from parts_of(argument)
-    else:
+            yield from members_of(inner)
+    elif get_origin(annotation) in (typing.Union, types.UnionType):
+        for member in get_args(annotation):
+            yield from members_of(member)
+    elif get_origin(annotation) is not Literal:  # a closed set of words holds no secret
         yield annotation
+
+
+def _without_keys(container: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    origin = get_origin(container)
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return arguments[1:]  # keys are names
+    return tuple(argument for argument in arguments if argument is not Ellipsis)
