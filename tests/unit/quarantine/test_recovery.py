@@ -1,0 +1,545 @@
+"""Recovery runs by itself, on an exact schedule, and never lets out what a person isolated."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from nebula_resource.errors import AlreadyQuarantined, ConfigurationError, NotQuarantined, ProbeFailed
+from nebula_resource.model.context import ResourceContext
+from nebula_resource.model.health import HealthStatus, Postponed
+from nebula_resource.model.scope import Scope
+from nebula_resource.quarantine import (
+    CascadeFailure,
+    ConsecutiveFailures,
+    Manual,
+    QuarantineEntry,
+    QuarantineListener,
+    QuarantineManager,
+    QuarantinePolicy,
+    RecoveryBackoff,
+    RecoveryStrategy,
+    RecoveryTarget,
+)
+
+EXACT = RecoveryBackoff(jitter=0)
+WELL = HealthStatus.healthy()
+ILL = HealthStatus.unhealthy("still down")
+
+
+class FakeWard:
+    """Answers probes from a script, and notes when they were asked for."""
+
+    def __init__(self, answer: Callable[[str], Any] = lambda _: ILL, *, threshold: int = 1) -> None:
+        self.answer = answer
+        self.threshold = threshold
+        self.probes: list[tuple[float, str]] = []
+        self.running = 0
+        self.most_running = 0
+
+    async def probe(self, id: str, /) -> HealthStatus:
+        self.probes.append((now(), id))
+        self.running += 1
+        self.most_running = max(self.most_running, self.running)
+        try:
+            found = self.answer(id)
+            if isinstance(found, BaseException):
+                raise found
+            if asyncio.iscoroutine(found):
+                found = await found
+            assert isinstance(found, HealthStatus)
+            return found
+        finally:
+            self.running -= 1
+
+    def success_threshold(self, id: str, /) -> int:
+        return self.threshold
+
+    def max_size(self, id: str, /) -> int:
+        return 10
+
+    def context(self, id: str, /) -> ResourceContext:
+        return ResourceContext(Scope.GLOBAL)
+
+    def times(self, id: str = "db") -> list[float]:
+        return [at for at, asked in self.probes if asked == id]
+
+
+class Diary(QuarantineListener):
+    """Writes down what it is told, with the time."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[float, str]] = []
+        self.faults: list[BaseException] = []
+
+    def entered(self, id: str, entry: QuarantineEntry) -> None:
+        self.lines.append((now(), f"{id} entered: {entry.reason}"))
+
+    def attempted(self, id: str, entry: QuarantineEntry, outcome: str) -> None:
+        self.lines.append((now(), f"{id} {outcome}"))
+
+    def exhausted(self, id: str, entry: QuarantineEntry) -> None:
+        self.lines.append((now(), f"{id} exhausted"))
+
+    def released(self, id: str, entry: QuarantineEntry, by: str, attempts: int) -> None:
+        self.lines.append((now(), f"{id} released by {by} after {attempts}"))
+
+    def stepped(self, id: str, permits: int) -> None:
+        self.lines.append((now(), f"{id} {permits} permits"))
+
+    def faulted(self, id: str, error: BaseException) -> None:
+        self.faults.append(error)
+
+    def said(self, text: str) -> list[float]:
+        return [at for at, line in self.lines if text in line]
+
+
+def now() -> float:
+    """The loop's time."""
+    return asyncio.get_running_loop().time()
+
+
+def fail_on_error(error: BaseException, name: str) -> None:
+    """No task of the manager may fail."""
+    raise AssertionError(f"{name} failed") from error
+
+
+def quarantine(
+    ward: FakeWard, policy: QuarantinePolicy | None = None, diary: Diary | None = None
+) -> QuarantineManager:
+    """A manager without jitter and with a fixed seed."""
+    return QuarantineManager(
+        ward,
+        diary,
+        policy=policy or QuarantinePolicy(backoff=EXACT),
+        rng=random.Random(7),
+        on_error=fail_on_error,
+    )
+
+
+async def test_the_waits_double_from_one_second_to_a_minute() -> None:
+    """Attempts come 1, 2, 4 … 60, 60 seconds after the one before, to the exact second without jitter."""
+    ward, diary = FakeWard(), Diary()
+    manager = quarantine(ward, diary=diary)
+    manager.enter("db", ConsecutiveFailures(3))
+    await asyncio.sleep(304)
+    expected = [1.0, 3.0, 7.0, 15.0, 31.0, 63.0, 123.0, 183.0, 243.0, 303.0]
+    assert ward.times() == expected
+    assert diary.said("exhausted") == [303.0]
+    await manager.close()
+
+
+async def test_a_long_outage_ends_in_rare_probes_and_heals_without_a_person() -> None:
+    """Parked after ten attempts it is probed every five minutes, and released by the first that passes."""
+    healthy_from = 1500.0
+    ward, diary = FakeWard(lambda _: WELL if now() >= healthy_from else ILL), Diary()
+    policy = QuarantinePolicy(backoff=EXACT)
+    manager = quarantine(ward, policy, diary)
+    manager.enter("db", ConsecutiveFailures(3))
+    await asyncio.sleep(304)
+    entry = manager.get("db")
+    assert entry is not None
+    assert (entry.phase, entry.attempts, entry.max_attempts) == ("parked", 10, 10)
+    await asyncio.sleep(2000)
+    assert ward.times()[9:] == [303.0, 603.0, 903.0, 1203.0, 1503.0]
+    assert diary.said("released by recovery after 14") == [1503.0]
+    assert len(diary.said("exhausted")) == 1
+    await manager.close()
+
+
+async def test_stop_waits_for_a_person() -> None:
+    """With on_exhausted="stop" nothing is tried any more, until somebody releases it."""
+    ward, diary = FakeWard(), Diary()
+    manager = quarantine(ward, QuarantinePolicy(backoff=EXACT, max_attempts=2, on_exhausted="stop"), diary)
+    manager.enter("db", ConsecutiveFailures(3))
+    await asyncio.sleep(100_000)
+    entry = manager.get("db")
+    assert entry is not None
+    assert (entry.phase, entry.attempts, entry.next_attempt_at) == ("stopped", 2, None)
+    assert manager.retry_after("db") is None
+    assert ward.times() == [1.0, 3.0]
+    assert manager.release("db", "anna").attempts == 2
+    assert "db" not in manager
+    await manager.close()
+
+
+async def test_every_wait_is_spread_within_its_bounds() -> None:
+    """With jitter each wait lies within ± 20 % of its nominal length, and they differ."""
+    ward = FakeWard()
+    manager = quarantine(ward, QuarantinePolicy())
+    manager.enter("db", ConsecutiveFailures(3))
+    await asyncio.sleep(1500)
+    times = [0.0, *ward.times()]
+    waits = [after - before for before, after in pairwise(times)]
+    nominal = [1, 2, 4, 8, 16, 32, 60, 60, 60, 60, 300]
+    assert all(0.8 * length <= wait <= 1.2 * length for wait, length in zip(waits, nominal, strict=False))
+    assert len({round(wait / length, 6) for wait, length in zip(waits, nominal, strict=False)}) > 5
+    await manager.close()
+
+
+async def test_a_release_needs_so_many_passes_in_a_row() -> None:
+    """success_threshold probes of one attempt must pass; one that fails ends the attempt."""
+    answers = iter([WELL, ILL, WELL, WELL])
+    ward, diary = FakeWard(lambda _: next(answers), threshold=2), Diary()
+    manager = quarantine(ward, diary=diary)
+    manager.enter("db", ConsecutiveFailures(3))
+    await asyncio.sleep(10)
+    assert ward.times() == [1.0, 1.0, 3.0, 3.0]
+    assert diary.said("released by recovery after 1") == [3.0]
+    await manager.close()
+
+
+async def test_an_unknown_state_is_no_pass() -> None:
+    """A probe that finds nothing out releases nothing, although an unknown resource is usable."""
+    ward = FakeWard(lambda _: HealthStatus.unknown())
+    manager = quarantine(ward)
+    manager.enter("db", ConsecutiveFailures(3))
+    await asyncio.sleep(1.5)
+    entry = manager.get("db")
+    assert entry is not None
+    assert entry.attempts == 1
+    await manager.close()
+
+
+async def test_a_manual_quarantine_is_left_to_the_person() -> None:
+    """Recovery neither probes nor releases what a person isolated."""
+    ward = FakeWard(lambda _: WELL)
+    manager = quarantine(ward)
+    entry = manager.enter("db", Manual("maintenance"), by="anna")
+    assert (entry.phase, entry.next_attempt_at, entry.by) == ("stopped", None, "anna")
+    await asyncio.sleep(10_000)
+    assert "db" in manager
+    assert ward.probes == []
+    await manager.close()
+
+
+async def test_a_manual_quarantine_expires_to_the_second() -> None:
+    """With expires_in it ends by itself at that moment, half open like any other."""
+    ward, diary = FakeWard(), Diary()
+    manager = quarantine(ward, diary=diary)
+    entry = manager.enter("db", Manual("maintenance"), expires_in=90)
+    assert entry.expires_at is not None
+    assert (entry.expires_at - entry.quarantined_at).total_seconds() == 90
+    assert entry.phase == "waiting"
+    await asyncio.sleep(30)
+    assert manager.retry_after("db") == 60.0
+    await asyncio.sleep(100)
+    assert diary.said("released by expiry") == [90.0]
+    admission = manager.admission("db")
+    assert admission is not None
+    assert admission.permits == 1
+    await manager.close()
+
+
+async def test_entering_and_leaving_twice_are_errors() -> None:
+    """A second enter is AlreadyQuarantined, a release of what is not in NotQuarantined."""
+    manager = quarantine(FakeWard())
+    manager.enter("db", Manual("x"))
+    with pytest.raises(AlreadyQuarantined):
+        manager.enter("db", ConsecutiveFailures(3))
+    assert manager.enter_automatically("db", ConsecutiveFailures(3)) is None
+    manager.release("db", "anna")
+    with pytest.raises(NotQuarantined):
+        manager.release("db", "anna")
+    with pytest.raises(NotQuarantined):
+        await manager.release_if_well("db", "anna")
+    with pytest.raises(ConfigurationError):
+        manager.enter("db", ConsecutiveFailures(3), expires_in=5)
+    with pytest.raises(ConfigurationError):
+        manager.enter("db", Manual("x"), expires_in=-5)
+    assert "db" not in manager
+    await manager.close()
+
+
+async def test_a_probe_by_a_person_releases_only_what_is_well() -> None:
+    """release_if_well raises ProbeFailed with what it found, and counts as no attempt."""
+    answers = iter([ILL, WELL])
+    ward = FakeWard(lambda _: next(answers))
+    manager = quarantine(ward)
+    manager.enter("db", Manual("x"))
+    with pytest.raises(ProbeFailed) as caught:
+        await manager.release_if_well("db", "anna")
+    assert caught.value.health == ILL
+    entry = await manager.release_if_well("db", "anna")
+    assert entry.attempts == 0
+    assert "db" not in manager
+    await manager.close()
+
+
+async def test_a_person_and_recovery_share_one_probe() -> None:
+    """Asked while an attempt runs, a person waits for it; two at a time are never made."""
+
+    async def slowly() -> HealthStatus:
+        await asyncio.sleep(5)
+        return WELL
+
+    ward, diary = FakeWard(lambda _: slowly()), Diary()
+    manager = quarantine(ward, diary=diary)
+    manager.enter("db", ConsecutiveFailures(3))
+    await asyncio.sleep(2)
+    entry = manager.get("db")
+    assert entry is not None
+    assert entry.phase == "probing"
+    first, second = await asyncio.gather(
+        manager.release_if_well("db", "anna"), manager.release_if_well("db", "ben")
+    )
+    assert first == second
+    assert ward.most_running == 1
+    assert len(ward.probes) == 1
+    assert len(diary.said("released")) == 1
+    await manager.close()
+
+
+async def test_a_person_who_leaves_does_not_stop_the_attempt() -> None:
+    """Cancelling release_if_well leaves the attempt to recovery."""
+
+    async def slowly() -> HealthStatus:
+        await asyncio.sleep(5)
+        return WELL
+
+    ward, diary = FakeWard(lambda _: slowly()), Diary()
+    manager = quarantine(ward, diary=diary)
+    manager.enter("db", ConsecutiveFailures(3))
+    await asyncio.sleep(2)
+    person = asyncio.create_task(manager.release_if_well("db", "anna"))
+    await asyncio.sleep(1)
+    person.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await person
+    await asyncio.sleep(10)
+    assert diary.said("released by recovery") == [6.0]
+    await manager.close()
+
+
+async def test_an_attempt_without_room_is_postponed_not_failed() -> None:
+    """Postponed attempts count as none, and come again after the same wait."""
+    answers = iter([Postponed("full"), Postponed("full"), WELL])
+    ward, diary = FakeWard(lambda _: next(answers)), Diary()
+    manager = quarantine(ward, diary=diary)
+    manager.enter("db", ConsecutiveFailures(3))
+    await asyncio.sleep(10)
+    assert ward.times() == [1.0, 2.0, 3.0]
+    assert diary.said("postponed") == [1.0, 2.0]
+    assert diary.said("released by recovery after 0") == [3.0]
+    await manager.close()
+
+
+async def test_a_release_during_an_attempt_ends_the_attempt() -> None:
+    """An operator's release does not wait, and the attempt leaves no trace."""
+    ended: list[str] = []
+
+    async def forever() -> HealthStatus:
+        try:
+            await asyncio.sleep(50)
+        finally:
+            ended.append("cancelled")
+        return WELL
+
+    ward, diary = FakeWard(lambda _: forever()), Diary()
+    manager = quarantine(ward, diary=diary)
+    manager.enter("db", ConsecutiveFailures(3))
+    await asyncio.sleep(2)
+    manager.release("db", "anna")
+    await asyncio.sleep(0.1)
+    assert ended == ["cancelled"]
+    assert diary.said("released by anna") == [2.0]
+    assert diary.said("db failed") == []
+    assert len(manager._tasks) == 0
+    await manager.close()
+
+
+async def test_a_flapper_goes_on_where_it_left_off_and_is_forgiven_slowly() -> None:
+    """Back at once, the next wait is the next of the row; one step is forgiven for each minute of health."""
+    ward = FakeWard(lambda _: WELL)
+    manager = quarantine(ward)
+
+    async def wait_of_next() -> float:
+        manager.enter("db", ConsecutiveFailures(1))
+        wait = manager.retry_after("db")
+        assert wait is not None
+        await asyncio.sleep(wait + 0.5)
+        assert "db" not in manager
+        return wait
+
+    assert [await wait_of_next() for _ in range(8)] == [1, 2, 4, 8, 16, 32, 60, 60]
+    await asyncio.sleep(60 * 5)
+    assert await wait_of_next() == 8  # level 8, five forgiven: the fourth wait
+    await asyncio.sleep(60 * 60)
+    assert await wait_of_next() == 1
+    await manager.close()
+
+
+async def test_suspicion_keeps_evidence_out_but_not_people() -> None:
+    """Frozen, nobody enters on evidence; persons may, and recovery goes on."""
+    ward = FakeWard(lambda _: WELL)
+    manager = quarantine(ward)
+    manager.enter_automatically("a", ConsecutiveFailures(3))
+    manager.freeze()
+    assert manager.enter_automatically("db", ConsecutiveFailures(3)) is None
+    manager.enter("c", Manual("x"))
+    await asyncio.sleep(2)
+    assert list(manager.entries()) == ["c"]
+    manager.thaw()
+    assert manager.enter_automatically("db", ConsecutiveFailures(3)) is not None
+    await manager.close()
+
+
+async def test_one_failure_while_half_open_leads_back() -> None:
+    """A permit that fails, or a failure in the background, quarantines the resource again."""
+    ward, diary = FakeWard(), Diary()
+    manager = quarantine(ward, diary=diary)
+    manager.enter("db", Manual("x"))
+    manager.release("db", "anna")
+    manager.failed("db")
+    entry = manager.get("db")
+    assert entry is not None
+    assert entry.reason == ConsecutiveFailures(1)
+    assert manager.admission("db") is None
+    await manager.close()
+
+
+async def test_while_frozen_a_failed_admission_starts_again() -> None:
+    """The checker is suspected: the resource stays out, with one permit."""
+    manager = quarantine(FakeWard())
+    manager.enter("db", Manual("x"))
+    manager.release("db", "anna")
+    admission = manager.admission("db")
+    assert admission is not None
+    manager.freeze()
+    manager.failed("db")
+    again = manager.admission("db")
+    assert again is not None
+    assert again is not admission
+    assert "db" not in manager
+    await manager.close()
+
+
+async def test_members_of_a_cascade_wait_for_its_root() -> None:
+    """They are not probed while the root is in; after its release each is, within a second, spread."""
+    ward, diary = FakeWard(lambda id: WELL if now() >= 20 else ILL), Diary()
+    manager = quarantine(ward, diary=diary)
+    manager.enter_automatically("api", ConsecutiveFailures(3))
+    manager.enter_automatically("root", CascadeFailure("root"))
+    manager.enter_automatically("web", CascadeFailure("root"))
+    assert manager.enter_automatically("api", CascadeFailure("root")) is not None
+    held = manager.get("api")
+    assert held is not None
+    assert (held.reason, held.next_attempt_at, held.phase) == (CascadeFailure("root"), None, "waiting")
+    assert manager.retry_after("api") == manager.retry_after("root")
+    await asyncio.sleep(60)
+    assert ward.times("root") == [1.0, 3.0, 7.0, 15.0, 31.0]
+    [api], [web] = ward.times("api"), ward.times("web")
+    assert api != web
+    assert 31 <= api <= 32
+    assert 31 <= web <= 32
+    assert len(manager) == 0
+    await manager.close()
+
+
+async def test_a_strategy_that_raises_or_lies_fails_the_attempt_and_is_reported() -> None:
+    """Errors and nonsense from a strategy count as failed attempts and bad waits fall back to the policy's."""
+
+    class Liar(RecoveryStrategy):
+        calls = 0
+
+        async def attempt_recovery(
+            self, registration: RecoveryTarget, context: ResourceContext
+        ) -> HealthStatus:
+            self.calls += 1
+            if self.calls == 1:
+                raise ValueError("boom")
+            if self.calls == 2:
+                return True  # type: ignore[return-value]  # it lies
+            return WELL
+
+        def backoff(self, attempt: int, last_error: BaseException | None) -> float | None:
+            if attempt == 1:
+                return float("nan")
+            if attempt == 2:
+                assert isinstance(last_error, ValueError)
+                return "soon"  # type: ignore[return-value]  # it lies
+            return 0.25
+
+    ward, diary = FakeWard(), Diary()
+    manager = quarantine(ward, QuarantinePolicy(backoff=EXACT, strategy=Liar()), diary)
+    manager.enter("db", ConsecutiveFailures(3))
+    await asyncio.sleep(10)
+    assert diary.said("db failed") == [1.0, 3.0]
+    assert diary.said("released by recovery after 2") == [3.25]
+    assert [type(fault).__name__ for fault in diary.faults] == [
+        "ConfigurationError",
+        "ValueError",
+        "ConfigurationError",
+        "ConfigurationError",
+    ]
+    await manager.close()
+
+
+async def test_a_strategy_that_never_ends_is_given_up_and_never_doubled() -> None:
+    """After its time it counts as failed; while it ignores its cancellation no second one starts."""
+    started: list[float] = []
+    let_go = asyncio.Event()
+
+    class Stubborn(RecoveryStrategy):
+        async def attempt_recovery(
+            self, registration: RecoveryTarget, context: ResourceContext
+        ) -> HealthStatus:
+            started.append(now())
+            while not let_go.is_set():
+                try:
+                    await let_go.wait()
+                except asyncio.CancelledError:
+                    continue
+            return WELL
+
+    ward, diary = FakeWard(), Diary()
+    manager = quarantine(ward, QuarantinePolicy(backoff=EXACT, strategy=Stubborn()), diary)
+    manager.enter("db", ConsecutiveFailures(3))
+    await asyncio.sleep(126)
+    let_go.set()  # before any assertion: nothing but this ends it
+    assert started == [1.0]
+    assert diary.said("db failed") == [121.0, 123.0]
+    await asyncio.sleep(2)
+    assert diary.said("released by recovery after 2") == [127.0]
+    await manager.close()
+
+
+async def test_close_ends_everything() -> None:
+    """No timer and no task is left, and nothing happens to the entries any more."""
+
+    async def forever() -> HealthStatus:
+        await asyncio.sleep(1e6)
+        return WELL
+
+    ward, diary = FakeWard(lambda _: forever()), Diary()
+    manager = quarantine(ward, diary=diary)
+    manager.enter("a", ConsecutiveFailures(3))
+    manager.enter("b", Manual("x"), expires_in=10)
+    await asyncio.sleep(1.5)
+    await manager.close()
+    before = list(diary.lines)
+    await asyncio.sleep(1000)
+    assert diary.lines == before
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    assert {entry.phase for entry in manager.entries().values()} == {"stopped"}
+
+
+async def test_a_forgotten_resource_leaves_nothing() -> None:
+    """Deregistering ends the case, the admission and the memory of its level, and wakes those that waited for it."""
+    ward, diary = FakeWard(lambda _: WELL), Diary()
+    manager = quarantine(ward, diary=diary)
+    manager.enter("root", Manual("x"))
+    manager.enter("web", CascadeFailure("root"))
+    assert manager.forget("root") is not None
+    assert manager.forget("root") is None
+    await asyncio.sleep(2)
+    assert len(manager) == 0
+    assert manager.forget("web") is None
+    assert manager.admission("web") is None
+    assert len(manager._levels) == 0
+    await manager.close()
