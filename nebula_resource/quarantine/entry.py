@@ -73,7 +73,7 @@ parked: attempts were used up, probed rarely; stopped: only a person releases it
 class QuarantineEntry:
     """One quarantine at one moment. Times are UTC, for people; scheduling goes by the loop's clock.
 
-    ``attempts`` counts the attempts made and failed. ``next_attempt_at`` is None while none is planned: a manual
+    ``attempts`` counts the attempts made. ``next_attempt_at`` is None while none is planned: a manual
     quarantine, a stopped one, a member of a cascade whose root is still isolated. ``by`` says who isolated it.
     """
 

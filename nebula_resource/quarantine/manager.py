@@ -274,8 +274,9 @@ class QuarantineManager:
         case.drop()
         now = asyncio.get_running_loop().time()
         if not isinstance(case.reason, Manual):
-            step = case.policy.backoff.max
-            self._levels.released(case.id, level=case.number, now=now, step=step)
+            # The waits it has been through: one before each attempt, and the one that a person cut short.
+            level = case.level + case.attempts + (0 if by == RECOVERY else 1)
+            self._levels.released(case.id, level=level, now=now, step=case.policy.backoff.max)
         self._admit(case)
         self._wake_members(case.id)
         self._listener.released(case.id, entry, by, case.attempts)
@@ -397,6 +398,7 @@ class QuarantineManager:
             return
         finding = examination.result()
         if finding.passed:
+            case.attempts += 1
             self._tell(case, "recovered")
             if self._cases.get(case.id) is case:
                 self._release(case, RECOVERY)

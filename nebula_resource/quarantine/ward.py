@@ -52,7 +52,7 @@ class QuarantineListener:
         """The attempts are used up; told once per quarantine."""
 
     def released(self, id: str, entry: QuarantineEntry, by: str, attempts: int) -> None:
-        """``id`` is out, after so many failed attempts; its admission is half open."""
+        """``id`` is out, after so many attempts; its admission is half open."""
 
     def stepped(self, id: str, permits: int) -> None:
         """Its admission reached a step with so many permits; with ``max_size`` it is open."""

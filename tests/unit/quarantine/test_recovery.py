@@ -190,7 +190,7 @@ async def test_a_release_needs_so_many_passes_in_a_row() -> None:
     manager.enter("db", ConsecutiveFailures(3))
     await asyncio.sleep(10)
     assert ward.times() == [1.0, 1.0, 3.0, 3.0]
-    assert diary.said("released by recovery after 1") == [3.0]
+    assert diary.said("released by recovery after 2") == [3.0]
     await manager.close()
 
 
@@ -325,7 +325,7 @@ async def test_an_attempt_without_room_is_postponed_not_failed() -> None:
     await asyncio.sleep(10)
     assert ward.times() == [1.0, 2.0, 3.0]
     assert diary.said("postponed") == [1.0, 2.0]
-    assert diary.said("released by recovery after 0") == [3.0]
+    assert diary.said("released by recovery after 1") == [3.0]
     await manager.close()
 
 
@@ -470,7 +470,7 @@ async def test_a_strategy_that_raises_or_lies_fails_the_attempt_and_is_reported(
     manager.enter("db", ConsecutiveFailures(3))
     await asyncio.sleep(10)
     assert diary.said("db failed") == [1.0, 3.0]
-    assert diary.said("released by recovery after 2") == [3.25]
+    assert diary.said("released by recovery after 3") == [3.25]
     assert [type(fault).__name__ for fault in diary.faults] == [
         "ConfigurationError",
         "ValueError",
@@ -505,7 +505,7 @@ async def test_a_strategy_that_never_ends_is_given_up_and_never_doubled() -> Non
     assert started == [1.0]
     assert diary.said("db failed") == [121.0, 123.0]
     await asyncio.sleep(2)
-    assert diary.said("released by recovery after 2") == [127.0]
+    assert diary.said("released by recovery after 3") == [127.0]
     await manager.close()
 
 
