@@ -177,6 +177,34 @@ def test_a_model_never_validated_is_no_way_out_either(data: st.DataObject) -> No
 
 
 @laws
+@given(canaries, st.data())
+def test_a_secret_that_was_taken_shows_nowhere(canary: str, data: st.DataObject) -> None:
+    """Every right place filled with it: no repr, text, JSON or display of the configuration has it."""
+    url = f"https://user:{canary}@host/"
+    login = {"password": data.draw(st.sampled_from([canary, Secret(canary)])), "pin": canary}
+    config = validate_config(
+        Config,
+        {
+            "url": url,
+            "logins": [login],
+            "by_name": {"a": login},
+            "target": {"kind": "remote", "url": url},
+            "tokens": {"a": canary},
+            "headers": {
+                data.draw(st.sampled_from(["Authorization", "cookie", "X-Api-Key", "x-token"])): canary
+            },
+            "token_url": url,
+            "address": url,
+            "free": {"secret": data.draw(around(st.just(canary)))},
+        },
+    )
+    again = validate_config(Config, config)
+    assert fingerprint(again) == fingerprint(config)
+    for text in (str(again), repr(again), f"{[again]}", json.dumps(redacted(again)), fingerprint(again)):
+        assert canary.casefold() not in text.casefold()
+
+
+@laws
 @given(canaries, canaries)
 def test_fingerprints_tell_secrets_apart(one: str, other: str) -> None:
     """Equal exactly when the secrets are."""

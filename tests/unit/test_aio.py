@@ -15,12 +15,15 @@ from nebula_resource._aio import (
     OwnedTasks,
     TokenGuard,
     WorkCancelled,
+    cancel_soundly,
     earliest,
     finish,
+    has_started,
     leave,
     race,
     run_to_end,
     until,
+    watch_steps,
     within,
 )
 from nebula_resource.errors import AcquireCancelled
@@ -70,6 +73,7 @@ async def test_an_owner_holds_its_tasks_until_they_end() -> None:
     await owner.idle()
     assert done.is_set()
     assert len(owner) == 0
+    assert bool(owner), "an owner without tasks is an owner"
 
 
 async def test_unnamed_tasks_are_numbered() -> None:
@@ -736,3 +740,106 @@ async def test_a_race_takes_any_awaitable() -> None:
     future.set_result("ready")
     waiting: Awaitable[str] = future
     assert await race(waiting, CancellationToken()) == "ready"
+
+
+# ── steps ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_watched_work_behaves_as_unwatched() -> None:
+    """Results, errors, what is thrown in and what is awaited pass unchanged."""
+    held: list[float] = []
+
+    async def work() -> str:
+        await asyncio.sleep(1)
+        try:
+            await fail("no route")
+        except ValueError as error:
+            await turns(2)
+            return str(error)
+        return "never"
+
+    assert await watch_steps(work(), 60.0, held.append) == "no route"
+    assert asyncio.get_running_loop().time() == 1.0
+    with pytest.raises(ValueError, match="no route"):
+        await watch_steps(fail("no route"), 60.0, held.append)
+    assert held == []
+
+
+async def test_each_step_over_the_limit_is_reported() -> None:
+    """With a limit of nothing every stretch between two waits is one too long, the failing one too."""
+    held: list[float] = []
+    await watch_steps(turns(3), 0.0, held.append)
+    assert len(held) == 4
+    held.clear()
+    with pytest.raises(ValueError, match="no route"):
+        await watch_steps(fail("no route"), 0.0, held.append)
+    assert len(held) == 2
+    assert all(seconds > 0 for seconds in held)
+
+
+@pytest.mark.parametrize("at", range(1, 5))
+async def test_a_cancel_reaches_watched_work(at: int) -> None:
+    """Swept over the turns: the work sees the cancellation, and so does the caller."""
+    seen: list[object] = []
+
+    async def work() -> None:
+        try:
+            await turns(10)
+        except asyncio.CancelledError:
+            seen.append("cancelled")
+            raise
+
+    async def main() -> None:
+        await watch_steps(work(), 60.0, seen.append)
+
+    caller = asyncio.create_task(main())
+    await turns(at)
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    assert seen == ["cancelled"]
+
+
+def test_closed_watched_work_is_closed() -> None:
+    """Whoever closes the outer coroutine closes the inner one, its finally included."""
+    trace: list[object] = []
+
+    async def work() -> None:
+        try:
+            await asyncio.sleep(0)
+        finally:
+            trace.append("closed")
+
+    async def main() -> None:
+        await watch_steps(work(), 60.0, trace.append)
+
+    outer = main()
+    outer.send(None)
+    outer.close()
+    assert trace == ["closed"]
+
+
+async def test_a_sound_cancel_lets_the_first_step_happen() -> None:
+    """A task cancelled before it ran would skip its finally; soundly cancelled it runs to its first wait."""
+    trace: list[str] = []
+
+    async def work() -> None:
+        try:
+            trace.append("began")
+            await asyncio.sleep(60)
+        finally:
+            trace.append("ended")
+
+    for begun in (False, True):
+        trace.clear()
+        task = asyncio.create_task(work())
+        assert not has_started(task)
+        if begun:
+            await turns(1)
+            assert has_started(task)
+        cancel_soundly(task)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert trace == ["began", "ended"]
+        cancel_soundly(task)
+        assert task.cancelled()

@@ -255,6 +255,7 @@ class Pair:
     "annotation",
     [
         str, bytes, str | None, list[str], dict[str, str], tuple[int, ...] | str, Annotated[str, "x"],
+        list[Annotated[str, "x"]],
         AnyUrl, HttpUrl, PostgresDsn, Name, Text, Texts, Any, object, StrEnum | str, Annotated[HttpUrl | None, 1],
     ],
     ids=str,
@@ -276,7 +277,7 @@ def test_a_plain_text_with_a_secret_looking_name_is_refused(annotation: Any) -> 
     [
         Secret, Secret | None, list[Secret], dict[int, Secret], SecretStr, SecretBytes, int, bool, float | None,
         Path, timedelta, Literal["a", "b"], Annotated[str, NotSecret("an address")], Pair,
-        Annotated[str, NotSecret("an address")] | None, list[Annotated[str, NotSecret("names")]],
+        tuple[int, Annotated[str, NotSecret("an address")]], list[Annotated[str, NotSecret("names")]],
     ],
     ids=str,
 )  # fmt: skip
@@ -293,7 +294,7 @@ def test_an_alias_and_a_nested_plain_model_are_looked_at_too() -> None:
     """What a user writes in a file is the alias; what a nested model shows, the configuration shows."""
     with pytest.raises(ConfigurationError, match="would show a secret: pw"):
 
-        class _Alias(ResourceConfig):
+        class AliasSecret(ResourceConfig):
             pw: str = Field(alias="password")
 
     class Tree(BaseModel):
@@ -302,7 +303,7 @@ def test_an_alias_and_a_nested_plain_model_are_looked_at_too() -> None:
 
     with pytest.raises(ConfigurationError, match=r"would show a secret: inner\.password"):
 
-        class _Nested(ResourceConfig):
+        class NestedSecret(ResourceConfig):
             inner: dict[str, Tree]
 
 
@@ -328,7 +329,7 @@ def test_a_generic_config_is_checked_for_what_it_is_made_of() -> None:
     bounded = TypeVar("bounded", bound=str)
     with pytest.raises(ConfigurationError, match="would show a secret: token"):
 
-        class _Bounded(ResourceConfig, Generic[bounded]):
+        class BoundedSecret(ResourceConfig, Generic[bounded]):
             token: bounded
 
 
@@ -412,7 +413,7 @@ def test_models_are_validated_again() -> None:
     good = validate_config(Config, GOOD)
     again = validate_config(Config, good)
     assert again == good
-    good.__dict__["port"] = "many"
+    object.__setattr__(good, "port", "many")
     assert list(violations(good)) == ["port"]
     raw = Config.model_construct(port=0, auth=Auth.model_construct(user=7, password=CANARY, more=1))
     assert set(violations(raw)) == {"host", "port", "auth.user"}
@@ -421,13 +422,37 @@ def test_models_are_validated_again() -> None:
 def test_nested_models_are_validated_again_wherever_they_stand() -> None:
     """In a field, a list, a mapping; plain pydantic models too; each violation once, at its path."""
     retry, auth = Retry(), Auth(password=Secret("x"))
-    retry.__dict__["attempts"] = -1
-    auth.__dict__["password"] = 7
+    object.__setattr__(retry, "attempts", -1)
+    object.__setattr__(auth, "password", 7)
     found = violations(
         {"host": "a", "retry": retry, "auth": auth, "replicas": [Auth(password=Secret("x")), auth]}
     )
     assert set(found) == {"retry.attempts", "auth.password", "replicas.1.password"}
     assert found["auth.password"][1] == "int"
+
+
+class Careful(BaseModel):
+    """A plain model that pydantic itself validates again."""
+
+    model_config = ConfigDict(revalidate_instances="always")
+    size: int = Field(default=1, gt=0)
+
+
+class Holder(ResourceConfig):
+    """Holds one."""
+
+    careful: Careful = Careful()
+
+
+def test_a_model_that_pydantic_validates_again_too_gives_one_violation() -> None:
+    """Both find the same, and it is said once."""
+    careful = Careful()
+    object.__setattr__(careful, "size", -1)
+    with pytest.raises(ValidationFailed) as refused:
+        validate_config(Holder, {"careful": careful})
+    assert refused.value.violations == (
+        FieldViolation("careful.size", "Input should be greater than 0", "-1"),
+    )
 
 
 def test_a_nested_model_keeps_its_own_class() -> None:
@@ -456,7 +481,7 @@ def test_computed_values_and_cached_ones_are_no_input() -> None:
             return self.a * 2
 
     config = Open.model_validate({"a": 2, "more": "x"})
-    config.__dict__["cached"] = 1
+    object.__setattr__(config, "cached", 1)
     again = validate_config(Open, config)
     assert again.model_extra == {"more": "x"}
     assert "cached" not in again.__dict__
