@@ -12,7 +12,7 @@ from nebula_resource.model.scope import Scope
 from nebula_resource.quarantine.entry import CascadeFailure, Phase, QuarantineEntry, QuarantineReason
 from nebula_resource.quarantine.policy import QuarantinePolicy
 
-__all__ = ["Case", "Finding", "later"]
+__all__ = ["Case", "Finding", "as_wait", "later"]
 
 
 def later(now: datetime, seconds: float) -> datetime:
@@ -138,11 +138,8 @@ class Case:
             self.examination.cancel()
 
 
-def is_wait(seconds: object) -> bool:
-    """Whether a strategy's answer is a wait: a finite number that is not negative."""
-    return (
-        isinstance(seconds, int | float)
-        and not isinstance(seconds, bool)
-        and math.isfinite(seconds)
-        and seconds >= 0
-    )
+def as_wait(seconds: object) -> float | None:
+    """A strategy's answer as seconds to wait; None when it is no finite number of at least 0."""
+    if isinstance(seconds, int | float) and not isinstance(seconds, bool):
+        return float(seconds) if math.isfinite(seconds) and seconds >= 0 else None
+    return None

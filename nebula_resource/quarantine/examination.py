@@ -30,7 +30,7 @@ async def examine(case: Case, ward: Ward, tasks: OwnedTasks, listener: Quarantin
         case.stubborn = None
     strategy = case.policy.strategy
     attempt = tasks.spawn(
-        _call(strategy or RecoveryStrategy(), _target(case, ward), ward),
+        _call(strategy or RecoveryStrategy(), case, ward),
         name=f"attempt {case.id}",
         awaited=True,
     )
@@ -60,8 +60,8 @@ def _target(case: Case, ward: Ward) -> RecoveryTarget:
     )
 
 
-async def _call(strategy: RecoveryStrategy, target: RecoveryTarget, ward: Ward) -> HealthStatus:
-    return await strategy.attempt_recovery(target, ward.context(target.public_id))
+async def _call(strategy: RecoveryStrategy, case: Case, ward: Ward) -> HealthStatus:
+    return await strategy.attempt_recovery(_target(case, ward), ward.context(case.id))
 
 
 def _read(
@@ -87,7 +87,9 @@ def _read(
     if is_pass(status_):
         return Finding(True, status_)
     return Finding(
-        False, status_, HealthCheckFailed(status_.state.because or status_.state.kind, resource_id=case.id)
+        False,
+        status_,
+        HealthCheckFailed(status_.state.because or status_.state.kind, resource_id=case.resource_id),
     )
 
 

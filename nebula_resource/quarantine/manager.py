@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 
 from nebula_resource._aio import OwnedTasks
 from nebula_resource.errors import AlreadyQuarantined, ConfigurationError, NotQuarantined, ProbeFailed
+from nebula_resource.model.health import HealthStatus
 from nebula_resource.model.policy import Rules
 from nebula_resource.model.scope import Scope
 from nebula_resource.quarantine.admission import Admission
-from nebula_resource.quarantine.case import Case, Finding, is_wait, later
+from nebula_resource.quarantine.case import Case, Finding, later
 from nebula_resource.quarantine.entry import (
     CascadeFailure,
     ConsecutiveFailures,
@@ -20,16 +21,15 @@ from nebula_resource.quarantine.entry import (
     QuarantineEntry,
     QuarantineReason,
 )
-from nebula_resource.quarantine.examination import examine
+from nebula_resource.quarantine.half_open import HalfOpen
 from nebula_resource.quarantine.levels import Levels
+from nebula_resource.quarantine.planner import RECOVERY, Planner
 from nebula_resource.quarantine.policy import QuarantinePolicy
-from nebula_resource.quarantine.ward import AttemptOutcome, QuarantineListener, Ward
+from nebula_resource.quarantine.ward import QuarantineListener, Ward
 
 __all__ = ["QuarantineManager"]
 
 AUTOMATIC = "automatic"
-RECOVERY = "recovery"
-EXPIRY = "expiry"
 CLOSE_GRACE = 5.0
 """Seconds that `close` waits for attempts to heed their cancellation."""
 
@@ -62,21 +62,26 @@ class QuarantineManager:
         self._ward = ward
         self._listener = listener or QuarantineListener()
         self._policy = policy or QuarantinePolicy()
-        self._rng = rng or random.Random()
         self._utc = utc
         self._tasks = OwnedTasks("nebula quarantine", on_error=on_error)
         self._cases: dict[str, Case] = {}
-        self._admissions: dict[str, Admission] = {}
-        self._released: dict[str, Case] = {}  # whose admission is half open, for a way back
+        self._half_open = HalfOpen(ward, self._listener, back=self._back)
+        self._planner = Planner(
+            ward,
+            self._listener,
+            self._tasks,
+            self._cases,
+            rng=rng or random.Random(),
+            utc=utc,
+            release=self._release,
+        )
         self._levels = Levels()
         self._frozen = False
         self._closed = False
 
     def __repr__(self) -> str:
         frozen = ", frozen" if self._frozen else ""
-        return (
-            f"<QuarantineManager {len(self._cases)} quarantined, {len(self._admissions)} half open{frozen}>"
-        )
+        return f"<QuarantineManager {len(self._cases)} quarantined, {len(self._half_open)} half open{frozen}>"
 
     # ── in ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -130,13 +135,14 @@ class QuarantineManager:
             level=self._levels.at(id, loop.time()),
             quarantined_at=self._utc(),
         )
-        self._drop_admission(id)
+        self._half_open.drop(id)
         self._cases[id] = case
         if expires_in is not None:
             case.expires = loop.time() + expires_in
             case.expires_at = later(case.quarantined_at, expires_in)
-        self._plan(case)
-        self._hold_members(id)
+        self._planner.plan(case)
+        for member in self._members(id):
+            self._planner.hold(member)
         entry = case.entry()
         self._listener.entered(id, entry)
         return entry
@@ -163,8 +169,7 @@ class QuarantineManager:
         if not isinstance(reason, CascadeFailure) or isinstance(case.reason, Manual) or case.reason == reason:
             return None
         case.reason = reason
-        if case.root in self._cases:
-            self._hold(case)
+        self._planner.adopt(case)
         return case.entry()
 
     def freeze(self) -> None:
@@ -199,7 +204,7 @@ class QuarantineManager:
 
     def admission(self, id: str) -> Admission | None:
         """The admission of ``id`` while it is half open; None when it is open, or quarantined."""
-        return self._admissions.get(id)
+        return self._half_open.get(id)
 
     def retry_after(self, id: str) -> float | None:
         """Seconds until it may be worth asking again; None when it is not quarantined, or only a person knows."""
@@ -241,11 +246,11 @@ class QuarantineManager:
         if case is None:
             raise NotQuarantined(id)
         entry = case.entry()
-        examination = self._examine(case)
+        examination = self._planner.examine(case)
         await asyncio.wait((examination,))
         if self._cases.get(id) is not case:
             return entry  # out by another way meanwhile, which is what was asked for
-        finding = examination.result()
+        finding = _given_up() if examination.cancelled() else examination.result()
         if not finding.passed:
             raise ProbeFailed(finding.status, resource_id=case.resource_id)
         return self._release(case, by)
@@ -253,20 +258,27 @@ class QuarantineManager:
     def forget(self, id: str) -> QuarantineEntry | None:
         """The resource is gone: end its case, its admission and all memory of it. Nobody is told."""
         self._levels.forget(id)
-        self._drop_admission(id)
+        self._half_open.drop(id)
         case = self._cases.pop(id, None)
         if case is None:
             return None
         entry = case.entry()
         case.drop()
-        self._wake_members(id)
+        for member in self._members(id):
+            self._planner.wake(member)
         return entry
 
     def failed(self, id: str) -> None:
         """A create or validation in the background failed: a half-open resource goes back to quarantine."""
-        admission = self._admissions.get(id)
+        admission = self._half_open.get(id)
         if admission is not None:
             admission.fail()
+
+    def resized(self, id: str, max_size: int) -> None:
+        """The pool's bound moved: the steps of a half-open admission follow."""
+        admission = self._half_open.get(id)
+        if admission is not None:
+            admission.resize(max_size)
 
     def _release(self, case: Case, by: str) -> QuarantineEntry:
         entry = case.entry()
@@ -277,156 +289,29 @@ class QuarantineManager:
             # The waits it has been through: one before each attempt, and the one that a person cut short.
             level = case.level + case.attempts + (0 if by == RECOVERY else 1)
             self._levels.released(case.id, level=level, now=now, step=case.policy.backoff.max)
-        self._admit(case)
-        self._wake_members(case.id)
+        self._half_open.admit(case)
+        for member in self._members(case.id):
+            self._planner.wake(member)
         self._listener.released(case.id, entry, by, case.attempts)
         return entry
 
     # ── half open ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _admit(self, case: Case) -> None:
-        self._released[case.id] = case
-        self._admissions[case.id] = Admission(
-            self._ward.max_size(case.id),
-            stepped=lambda permits: self._stepped(case.id, permits),
-            failed=lambda: self._admission_failed(case),
-        )
-
-    def _stepped(self, id: str, permits: int) -> None:
-        if self._admissions[id].is_open:
-            self._drop_admission(id)
-        self._listener.stepped(id, permits)
-
-    def _admission_failed(self, case: Case) -> None:
-        self._drop_admission(case.id)
-        back = self.enter_automatically(
+    def _back(self, case: Case) -> bool:
+        """A failure while half open: return to quarantine; False when evidence does not count now."""
+        entry = self.enter_automatically(
             case.id,
             ConsecutiveFailures(1),
             resource_id=case.resource_id,
             scope=case.scope,
             policy=case.policy,
         )
-        if back is None and not self._closed:
-            self._admit(case)  # frozen: it starts again with one permit
-            self._listener.stepped(case.id, self._admissions[case.id].permits)
-
-    def _drop_admission(self, id: str) -> None:
-        self._released.pop(id, None)
-        admission = self._admissions.pop(id, None)
-        if admission is not None:
-            admission.close()
+        return entry is not None
 
     # ── cascades ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _members(self, root: str) -> list[Case]:
         return [case for case in self._cases.values() if case.root == root]
-
-    def _hold_members(self, root: str) -> None:
-        for case in self._members(root):
-            self._hold(case)
-
-    def _hold(self, case: Case) -> None:
-        """Nothing is tried while the root is in: it could only fail."""
-        case.stop_timer()
-        if case.examination is not None:
-            case.examination.cancel()
-        case.is_held = True
-        case.phase = "waiting"
-
-    def _wake_members(self, root: str) -> None:
-        """The root is out: each member is tried soon, spread so that they do not all ask the root at once."""
-        for case in self._members(root):
-            if case.is_held:
-                case.is_held = False
-                self._wait(case, self._rng.uniform(0, case.policy.backoff.base))
-
-    # ── recovery ──────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def _plan(self, case: Case) -> None:
-        """Decide what happens next, without anything happening now."""
-        if isinstance(case.reason, Manual):
-            case.phase = "stopped" if case.expires is None else "waiting"
-            if case.expires is not None:
-                case.timer = asyncio.get_running_loop().call_at(case.expires, self._release, case, EXPIRY)
-        elif case.root in self._cases:
-            self._hold(case)
-        elif not case.is_exhausted:
-            self._wait(case, self._delay(case))
-        elif case.policy.on_exhausted == "park":
-            jitter = case.policy.backoff.jitter
-            self._wait(case, case.policy.park_interval * (1 + jitter * self._rng.uniform(-1, 1)), parked=True)
-        else:
-            case.stop_timer()
-            case.phase = "stopped"
-
-    def _wait(self, case: Case, seconds: float, *, parked: bool = False) -> None:
-        case.stop_timer()
-        loop = asyncio.get_running_loop()
-        case.phase = "parked" if parked or case.is_exhausted else "waiting"
-        case.next_at = loop.time() + seconds
-        case.next_utc = later(self._utc(), seconds)
-        case.timer = loop.call_at(case.next_at, self._attempt, case)
-
-    def _delay(self, case: Case) -> float:
-        """Seconds until the next attempt: the strategy's word, or the policy's."""
-        strategy = case.policy.strategy
-        if strategy is not None:
-            try:
-                answer: object = strategy.backoff(case.number, case.last_error)
-            except Exception as error:
-                self._listener.faulted(case.id, error)
-            else:
-                if is_wait(answer):
-                    return float(answer)  # type: ignore[arg-type]  # is_wait: a number
-                if answer is not None:
-                    what = (
-                        f"backoff() of {type(strategy).__name__} must return seconds or None, not {answer!r}"
-                    )
-                    self._listener.faulted(case.id, ConfigurationError(what, resource_id=case.resource_id))
-        return case.policy.backoff.delay(case.number, self._rng)
-
-    def _attempt(self, case: Case) -> None:
-        """The timer of an attempt fired."""
-        case.stop_timer()
-        case.phase = "probing"
-        case.recovery = self._tasks.spawn(self._recover(case), name=f"recover {case.id}")
-
-    async def _recover(self, case: Case) -> None:
-        examination = self._examine(case)
-        await asyncio.wait((examination,))
-        if self._cases.get(case.id) is not case or examination.cancelled():
-            return
-        finding = examination.result()
-        if finding.passed:
-            case.attempts += 1
-            self._tell(case, "recovered")
-            if self._cases.get(case.id) is case:
-                self._release(case, RECOVERY)
-        elif finding.postponed:
-            self._plan(case)
-            self._tell(case, "postponed")
-        else:
-            self._count_failure(case, finding)
-
-    def _count_failure(self, case: Case, finding: Finding) -> None:
-        case.attempts += 1
-        case.last_error = finding.error
-        exhausts = not case.is_exhausted and case.attempts >= case.policy.max_attempts
-        case.is_exhausted = case.is_exhausted or exhausts
-        self._plan(case)
-        self._tell(case, "failed")
-        if exhausts and self._cases.get(case.id) is case:
-            self._listener.exhausted(case.id, case.entry())
-
-    def _tell(self, case: Case, outcome: AttemptOutcome) -> None:
-        self._listener.attempted(case.id, case.entry(), outcome)
-
-    def _examine(self, case: Case) -> asyncio.Task[Finding]:
-        """The examination that runs, else a new one: never two of one resource."""
-        if case.examination is None or case.examination.done():
-            work = examine(case, self._ward, self._tasks, self._listener)
-            case.examination = self._tasks.spawn(work, name=f"examine {case.id}", awaited=True)
-        return case.examination
 
     # ── the end ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -438,12 +323,15 @@ class QuarantineManager:
         self._closed = True
         for case in self._cases.values():
             case.drop()
-            if case.phase != "stopped":
-                case.phase = "stopped"
-        for id_ in tuple(self._admissions):
-            self._drop_admission(id_)
+            case.phase = "stopped"
+        self._half_open.close()
         self._tasks.cancel()
         current = asyncio.current_task()
         left = [task for task in self._tasks if task is not current]
         if left:
             await asyncio.wait(left, timeout=CLOSE_GRACE)
+
+
+def _given_up() -> Finding:
+    """The examination was cancelled: the root of its cascade fell, or all ends."""
+    return Finding(False, HealthStatus.unknown(metadata={"given_up": "the examination was cancelled"}))
