@@ -184,7 +184,7 @@ class HookRun:
         """Run the afters in a task of the runner: the operation's own has been cancelled and may not wait."""
         pending = self._pending(error)
         if pending:
-            _ = self._runner.tasks.spawn(self._rest(None, None, pending), name="abandoned afters")
+            self._runner.tasks.start(self._rest(None, None, pending), name="abandoned afters")
 
     def _pending(self, error: BaseException | None) -> list[tuple[ResourceHook, HookResult]]:
         """Every after that is due, the first to run last in the list; none of them twice."""

@@ -1,0 +1,290 @@
+"""Subscriptions: filters, overflow, what a reader knows it lost, one reader, cancellation, forgetting."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+
+import pytest
+
+from nebula_resource.errors import ConfigurationError
+from nebula_resource.events import (
+    Acquired,
+    Event,
+    EventBus,
+    Lagged,
+    Overflow,
+    Overrun,
+    PoolDrained,
+    PoolDraining,
+    Released,
+    Subscription,
+)
+from nebula_resource.model.scope import Scope
+
+
+def publish(bus: EventBus, count: int) -> None:
+    """Publish so many events."""
+    for _ in range(count):
+        bus.publish(PoolDraining, "db")
+
+
+async def read(subscription: Subscription, count: int) -> list[int | Lagged]:
+    """The next items: sequence numbers, and markers as they are."""
+    items = [await anext(subscription) for _ in range(count)]
+    return [item if isinstance(item, Lagged) else item.seq for item in items]
+
+
+async def drain(subscription: Subscription) -> list[int | Lagged]:
+    """Everything that is there to be read."""
+    found: list[int | Lagged] = []
+    while True:
+        task = asyncio.ensure_future(anext(subscription))
+        await asyncio.sleep(0)
+        if not task.done():
+            task.cancel()
+            await asyncio.wait([task])
+            return found
+        item = task.result()
+        found.append(item if isinstance(item, Lagged) else item.seq)
+
+
+async def test_a_reader_that_waits_is_woken() -> None:
+    """An event reaches a reader that came before it."""
+    bus = EventBus()
+    subscription = bus.subscribe()
+    task = asyncio.create_task(read(subscription, 2))
+    await asyncio.sleep(1)
+    publish(bus, 1)
+    await asyncio.sleep(1)
+    assert not task.done()
+    publish(bus, 1)
+    assert await task == [1, 2]
+
+
+async def test_a_subscription_holds_events_from_its_making() -> None:
+    """Nothing published between subscribe and the first read is missed, nothing from before is seen."""
+    bus = EventBus()
+    heard = bus.subscribe(PoolDraining)
+    publish(bus, 1)
+    late = bus.subscribe()
+    publish(bus, 1)
+    assert await drain(heard) == [1, 2]
+    assert await drain(late) == [2]
+
+
+async def test_types_filter() -> None:
+    """Only the types that were asked for arrive."""
+    bus = EventBus()
+    subscription = bus.subscribe([Acquired, Released])
+    bus.publish(PoolDrained)
+    bus.publish(Released, held_s=None)
+    bus.publish(Acquired, waited_s=0.0)
+    assert [type(await anext(subscription)).__name__ for _ in range(2)] == ["Released", "Acquired"]
+    assert subscription.pending == 0
+
+
+async def test_resource_filter_takes_an_id_or_a_public_id() -> None:
+    """A resource id means all its registrations, a public id one of them."""
+    bus = EventBus()
+    by_id, by_public = bus.subscribe(resource="db"), bus.subscribe(resource="db~aaa")
+    bus.publish(PoolDraining, "db", public_id="db~aaa")
+    bus.publish(PoolDraining, "db", public_id="db~bbb")
+    bus.publish(PoolDraining, "cache", public_id="cache")
+    bus.publish(PoolDraining)
+    assert await drain(by_id) == [1, 2]
+    assert await drain(by_public) == [1]
+
+
+async def test_scope_filter_is_what_the_scope_contains() -> None:
+    """A tenant's subscription gets its own and nested scopes' events, never another's or those of no tenant."""
+    bus = EventBus()
+    mine = bus.subscribe(scope=Scope.tenant("a"))
+    everything = bus.subscribe(scope=Scope.GLOBAL)
+    for scope in (
+        Scope.tenant("a"),
+        Scope.workflow("w", tenant="a"),
+        Scope.tenant("b"),
+        Scope.tenant("aa"),
+        Scope.workflow("w"),
+        Scope.GLOBAL,
+    ):
+        bus.publish(PoolDraining, "db", scope)
+    assert await drain(mine) == [1, 2]
+    assert await drain(everything) == [1, 2, 3, 4, 5, 6]
+
+
+async def test_drop_oldest_keeps_the_newest_and_says_what_is_missing_first() -> None:
+    """The marker stands where the gap is: before what is left."""
+    bus = EventBus()
+    subscription = bus.subscribe(buffer=3)
+    publish(bus, 5)
+    assert await drain(subscription) == [Lagged(2), 3, 4, 5]
+    publish(bus, 1)
+    assert await drain(subscription) == [6]
+    assert subscription.dropped == 2
+
+
+async def test_drop_newest_keeps_the_oldest_and_says_what_is_missing_after_them() -> None:
+    """The marker stands between what was kept and what came when there was room again."""
+    bus = EventBus()
+    subscription = bus.subscribe(buffer=3, overflow=Overflow.DROP_NEWEST)
+    publish(bus, 5)
+    assert await read(subscription, 1) == [1]
+    publish(bus, 2)
+    assert await drain(subscription) == [2, 3, Lagged(2), 6, Lagged(1)]
+    publish(bus, 1)
+    assert await drain(subscription) == [8]
+    assert subscription.dropped == 3
+
+
+async def test_a_marker_takes_no_place_in_the_buffer() -> None:
+    """With a buffer of one, each event that fits is kept though markers stand beside it."""
+    bus = EventBus()
+    subscription = bus.subscribe(buffer=2, overflow=Overflow.DROP_NEWEST)
+    publish(bus, 3)  # 3 is lost
+    assert await read(subscription, 1) == [1]
+    publish(bus, 2)  # a marker and 4 fit, 5 is lost
+    assert subscription.pending == 2
+    assert await read(subscription, 2) == [2, Lagged(1)]
+    publish(bus, 1)  # a second marker and 6 fit
+    assert await drain(subscription) == [4, Lagged(1), 6]
+
+
+async def test_close_gives_what_was_buffered_and_then_raises() -> None:
+    """A reader that must not miss anything learns that it did, once, and the bus is rid of it."""
+    bus = EventBus()
+    subscription = bus.subscribe(buffer=2, overflow=Overflow.CLOSE)
+    publish(bus, 4)
+    assert subscription.closed
+    assert not bus.wants(PoolDraining)
+    assert await read(subscription, 2) == [1, 2]
+    with pytest.raises(Overrun) as caught:
+        await anext(subscription)
+    assert caught.value.buffer == 2
+    assert caught.value.retryable
+    with pytest.raises(StopAsyncIteration):
+        await anext(subscription)
+    assert bus.stats().dropped == {"subscriber": 1}
+
+
+async def test_a_slow_reader_harms_no_other() -> None:
+    """One that never reads loses its own events only."""
+    bus = EventBus()
+    slow, quick = bus.subscribe(buffer=1, name="slow"), bus.subscribe(buffer=100, name="quick")
+    publish(bus, 50)
+    assert await drain(quick) == list(range(1, 51))
+    assert (slow.dropped, quick.dropped) == (49, 0)
+    assert bus.stats().dropped == {"slow": 49, "quick": 0}
+
+
+async def test_losses_are_remembered_when_a_subscription_is_gone() -> None:
+    """The counter by name only grows."""
+    bus = EventBus()
+    for _ in range(2):
+        async with bus.subscribe(buffer=1, name="sse"):
+            publish(bus, 3)
+    assert bus.stats().dropped == {"sse": 4}
+
+
+@pytest.mark.parametrize("buffer", [0, -1])
+def test_a_buffer_holds_at_least_one(buffer: int) -> None:
+    """Nothing could ever be read from a smaller one."""
+    with pytest.raises(ConfigurationError, match="at least 1"):
+        EventBus().subscribe(buffer=buffer)
+
+
+async def test_closing_ends_a_reader_that_waits() -> None:
+    """The loop around it ends as if there were no more events."""
+    bus = EventBus()
+    subscription = bus.subscribe()
+
+    async def count() -> int:
+        return len([event async for event in subscription])
+
+    task = asyncio.create_task(count())
+    await asyncio.sleep(1)
+    subscription.close()
+    subscription.close()
+    assert await task == 0
+
+
+async def test_closing_forgets_what_is_unread() -> None:
+    """A reader that closes has said that it wants no more."""
+    bus = EventBus()
+    async with bus.subscribe() as subscription:
+        publish(bus, 3)
+    assert [event async for event in subscription] == []
+    assert bus.stats().subscribers == 0
+
+
+async def test_one_reader_at_a_time() -> None:
+    """A second one that would wait beside the first is told so; the first is not disturbed."""
+    bus = EventBus()
+    subscription = bus.subscribe()
+    first = asyncio.create_task(read(subscription, 1))
+    await asyncio.sleep(1)
+    with pytest.raises(ConfigurationError, match="one reader"):
+        await anext(subscription)
+    publish(bus, 1)
+    assert await first == [1]
+
+
+@pytest.mark.parametrize("turns", range(4))
+async def test_a_cancelled_reader_loses_nothing(turns: int) -> None:
+    """However many loop turns after the event the cancellation comes, the event was read or can be read again."""
+    bus = EventBus()
+    subscription = bus.subscribe()
+    got: list[int] = []
+
+    async def reader() -> None:
+        async for item in subscription:
+            assert isinstance(item, Event)
+            got.append(item.seq)
+
+    task = asyncio.create_task(reader())
+    await asyncio.sleep(1)
+    publish(bus, 1)
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert got + await drain(subscription) == [1]
+    publish(bus, 1)
+    assert await read(subscription, 1) == [2]
+
+
+async def test_a_forgotten_subscription_ends_by_itself() -> None:
+    """Breaking out of a loop over an unnamed subscription leaves nothing behind on the bus."""
+    bus = EventBus()
+    publish_later = asyncio.get_running_loop().call_later(1, publish, bus, 1)
+    async for _ in bus.subscribe():
+        break
+    gc.collect()
+    assert publish_later.when() == 1
+    assert not bus.wants(PoolDraining)
+
+
+def test_a_reader_whose_loop_is_gone_cannot_stop_the_publisher() -> None:
+    """An event for a future of a closed loop ends the subscription and nothing else."""
+    bus = EventBus()
+    subscription = bus.subscribe()
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(read(subscription, 1))
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+    publish(bus, 1)
+    assert subscription.closed
+    task._log_destroy_pending = False  # type: ignore[attr-defined]  # the loop was torn away from it on purpose
+    del task
+
+
+async def test_repr_says_how_it_stands() -> None:
+    """The night-time question: is it open, is it behind, has it lost anything."""
+    bus = EventBus()
+    subscription = bus.subscribe(buffer=2, name="sse")
+    publish(bus, 3)
+    assert repr(subscription) == "<Subscription 'sse' open: 2 unread, 1 lost>"
+    subscription.close()
+    assert repr(subscription) == "<Subscription 'sse' closed: 0 unread, 1 lost>"

@@ -1,0 +1,174 @@
+"""The catalogue of events: names, severities, JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from datetime import UTC, datetime
+from enum import Enum
+from typing import Any, get_type_hints
+
+import pytest
+
+from nebula_resource.events import (
+    EVENT_TYPES,
+    EVENTS,
+    CleanupReason,
+    Event,
+    HealthChanged,
+    InstanceRetired,
+    Severity,
+    event_from_json,
+)
+from nebula_resource.events.event import builder
+from nebula_resource.model.scope import Scope
+
+AT = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
+
+SPECIFIED = ["Registered", "Deregistered", "Created", "Acquired", "Released", "AcquireRejected", "HealthChanged", "InstanceRetired", "CleanedUp", "Quarantined", "RecoveryAttempted", "AdmissionStepped", "QuarantineReleased", "QuarantineExhausted", "CascadeDetected", "CascadeResolved", "CheckerSuspected", "CircuitOpened", "CircuitClosed", "PoolResized", "PoolDraining", "PoolDrained", "PoolSuspended", "PoolResumed", "AutoScaled", "AutoScaleBlocked", "ConfigReloaded", "ConfigReloadRejected", "ScopeCreated", "ScopeCleanedUp", "QuotaChanged", "CredentialRotated", "CredentialRevoked", "LeakSuspected", "HookFailed", "LoopBlocked", "LeaseLost", "BackendDown", "BackendUp", "WorkflowProgress", "ErrorOccurred", "ShutdownStarted", "ShutdownFinished"]
+
+
+def own_fields(event_type: type[Event]) -> dict[str, Any]:
+    """A value of the right kind for every field of the event's own."""
+    hints = get_type_hints(event_type)
+    common = {field.name for field in dataclasses.fields(Event)}
+    return {
+        field.name: _value(hints[field.name])
+        for field in dataclasses.fields(event_type)
+        if field.name not in common
+    }
+
+
+def _value(hint: Any) -> Any:
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return list(hint)[-1]
+    for kind, value in ((tuple[str, ...], ("a", "b")), (int, 3), (float, 0.25), (str, "text")):
+        if hint == kind or hint == (kind | None):
+            return value
+    raise AssertionError(f"a field of an event may not be {hint}")
+
+
+def sample(event_type: type[Event]) -> Event:
+    """One event of the type with every field set."""
+    return event_type(
+        seq=7,
+        at=AT,
+        resource_id="db",
+        public_id="db~abc",
+        scope=Scope.tenant("acme"),
+        **own_fields(event_type),
+    )
+
+
+def test_the_catalogue_is_the_specified_one() -> None:
+    """Every event of the specification has a type, and there is no other."""
+    assert [event_type.__name__ for event_type in EVENTS if event_type.__name__ not in SPECIFIED] == []
+    assert sorted(event_type.__name__ for event_type in EVENTS) == sorted(SPECIFIED)
+
+
+def test_cleanup_reasons_are_the_specified_ones() -> None:
+    """Each reason of the specification is a member whose value is its lower-case name."""
+    specified = """EXPIRED IDLE_TIMEOUT HEALTH_CHECK_FAILED RECYCLE_FAILED BROKEN TAINTED BODY_FAILED EVICTED
+    CONFIG_CHANGED CREDENTIAL_REVOKED UNHEALTHY DETACHED STOLEN SCOPE_CLOSED DRAINED LEAKED CREATE_CANCELLED
+    SHUTDOWN"""
+    assert {reason.name: reason.value for reason in CleanupReason} == {
+        name: name.lower() for name in specified.split()
+    }
+
+
+def test_names_are_dotted_and_unique() -> None:
+    """A name stands for one type."""
+    assert len(EVENT_TYPES) == len(EVENTS)
+    for name in EVENT_TYPES:
+        assert re.fullmatch(r"[a-z]+(\.[a-z_]+)?", name)
+
+
+@pytest.mark.parametrize("event_type", EVENTS, ids=lambda event_type: event_type.name)
+def test_every_event_survives_json(event_type: type[Event]) -> None:
+    """What to_json wrote, through real JSON text, is the same event again."""
+    event = sample(event_type)
+    assert event_from_json(json.loads(json.dumps(event.to_json()))) == event
+
+
+@pytest.mark.parametrize("event_type", EVENTS, ids=lambda event_type: event_type.name)
+def test_an_event_without_its_optional_fields_survives_json(event_type: type[Event]) -> None:
+    """Defaults, None among them, come back as they were."""
+    required = {
+        field.name
+        for field in dataclasses.fields(event_type)
+        if field.default is dataclasses.MISSING and field.name not in ("seq", "at")
+    }
+    own = {name: value for name, value in own_fields(event_type).items() if name in required}
+    event = event_type(seq=1, at=AT, **own)
+    assert event_from_json(json.loads(json.dumps(event.to_json()))) == event
+
+
+@pytest.mark.parametrize("event_type", EVENTS, ids=lambda event_type: event_type.name)
+def test_events_are_frozen_and_slotted(event_type: type[Event]) -> None:
+    """Nobody who hears of an event can change it for the next one."""
+    event = sample(event_type)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        event.seq = 8  # type: ignore[misc]  # that is the point
+    assert not hasattr(event, "__dict__")
+
+
+@pytest.mark.parametrize("event_type", EVENTS, ids=lambda event_type: event_type.name)
+def test_the_fast_way_to_build_makes_the_same_event(event_type: type[Event]) -> None:
+    """Filling the slots and calling the constructor give equal events."""
+    build = builder(event_type)
+    scope = Scope.tenant("acme")
+    assert build(7, AT, "db", scope, "db~abc", own_fields(event_type)) == sample(event_type)
+
+
+def test_building_leaves_defaults_to_the_constructor() -> None:
+    """A call that gives only some of the fields gets the others' defaults."""
+    event = builder(HealthChanged)(1, AT, None, Scope.GLOBAL, None, {"old": "unknown", "new": "healthy"})
+    assert event == HealthChanged(seq=1, at=AT, old="unknown", new="healthy", because=())
+
+
+@pytest.mark.parametrize(
+    ("new", "severity"),
+    [
+        ("healthy", Severity.INFO),
+        ("degraded", Severity.WARNING),
+        ("unknown", Severity.WARNING),
+        ("unhealthy", Severity.CRITICAL),
+    ],
+)
+def test_a_change_of_health_is_as_severe_as_where_it_went(new: str, severity: Severity) -> None:
+    """Unhealthy is critical, recovery is information."""
+    assert HealthChanged(seq=1, at=AT, old="healthy", new=new).severity is severity
+
+
+def test_data_is_ready_for_json() -> None:
+    """Enums are their values and tuples are lists."""
+    assert InstanceRetired(seq=1, at=AT, reason=CleanupReason.STOLEN).data() == {"reason": "stolen"}
+    assert HealthChanged(seq=1, at=AT, old="healthy", new="degraded", because=("db",)).data() == {
+        "old": "healthy",
+        "new": "degraded",
+        "because": ["db"],
+    }
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": "no.such"},
+        {"name": None},
+        {"at": "s3cret"},
+        {"seq": "s3cret"},
+        {"scope": "s3cret"},
+        {"data": {"reason": "s3cret"}},
+        {"data": {"s3cret": 1}},
+        {"data": None},
+    ],
+    ids=str,
+)
+def test_foreign_json_is_refused_without_repeating_it(change: dict[str, Any]) -> None:
+    """What is no event raises ValueError, and its text holds nothing of the input."""
+    value = sample(InstanceRetired).to_json() | change
+    with pytest.raises(ValueError, match="event") as caught:
+        event_from_json(value)
+    assert "s3cret" not in str(caught.value)
+    assert caught.value.__context__ is None or "s3cret" not in str(caught.value.__cause__)

@@ -1,0 +1,203 @@
+"""The hook registry: names, order, filters, change."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from nebula_resource.errors import ConfigurationError, ValidationFailed
+from nebula_resource.hooks import (
+    All,
+    ById,
+    ByIds,
+    ByPrefix,
+    HookEvent,
+    HookFilter,
+    HookRegistry,
+    ResourceHook,
+)
+from nebula_resource.hooks.registry import _REMEMBERED
+
+
+def hook(name: str, **attributes: Any) -> ResourceHook:
+    """A hook with these attributes."""
+    made = ResourceHook()
+    made.name = name
+    for attribute, value in attributes.items():
+        setattr(made, attribute, value)
+    return made
+
+
+def names(registry: HookRegistry, resource: str = "db", event: HookEvent = HookEvent.ACQUIRE) -> list[str]:
+    """Which hooks an operation meets."""
+    return [hook.name for hook in registry.for_resource(resource, event)]
+
+
+def test_lower_priority_goes_first_and_equal_ones_keep_their_order() -> None:
+    """The order is stable whatever the order of adding was."""
+    registry = HookRegistry()
+    for name, priority in (("b", 100), ("z", 10), ("a", 100), ("y", 10), ("m", 50)):
+        registry.add(hook(name, priority=priority))
+    assert names(registry) == ["z", "y", "m", "b", "a"]
+    assert [one.name for one in registry] == ["z", "y", "m", "b", "a"]
+    assert len(registry) == 5
+
+
+def test_a_name_is_unique() -> None:
+    """The second hook of a name is refused and the first stays."""
+    registry = HookRegistry()
+    first = hook("a")
+    registry.add(first)
+    with pytest.raises(ConfigurationError, match="'a'"):
+        registry.add(hook("a"))
+    assert list(registry) == [first]
+
+
+def test_removing_gives_the_hook_back() -> None:
+    """Afterwards the name is free, and a name nobody has is an error."""
+    registry = HookRegistry()
+    one = hook("a")
+    registry.add(one)
+    assert registry.remove("a") is one
+    assert names(registry) == []
+    with pytest.raises(ConfigurationError, match="no hook named 'a'"):
+        registry.remove("a")
+    registry.add(hook("a"))
+
+
+def test_events_choose() -> None:
+    """A hook is met by the operations it names only."""
+    registry = HookRegistry()
+    registry.add(hook("acquire", events=[HookEvent.ACQUIRE]))
+    registry.add(hook("all"))
+    assert names(registry) == ["acquire", "all"]
+    assert names(registry, event=HookEvent.CLEANUP) == ["all"]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "matching"),
+    [
+        (All(), {"db", "db-2", "cache"}),
+        (ById("db"), {"db"}),
+        (ByIds("db", "cache"), {"db", "cache"}),
+        (ByIds(["db", "cache"]), {"db", "cache"}),
+        (ByIds(), set()),
+        (ByPrefix("db"), {"db", "db-2"}),
+        (ByPrefix(""), {"db", "db-2", "cache"}),
+    ],
+    ids=str,
+)
+def test_filters(chosen: HookFilter, matching: set[str]) -> None:
+    """Each filter matches what its name says."""
+    registry = HookRegistry()
+    registry.add(hook("a", filter=chosen))
+    assert {resource for resource in ("db", "db-2", "cache") if names(registry, resource)} == matching
+
+
+def test_filters_are_values() -> None:
+    """Equal ones are equal, so that a test can compare them."""
+    assert ByIds("a", "b") == ByIds(["b", "a"])
+    assert ByIds("a") != ByIds("b")
+    assert {ById("a"), ById("a")} == {ById("a")}
+
+
+def test_a_filter_that_raises_counts_as_a_match(caplog: pytest.LogCaptureFixture) -> None:
+    """A hook that guards something is not lost by its filter's bug."""
+
+    class Broken:
+        def matches(self, resource_id: str, /) -> bool:
+            raise ValueError
+
+    registry = HookRegistry()
+    registry.add(hook("guard", filter=Broken()))
+    assert names(registry) == ["guard"]
+    assert caplog.messages == ["a hook's filter failed; the hook is called"]
+
+
+def test_answers_are_computed_once_until_hooks_change() -> None:
+    """The same tuple comes back, until something is added or removed."""
+    registry = HookRegistry()
+    registry.add(hook("a"))
+    first = registry.for_resource("db", HookEvent.ACQUIRE)
+    assert registry.for_resource("db", HookEvent.ACQUIRE) is first
+    registry.add(hook("b"))
+    assert names(registry) == ["a", "b"]
+
+
+def test_ids_that_come_and_go_do_not_fill_the_memory() -> None:
+    """The remembered answers are bounded."""
+    registry = HookRegistry()
+    registry.add(hook("a"))
+    for number in range(_REMEMBERED + 10):
+        assert names(registry, f"db-{number}") == ["a"]
+    assert len(registry._found) <= _REMEMBERED
+
+
+def test_a_change_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """The version grows and each callback runs once a change; one that fails harms nobody."""
+    registry = HookRegistry()
+    told: list[int] = []
+    registry.on_change(lambda: 1 // 0)
+    stop = registry.on_change(lambda: told.append(registry.version))
+    registry.add(hook("a"))
+    registry.remove("a")
+    assert told == [1, 2]
+    stop()
+    registry.add(hook("a"))
+    assert (told, registry.version) == ([1, 2], 3)
+    assert "a callback for changed hooks failed" in caplog.messages
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value"),
+    [
+        ("name", ""),
+        ("name", 3),
+        ("priority", "high"),
+        ("events", ()),
+        ("events", ["acquire"]),
+        ("events", 3),
+        ("filter", "db"),
+        ("on_failure", "raise"),
+        ("timeout", 0),
+        ("timeout", -1.0),
+    ],
+)
+def test_a_wrong_attribute_is_refused(attribute: str, value: Any) -> None:
+    """With its name as the path, and the registry unchanged."""
+    registry = HookRegistry()
+    with pytest.raises(ValidationFailed) as caught:
+        registry.add(hook("a", **{attribute: value}) if attribute != "name" else hook(value))
+    assert [violation.field for violation in caught.value.violations] == [attribute]
+    assert registry.version == 0
+
+
+def test_all_violations_are_told_at_once() -> None:
+    """Nobody has to try again for each."""
+    with pytest.raises(ValidationFailed) as caught:
+        HookRegistry().add(hook("", events=(), timeout=0, priority=None, on_failure=None, filter=None))
+    assert {violation.field for violation in caught.value.violations} == {
+        "name",
+        "events",
+        "timeout",
+        "priority",
+        "on_failure",
+        "filter",
+    }
+
+
+def test_a_hook_without_a_name_is_refused() -> None:
+    """The base class gives none."""
+    with pytest.raises(ValidationFailed, match="name"):
+        HookRegistry().add(ResourceHook())
+
+
+def test_repr_names_the_hooks() -> None:
+    """In the order in which they run."""
+    registry = HookRegistry()
+    assert repr(registry) == "<HookRegistry empty>"
+    registry.add(hook("a"))
+    registry.add(hook("b", priority=1))
+    assert repr(registry) == "<HookRegistry b, a>"
+    assert repr(hook("b", priority=1)) == "<ResourceHook 'b' priority 1>"
