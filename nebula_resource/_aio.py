@@ -468,9 +468,7 @@ class _Steps(Awaitable[T]):
 
     __slots__ = ("_limit", "_report", "_work")
 
-    def __init__(
-        self, work: Coroutine[Any, Any, T], limit: float, report: Callable[[float], object]
-    ) -> None:
+    def __init__(self, work: Coroutine[Any, Any, T], limit: float, report: Callable[[float], object]) -> None:
         self._work = work
         self._limit = limit
         self._report = report
