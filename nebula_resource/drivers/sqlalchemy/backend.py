@@ -66,8 +66,8 @@ class Backend(Protocol):
         """Say, without I/O, whether the connection is known to be gone."""
         ...
 
-    async def interrupt(self, raw: Any) -> None:
-        """Stop the statement that runs in another thread, if there is one."""
+    def hasten(self, raw: Any, delay: float) -> None:
+        """Stop the statement that still runs ``delay`` seconds from now; the connection is about to be closed."""
         ...
 
     def terminate(self, raw: Any) -> None:

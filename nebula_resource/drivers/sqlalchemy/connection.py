@@ -17,6 +17,8 @@ from nebula_resource.drivers.sqlalchemy.tenant import TenantBinding
 
 __all__ = ["PooledConnection"]
 
+_GRACE = 1.0  # seconds that a statement still running may take when its connection is closed
+
 
 class PooledConnection(AsyncConnection):
     """An ``AsyncConnection`` from which each lease gets a facade of its own.
@@ -92,8 +94,8 @@ class PooledConnection(AsyncConnection):
 
     async def end(self) -> None:
         """Close it for certain: in good manners if the server answers soon (2 s, SQLAlchemy's own), else at once."""
+        self._backend.hasten(self.raw, _GRACE)
         try:
-            await self._backend.interrupt(self.raw)
             if not self.invalidated and not self.closed:
                 await self.invalidate()
             await self.close()
@@ -107,13 +109,14 @@ class PooledConnection(AsyncConnection):
         self._backend.bind(self._checked_out, tenant)
 
     def facade(self) -> AsyncConnection:
-        """Return a connection for one lease, over the same connection of the driver."""
-        return AsyncConnection(self.engine, Connection(self.sync_engine, self._checked_out))
+        """Return a connection for one lease, over the same connection of the driver; lost, it does not reconnect."""
+        sync = Connection(self.sync_engine, self._checked_out, _allow_revalidate=False)
+        return AsyncConnection(self.engine, sync)
 
     def cut_off(self, facade: AsyncConnection) -> None:
         """Leave a facade without its connection, so that nobody who kept it meets the next user's session.
 
-        Closing it would close the connection below. SQLAlchemy's connection without one refuses to execute.
+        Closing it would close the connection below. SQLAlchemy's connection without one counts as closed.
         """
         if facade.sync_connection is not None:
             facade.sync_connection._dbapi_connection = None

@@ -10,7 +10,6 @@ from sqlalchemy import event
 from sqlalchemy.engine import URL, ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool, PoolProxiedConnection
-from sqlalchemy.util import await_only
 
 from nebula_resource.drivers.sqlalchemy.config import IsolationLevel
 from nebula_resource.drivers.sqlalchemy.errors import ConnectionLost
@@ -60,13 +59,13 @@ def make_engine(
     opener: Opener,
     *,
     begin: Callable[[PoolProxiedConnection], None],
-    on_cancel: Callable[[Any], Awaitable[None]] | None = None,
+    on_cancel: Callable[[Any, float], None] | None = None,
     connect_arguments: dict[str, Any] | None = None,
     isolation_level: IsolationLevel | None = None,
 ) -> AsyncEngine:
     """Return an engine that pools nothing, quotes no parameters and begins transactions by ``begin``.
 
-    ``on_cancel`` is awaited with the raw connection when a statement on it is given up.
+    ``on_cancel`` is called with the raw connection, and no delay, when a statement on it is given up.
     """
 
     def creator() -> Any:
@@ -77,7 +76,7 @@ def make_engine(
         scrub(context)
         given_up = not isinstance(context.original_exception, Exception)
         if given_up and on_cancel is not None and context.connection is not None:
-            await_only(on_cancel(context.connection.connection.driver_connection))
+            on_cancel(context.connection.connection.driver_connection, 0.0)
 
     options: dict[str, Any] = {} if isolation_level is None else {"isolation_level": isolation_level}
     engine = create_async_engine(

@@ -148,7 +148,7 @@ class PostgresBackend:
         """Say whether asyncpg has seen the connection end."""
         return bool(raw.is_closed())
 
-    async def interrupt(self, raw: Any) -> None:
+    def hasten(self, raw: Any, delay: float) -> None:
         """Nothing to do: asyncpg itself asks the server to cancel what its caller gave up."""
 
     def terminate(self, raw: Any) -> None:

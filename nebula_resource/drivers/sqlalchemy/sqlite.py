@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import weakref
 from collections.abc import Sequence
@@ -27,6 +28,8 @@ __all__ = ["MEMORY_SINCE", "SqliteBackend"]
 MEMORY_SINCE = (3, 36, 0)
 """The SQLite that brought the memdb file system, which several connections share."""
 
+_INTERRUPT_EVERY = 0.01  # seconds
+
 # Settings of a connection that change what the next caller's statements do, and that can be read back.
 _PRAGMAS = (
     "analysis_limit", "automatic_index", "busy_timeout", "cache_size", "cache_spill", "cell_size_check",
@@ -39,10 +42,10 @@ _COLUMN = {"busy_timeout": "timeout"}  # the one whose column is called otherwis
 _LIKE, _TEMPORARY, _ATTACHED, _FUNCTIONS = "LIKE", "temporary objects", "attached databases", "functions"
 _CHECKS = {
     **{name: f"SELECT {_COLUMN.get(name, name)} FROM pragma_{name}" for name in _PRAGMAS},  # noqa: S608  # our own names
-    _LIKE: "SELECT 'a' LIKE 'A'",  # the setting case_sensitive_like cannot be read
+    _LIKE: "SELECT 'a' LIKE 'A'",  # case_sensitive_like cannot be read; setting it replaces the function
     _TEMPORARY: "SELECT count(*) FROM sqlite_temp_master",
     _ATTACHED: "SELECT count(*) FROM pragma_database_list WHERE name NOT IN ('main', 'temp')",
-    _FUNCTIONS: "SELECT count(*) FROM pragma_function_list WHERE NOT builtin",
+    _FUNCTIONS: "SELECT count(*) FROM pragma_function_list WHERE NOT builtin AND name <> 'like'",
 }
 _LOOK = f"SELECT {', '.join(f'({check})' for check in _CHECKS.values())}"  # our own checks
 
@@ -77,7 +80,7 @@ class SqliteBackend:
 
     def make_engine(self, opener: Opener) -> AsyncEngine:
         """Make the engine; its URL names the driver and nothing else."""
-        return make_engine(URL.create("sqlite+aiosqlite"), opener, begin=self.begin, on_cancel=self.interrupt)
+        return make_engine(URL.create("sqlite+aiosqlite"), opener, begin=self.begin, on_cancel=self.hasten)
 
     async def open(self, login: LoginData) -> aiosqlite.Connection:
         """Open a connection and its thread. SQLite knows no login."""
@@ -179,14 +182,29 @@ class SqliteBackend:
             return True
         return False
 
-    async def interrupt(self, raw: aiosqlite.Connection) -> None:
-        """Make the statement that the thread is in fail, so that the thread can go on to close."""
-        if not self.is_lost(raw):
-            await raw.interrupt()
+    def hasten(self, raw: aiosqlite.Connection, delay: float) -> None:
+        """Stop the statement that the thread is in, ``delay`` seconds from now, so that it comes to the closing.
+
+        Again and again until it is closed: an interrupt that comes before the statement has begun does nothing. It
+        breaks no wait for a lock; that ends with the busy timeout.
+        """
+        if self.is_lost(raw):
+            return
+        loop, connection = asyncio.get_running_loop(), raw._conn
+
+        def interrupt() -> None:
+            try:
+                connection.interrupt()
+            except sqlite3.ProgrammingError:  # closed
+                return
+            loop.call_later(_INTERRUPT_EVERY, interrupt)
+
+        loop.call_later(delay, interrupt)
 
     def terminate(self, raw: aiosqlite.Connection) -> None:
         """Queue closing and the end of the thread; they come after the statement it is in."""
-        raw.stop()
+        if not self.is_lost(raw):
+            raw.stop()
 
 
 def _quoted(name: str) -> str:
