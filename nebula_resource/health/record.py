@@ -6,7 +6,7 @@ from collections import deque
 from datetime import datetime
 
 from nebula_resource.health.view import HealthView, Transition
-from nebula_resource.model.health import HealthPolicy, HealthState, Unhealthy, Unknown
+from nebula_resource.model.health import Degraded, HealthPolicy, HealthState, Unhealthy, Unknown
 
 __all__ = ["HISTORY", "HealthRecord", "combine", "is_real_change"]
 
@@ -91,7 +91,8 @@ class HealthRecord:
             self._passed(state)
             return False
         self.probe_failures += 1
-        return self._failed(state)
+        # "It cannot come back" is believed at once; any other failure waits for the threshold.
+        return self._failed(state, at_once=isinstance(state, Unhealthy) and not state.recoverable)
 
     def used(self, failure: str | None) -> bool:
         """Take in a real use that failed for the reason given, or went well (None); True at the threshold."""
@@ -99,7 +100,7 @@ class HealthRecord:
             self.use_failures += 1
             # A failed use does not unsay a check's "it cannot come back".
             lost = isinstance(self.own, Unhealthy) and not self.own.recoverable
-            return self._failed(Unhealthy(failure, not lost))
+            return self._failed(Unhealthy(failure, not lost), at_once=False)
         self.use_failures = 0
         if isinstance(self.own, Unknown):
             self.own = HealthState.healthy()
@@ -142,17 +143,13 @@ class HealthRecord:
         self.is_over = False
         self.own = state
 
-    def _failed(self, state: HealthState) -> bool:
+    def _failed(self, state: HealthState, *, at_once: bool) -> bool:
         self.passes = 0
         over = self.failures >= self.policy.failure_threshold
-        if over:
+        if over or at_once:
             unrecoverable = isinstance(state, Unhealthy) and not state.recoverable
             self.own = Unhealthy(state.because, not unrecoverable)
-        elif isinstance(state, Unhealthy):
-            # "It cannot come back" is believed at once; any other failure waits for the threshold.
-            if not state.recoverable:
-                self.own = state
-        elif not isinstance(self.own, Unhealthy):
+        elif isinstance(state, Degraded) and not isinstance(self.own, Unhealthy):
             self.own = state
         reached = over and not self.is_over
         self.is_over = self.is_over or over

@@ -412,14 +412,11 @@ class HealthPolicy:
         if self.stages is None:
             return
         given = cast("object", self.stages)
-        stages = tuple(cast("Iterable[object]", given)) if isinstance(given, list | tuple) else (given,)
-        if not all(
-            isinstance(stage, HealthStage) and isinstance(getattr(stage, "name", None), str)
-            for stage in stages
-        ):
+        stages = tuple(cast("Iterable[object]", given)) if isinstance(given, list | tuple) else ()
+        named = [stage for stage in stages if isinstance(stage, HealthStage) and hasattr(stage, "name")]
+        if len(named) < len(stages) or not isinstance(given, list | tuple):
             rules.breach("stages", "must be a list of named HealthStage", type(cast("object", self.stages)))
             return
-        names = [stage.name for stage in self.stages]
-        if len(set(names)) != len(names):
-            rules.breach("stages", "must have different names", len(names))
-        object.__setattr__(self, "stages", stages)
+        if len({stage.name for stage in named}) < len(named):
+            rules.breach("stages", "must have different names", len(named))
+        object.__setattr__(self, "stages", tuple(named))
