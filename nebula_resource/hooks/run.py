@@ -56,11 +56,14 @@ class HookRunner:
         """
         run = HookRun(self, payload)
         for hook in hooks:
-            try:
-                answer = await self.call(hook, payload)
-            except asyncio.CancelledError as error:
-                run.abandon(error)
-                raise
+            answer = self.begin(hook, payload, None)
+            if not isinstance(answer, _Answer):
+                task = self.spawn(hook, answer)
+                try:
+                    answer = await self.settle(hook, task)
+                except asyncio.CancelledError as error:
+                    run.abandon(error, hook, task)
+                    raise
             if answer.error is None:
                 run.add(hook, answer.note)
                 continue
@@ -83,15 +86,6 @@ class HookRunner:
             reason = f"the hook failed ({type(error).__name__})"
         return HookCancelled(hook.name, reason, resource_id=payload.resource_id, scope=payload.scope)
 
-    async def call(
-        self, hook: ResourceHook, payload: HookPayload, result: HookResult | None = None
-    ) -> _Answer:
-        """Call a ``before``, or with a result an ``after``, within its timeout; raise only our own cancellation."""
-        answer = self.begin(hook, payload, result)
-        if isinstance(answer, _Answer):
-            return answer
-        return await self.end(hook, answer)
-
     def begin(
         self, hook: ResourceHook, payload: HookPayload, result: HookResult | None
     ) -> _Answer | Awaitable[object]:
@@ -105,26 +99,26 @@ class HookRunner:
             return returned
         return _NOTHING if returned is None else _Answer(note=returned)
 
-    async def end(self, hook: ResourceHook, awaitable: Awaitable[object]) -> _Answer:
-        """Await what `begin` returned, in a task of its own, so that the hook's cancellations and ours stay apart."""
-        task = self.tasks.spawn(_await(awaitable), name=f"{hook.name}", awaited=True)
+    def spawn(self, hook: ResourceHook, awaitable: Awaitable[object]) -> asyncio.Task[object]:
+        """Start what `begin` returned in a task of its own, so that the hook's cancellations and ours stay apart."""
+        return self.tasks.spawn(_await(awaitable), name=hook.name, awaited=True)
+
+    async def settle(self, hook: ResourceHook, task: asyncio.Task[object]) -> _Answer:
+        """Wait for the task, no longer than the hook's timeout; cancelled ourselves, ask it to end and leave."""
         try:
             await asyncio.wait((task,), timeout=hook.timeout)
         except BaseException:
-            self._give_up(task)
+            task.cancel()
             raise
         if not task.done():
-            self._give_up(task)
+            # Asked to end and not waited for: one that will not is left to the owner.
+            task.cancel()
+            self.tasks.unwatch(task)
             return _Answer(error=TimeoutError(f"the hook took longer than {hook.timeout} s"))
         if task.cancelled():
             return _Answer(error=asyncio.CancelledError("the hook cancelled itself"))
         error = task.exception()
         return _Answer(error=error) if error is not None else _Answer(note=task.result())
-
-    def _give_up(self, task: asyncio.Task[object]) -> None:
-        """Ask it to end and do not wait: one that will not is left to the owner."""
-        task.cancel()
-        self.tasks.unwatch(task)
 
     def report(self, hook: ResourceHook, phase: str, error: BaseException, payload: HookPayload) -> None:
         """Tell of a failure; with nobody to tell, it is logged."""
@@ -175,16 +169,25 @@ class HookRun:
                 self._note(hook, answer)
                 continue
             try:
-                await leave(self._rest(hook, answer, pending), self._runner.tasks, name=f"after {hook.name}")
+                await leave(self._rest(pending, hook, answer), self._runner.tasks, name=f"after {hook.name}")
             except WorkCancelled:
                 pass  # the owner is closing; that is no failure of the operation
             return
 
-    def abandon(self, error: BaseException) -> None:
+    def abandon(self, error: asyncio.CancelledError, hook: ResourceHook, task: asyncio.Task[object]) -> None:
         """Run the afters in a task of the runner: the operation's own has been cancelled and may not wait."""
-        pending = self._pending(error)
-        if pending:
-            self._runner.tasks.start(self._rest(None, None, pending), name="abandoned afters")
+        self._runner.tasks.start(self._abandoned(error, hook, task), name=f"cancelled in {hook.name}")
+
+    async def _abandoned(
+        self, error: asyncio.CancelledError, hook: ResourceHook, task: asyncio.Task[object]
+    ) -> None:
+        """See how the ``before`` ends that was interrupted: if well, in spite of that, its after is due as well."""
+        answer = await self._runner.settle(hook, task)
+        if answer.error is None:
+            self.add(hook, answer.note)
+        elif not isinstance(answer.error, asyncio.CancelledError | Cancel):
+            self._runner.report(hook, "before", answer.error, self._payload)
+        await self._rest(self._pending(error))
 
     def _pending(self, error: BaseException | None) -> list[tuple[ResourceHook, HookResult]]:
         """Every after that is due, the first to run last in the list; none of them twice."""
@@ -203,16 +206,20 @@ class HookRun:
 
     async def _rest(
         self,
-        hook: ResourceHook | None,
-        awaitable: Awaitable[object] | None,
         pending: list[tuple[ResourceHook, HookResult]],
+        hook: ResourceHook | None = None,
+        awaitable: Awaitable[object] | None = None,
     ) -> None:
         """Finish the after that has begun, then run the others."""
+        runner = self._runner
         if hook is not None and awaitable is not None:
-            self._note(hook, await self._runner.end(hook, awaitable))
+            self._note(hook, await runner.settle(hook, runner.spawn(hook, awaitable)))
         while pending:
-            following, result = pending.pop()
-            self._note(following, await self._runner.call(following, self._payload, result))
+            hook, result = pending.pop()
+            answer = runner.begin(hook, self._payload, result)
+            if not isinstance(answer, _Answer):
+                answer = await runner.settle(hook, runner.spawn(hook, answer))
+            self._note(hook, answer)
 
     def _note(self, hook: ResourceHook, answer: _Answer) -> None:
         if answer.error is not None:
