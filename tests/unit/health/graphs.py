@@ -1,0 +1,34 @@
+"""Graphs for tests: who needs whom, as plain as can be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+
+class PlainGraph:
+    """Edges as a mapping from a resource to what it needs; every answer is worked out from that by hand."""
+
+    def __init__(self, needs: Mapping[str, Sequence[str]]) -> None:
+        self.needs = {key: tuple(value) for key, value in needs.items()}
+
+    def dependencies(self, id: str, /) -> Sequence[str]:
+        """What it declared."""
+        return self.needs.get(id, ())
+
+    def dependents(self, id: str, /, *, depth: int | None = None) -> Sequence[str]:
+        """Level by level."""
+        found: list[str] = []
+        level = [id]
+        while level and depth != 0:
+            depth = None if depth is None else depth - 1
+            level = [
+                key
+                for key, needs in self.needs.items()
+                if key not in found and key != id and any(below in needs for below in level)
+            ]
+            found.extend(level)
+        return found
+
+    def depends_on(self, id: str, other: str, /) -> bool:
+        """At once or through others."""
+        return id in self.dependents(other)
