@@ -38,14 +38,13 @@ class TenantFamilies:
 
     def families(self, pools: Iterable[PoolReading]) -> list[Family]:
         """Return the families of one scrape; pools without a tenant are left out."""
+        mine = [(self._tenant(pool.tenant), pool) for pool in pools if pool.tenant is not None]
+        self._placed &= {
+            (tenant, pool.resource_id) for tenant, pool in mine
+        }  # free again when the last is gone
         instances: dict[tuple[str, ...], int] = {}
         acquires: dict[tuple[str, ...], int] = {}
-        present: set[tuple[str, str]] = set()
-        for pool in pools:
-            if pool.tenant is None:
-                continue
-            tenant = pool.tenant if pool.tenant in self._allowed else OTHER
-            present.add((tenant, pool.resource_id))
+        for tenant, pool in mine:
             label = self._pool_label(tenant, pool.resource_id)
             stats = pool.stats
             for state, count in (("idle", stats.idle), ("used", stats.in_use)):
@@ -54,11 +53,13 @@ class TenantFamilies:
             for outcome, count in (("ok", stats.acquisitions), ("timeout", stats.timeouts)):
                 key = (tenant, label, outcome)
                 acquires[key] = acquires.get(key, 0) + count
-        self._placed &= present  # a place is free again when its last pool is gone
         found = [Family.of("tenant_pool_instances", instances), Family.of("tenant_acquires", acquires)]
         if self._folded:
             found.append(Family.of("metrics_series_overflow", {("tenant",): len(self._folded)}))
         return found
+
+    def _tenant(self, tenant: str) -> str:
+        return tenant if tenant in self._allowed else OTHER
 
     def _pool_label(self, tenant: str, resource_id: str) -> str:
         pair = (tenant, resource_id)
