@@ -1,1 +1,27 @@
-"""Manager: the one floor where the concerns meet."""
+"""Manager: the only room where the concerns meet."""
+
+from __future__ import annotations
+
+from nebula_resource.manager.checkout import ManagedAcquisition
+from nebula_resource.manager.dependencies import DependencyGraph
+from nebula_resource.manager.handle import ManagedHandle
+from nebula_resource.manager.manager import Manager
+from nebula_resource.manager.open_scope import OpenScope, ScopeBlock, current_scope
+from nebula_resource.manager.registration import Registration, RegistrationState
+from nebula_resource.manager.reload import ReloadOutcome, ReloadResult
+from nebula_resource.manager.shutdown import ShutdownReport
+
+__all__ = [
+    "DependencyGraph",
+    "ManagedAcquisition",
+    "ManagedHandle",
+    "Manager",
+    "OpenScope",
+    "Registration",
+    "RegistrationState",
+    "ReloadOutcome",
+    "ReloadResult",
+    "ScopeBlock",
+    "ShutdownReport",
+    "current_scope",
+]

@@ -7,6 +7,7 @@ import logging
 import time
 from asyncio import base_events
 from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
 from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic
@@ -27,6 +28,7 @@ from nebula_resource.model.lifecycle import Lifecycle
 from nebula_resource.model.ports import Capacity, PoolObserver, Unlimited
 from nebula_resource.model.reasons import CleanupReason
 from nebula_resource.model.resource import Resource, overrides
+from nebula_resource.pool.borrow import Borrowed, borrow
 from nebula_resource.pool.closing import CloseReport, Closing
 from nebula_resource.pool.config import PoolConfig, Sharing, UseTiming
 from nebula_resource.pool.desk import Desk
@@ -93,7 +95,7 @@ class Pool(Generic[ConfigT, InstanceT, LeaseT]):
     __slots__ = (
         "_context_factory", "_loop", "_quick", "__weakref__", "capacity", "clock", "closers", "closing", "config",
         "desk", "fails_suspended", "inspector", "is_budgeted", "leases", "ledger", "line", "maker", "names",
-        "observer", "releaser", "resource", "resource_config", "retirer", "shelf", "sizing", "state", "tasks",
+        "observer", "releaser", "resource", "resource_config", "retirer", "sample_mask", "shelf", "sizing", "state", "tasks",
         "upkeep",
     )  # fmt: skip  # one list of names
 
@@ -117,6 +119,8 @@ class Pool(Generic[ConfigT, InstanceT, LeaseT]):
         self.state = PoolState.NEW
         self.fails_suspended = False
         self.leases = overrides(resource, "lease")
+        # With timing off no number has none of these bits, so no use is ever picked.
+        self.sample_mask = SAMPLE if self.config.use_timing is UseTiming.SAMPLED else -1
         self.clock: Callable[[], float] = time.monotonic
         self._context_factory = context_factory
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -528,6 +532,13 @@ class Pool(Generic[ConfigT, InstanceT, LeaseT]):
         """Tell everybody in line an error of their own; returns how many there were."""
         return self.line.fail(error)
 
+    def borrow(self, *, fresh: bool = False) -> AbstractAsyncContextManager[Borrowed]:
+        """An instance for a probe: an idle one reserved, or (``fresh``, or none idle) one made for it.
+
+        Raises, on entering, `Postponed` and `CreateFailed`.
+        """
+        return borrow(self, fresh=fresh)
+
     def resize(self, *, min_size: int | None = None, max_size: int | None = None) -> None:
         """Move the bounds; idle ones above them go now, busy ones on return. Raises `ValidationFailed`."""
         self.sizing.resize(min_size, max_size)
@@ -568,6 +579,11 @@ class Pool(Generic[ConfigT, InstanceT, LeaseT]):
         Returns whether everything came back in time; if not, the drain goes on by itself.
         """
         return await self.closing.drain(timeout)
+
+    @property
+    def can_drain(self) -> bool:
+        """Whether `drain` makes sense now."""
+        return self.state in {PoolState.DRAINING, PoolState.DRAINED} or self.state.can_become(PoolState.DRAINING)
 
     async def close(self, timeout: float | None = 5.0) -> CloseReport:
         """End the pool: wait up to ``timeout`` seconds for handles and releases, then end them by force.

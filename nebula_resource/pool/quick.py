@@ -27,15 +27,15 @@ SAMPLE = 63
 """One use in 64 is timed: those whose number has none of these bits."""
 
 
-def _marker() -> Entry:
+def marker() -> Entry:
     entry = Entry(None, now=0.0, expires_at=None, birth=0, generation=0)
     entry.attention = True
     return entry
 
 
-FRESH = _marker()
+FRESH = marker()
 """In place of an entry: nothing was taken yet."""
-SPENT = _marker()
+SPENT = marker()
 """In place of an entry: it was given back."""
 
 
@@ -59,8 +59,7 @@ def _plain_class(pool: Pool[Any, Any, Any]) -> type[QuickAcquisition]:
     line = pool.line.waiters
     in_use, idle = Lifecycle.IN_USE, Lifecycle.IDLE
     fresh, spent = FRESH, SPENT
-    # With timing off no number has none of these bits, so the branch is never taken.
-    mask = SAMPLE if pool.config.use_timing is UseTiming.SAMPLED else -1
+    mask = pool.sample_mask
 
     class PlainAcquisition(QuickAcquisition):
         """Counts every use and times one in 64."""

@@ -1,0 +1,298 @@
+"""Checkout: the road of an acquire, and the way back."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic
+
+from typing_extensions import TypeVar
+
+from nebula_resource.errors import InternalError, ResourceError, ResourceNotFound
+from nebula_resource.events import Acquired, EventBus
+from nebula_resource.hooks import HookRegistry, HookRun
+from nebula_resource.hooks.payload import OnAcquire
+from nebula_resource.manager.handle import ManagedHandle, leave_all
+from nebula_resource.manager.open_scope import current_scope, is_detached
+from nebula_resource.manager.registration import Registration
+from nebula_resource.manager.registry import Registry
+from nebula_resource.model.context import ResourceContext
+from nebula_resource.model.lifecycle import Lifecycle
+from nebula_resource.model.ports import Ticket
+from nebula_resource.model.scope import Scope, Strategy
+from nebula_resource.pool.handle import entered_twice, warn_released_twice
+from nebula_resource.pool.quick import FRESH, SPENT, marker
+
+if TYPE_CHECKING:
+    from nebula_resource.pool.entry import Entry
+    from nebula_resource.pool.handle import Handle
+    from nebula_resource.pool.pool import Pool
+
+__all__ = ["NOT_NOW", "Checkout", "ManagedAcquisition", "ScopedAcquisition"]
+
+T = TypeVar("T")
+IN_USE, IDLE = Lifecycle.IN_USE, Lifecycle.IDLE
+HELD = marker()
+"""In place of an entry: the use took the whole road, and a handle holds it."""
+NOT_NOW: Any = object()
+"""In place of a value: it takes an await."""
+
+
+class Checkout:
+    """Finds who serves a caller, asks whether it may, and goes to the pool. It owns nothing."""
+
+    __slots__ = ("bus", "hooks", "registry", "strategy")
+
+    def __init__(self, registry: Registry, hooks: HookRegistry, bus: EventBus, strategy: Strategy) -> None:
+        self.registry = registry
+        self.hooks = hooks
+        self.bus = bus
+        self.strategy = strategy
+
+    # ── go ──
+
+    def locate(
+        self, key: str, context: ResourceContext | None, strategy: Strategy | None
+    ) -> tuple[Registration, Scope]:
+        """Who serves this caller. Raises `ResourceNotFound` and `AmbiguousScope`."""
+        here = current_scope()
+        if context is None:
+            scope = Scope.GLOBAL if here is None else here.scope
+        else:
+            scope = context.scope
+            if here is not None and scope is not here.scope and not here.scope.contains(scope):
+                if not is_detached():
+                    raise ResourceNotFound(key, scope=here.scope)
+        return self.find(key, scope, strategy), scope
+
+    def find(self, key: str, scope: Scope, strategy: Strategy | None) -> Registration:
+        """The registration that serves ``scope``."""
+        if (strategy or self.strategy) is Strategy.STRICT:
+            return self.registry.search(key, scope, Strategy.STRICT)
+        return self.registry.find(key, scope)
+
+    async def take(
+        self,
+        registration: Registration,
+        scope: Scope,
+        context: ResourceContext | None,
+        timeout: float | None,
+    ) -> ManagedHandle[Any]:
+        """Walk the whole road: refusal, gates, hooks, pool, refusal again, hooks, event."""
+        refusal = registration.refusal
+        if refusal is not None:
+            raise refusal()
+        tickets: list[Ticket] = []
+        run: HookRun | None = None
+        handle: Handle[Any] | None = None
+        try:
+            for gate in registration.gates:
+                ticket = gate.enter()
+                if ticket is not None:
+                    tickets.append(ticket)
+            if registration.acquire_hooks:
+                run = await self._before_hooks(registration, scope, timeout)
+            handle = await registration.pool.obtain_handle(_for_pool(context, scope, registration), timeout)
+            # ours from here on
+            refusal = registration.refusal
+            if refusal is not None:
+                raise refusal()
+            managed = ManagedHandle(handle, self, registration, scope, tickets)
+        except BaseException as error:
+            leave_all(tickets, error)
+            if isinstance(error, ResourceError) and error.scope is None:
+                error.scope = scope
+            if handle is not None and not handle.is_released:
+                await handle.release()
+            if run is not None:
+                await run.after(error)
+            raise
+        if self.bus.wants(Acquired):
+            self.bus.publish(
+                Acquired,
+                registration.key,
+                registration.scope,
+                public_id=registration.public_id,
+                waited_s=managed.usage.waited_s,
+            )
+        if run is not None:
+            await self._after_hooks(run, managed)
+        return managed
+
+    async def _before_hooks(self, registration: Registration, scope: Scope, timeout: float | None) -> HookRun:
+        payload = OnAcquire(
+            resource_id=registration.key, public_id=registration.public_id, scope=scope, timeout_s=timeout
+        )
+        return await self.hooks.run_before(registration.acquire_hooks, payload)
+
+    async def _after_hooks(self, run: HookRun, managed: ManagedHandle[Any]) -> None:
+        """The caller has the handle only when this returns: cancelled here, it is given back."""
+        try:
+            await run.after(None)
+        except BaseException as error:
+            await managed.release(error)
+            raise
+
+
+def _for_pool(
+    context: ResourceContext | None, scope: Scope, registration: Registration
+) -> ResourceContext | None:
+    """What the pool is told of the caller; without a lease it needs to know nothing."""
+    if context is None and registration.pool.leases:
+        return ResourceContext(scope)
+    return context
+
+
+class ManagedAcquisition(Generic[T]):
+    """A use of a manager's resource that is asked for and not taken yet: enter it, or await it for the handle; once.
+
+    The shortest road (a plain registration with something idle) is written out here; it is `Checkout.take` with
+    everything left out that this registration does not have.
+    """
+
+    __slots__ = ("_checkout", "_context", "_entry", "_handle", "_key", "_pool", "_strategy", "_timeout")
+
+    _entry: Entry
+    _pool: Pool[Any, Any, Any]
+    _handle: ManagedHandle[Any] | None
+
+    def __init__(
+        self,
+        checkout: Checkout,
+        key: str,
+        context: ResourceContext | None,
+        timeout: float | None,
+        strategy: Strategy | None,
+    ) -> None:
+        self._checkout = checkout
+        self._key = key
+        self._context = context
+        self._timeout = timeout
+        self._strategy = strategy
+        self._entry = FRESH
+
+    async def __aenter__(self) -> T:
+        if self._entry is not FRESH:
+            raise entered_twice(self._key)
+        registration, scope = self._locate()
+        if not registration.is_plain:
+            return await self._enter_fully(registration, scope)
+        refusal = registration.refusal
+        if refusal is not None:
+            raise refusal()
+        pool = self._pool = registration.pool
+        try:
+            self._entry = entry = pool.shelf.take_hot()
+        except IndexError:
+            return await self._enter_slowly(registration, scope)
+        entry.state = IN_USE
+        entry.uses = uses = entry.uses + 1
+        if uses & pool.sample_mask:
+            return entry.value  # type: ignore[no-any-return]  # the key says what it is
+        return pool.time_this(entry)  # type: ignore[no-any-return]  # the same
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        entry = self._entry
+        self._entry = SPENT
+        pool = self._pool
+        if kind is None and not entry.attention and not pool.line.waiters:
+            entry.state = IDLE
+            pool.shelf.hot.append(entry)
+            return
+        await self._leave_slowly(entry, error)
+
+    def _locate(self) -> tuple[Registration, Scope]:
+        return self._checkout.locate(self._key, self._context, self._strategy)
+
+    # ── the longer roads ──
+
+    async def _enter_slowly(self, registration: Registration, scope: Scope) -> T:
+        """Nothing idle: wait, and ask again whether it may be had."""
+        pool = self._pool
+        try:
+            entry = await pool.obtain(self._context, self._timeout)
+        except ResourceError as error:
+            if error.scope is None:
+                error.scope = scope
+            raise
+        # ours from here on
+        refusal = registration.refusal
+        if refusal is not None:
+            pool.desk.take_back(entry)
+            raise refusal()
+        self._entry = entry
+        if not entry.uses & pool.sample_mask:
+            pool.time_this(entry)
+        return entry.value  # type: ignore[no-any-return]  # the key says what it is
+
+    async def _enter_fully(self, registration: Registration, scope: Scope) -> T:
+        handle = await self._checkout.take(registration, scope, self._context, self._timeout)
+        self._handle = handle
+        self._entry = HELD
+        self._pool = registration.pool
+        return handle._value  # type: ignore[no-any-return]  # the key says what it is
+
+    async def _leave_slowly(self, entry: Entry, error: BaseException | None) -> None:
+        if entry is HELD:
+            handle = self._handle
+            assert handle is not None, "HELD is set beside the handle"
+            if not handle.is_released:
+                await handle.release(error)
+        elif entry is SPENT:
+            warn_released_twice(self._key)
+        elif entry is FRESH:
+            raise InternalError("this acquisition is left without having been entered", resource_id=self._key)
+        else:
+            await self._pool.give_back(entry, entry.use, error)
+
+    # ── awaited: a handle ──
+
+    def __await__(self) -> Generator[Any, Any, ManagedHandle[T]]:
+        return self._as_handle().__await__()
+
+    async def _as_handle(self) -> ManagedHandle[T]:
+        if self._entry is not FRESH:
+            raise entered_twice(self._key)
+        self._entry = SPENT
+        registration, scope = self._locate()
+        return await self._checkout.take(registration, scope, self._context, self._timeout)
+
+
+class ScopedAcquisition(ManagedAcquisition[T]):
+    """An acquire of an open scope, in that scope whatever the innermost one is; it can be taken without an await."""
+
+    __slots__ = ()
+
+    def _locate(self) -> tuple[Registration, Scope]:
+        context = self._context
+        assert context is not None, "an open scope has a context"
+        return self._checkout.find(self._key, context.scope, self._strategy), context.scope
+
+    def take_now(self) -> Any:
+        """The value, if it may be had synchronously; `NOT_NOW` otherwise. Raises what an acquire raises."""
+        registration, _ = self._locate()
+        if not registration.is_plain:
+            return NOT_NOW
+        refusal = registration.refusal
+        if refusal is not None:
+            raise refusal()
+        pool = self._pool = registration.pool
+        try:
+            self._entry = entry = pool.shelf.take_hot()
+        except IndexError:
+            return NOT_NOW
+        entry.state = IN_USE
+        entry.uses = uses = entry.uses + 1
+        return entry.value if uses & pool.sample_mask else pool.time_this(entry)
+
+    def leave_now(self) -> bool:
+        """Give back after a use that ended well, if that takes no await; False: leave it as usual."""
+        entry = self._entry
+        if entry is HELD or entry.attention or self._pool.line.waiters:
+            return False
+        self._entry = SPENT
+        entry.state = IDLE
+        self._pool.shelf.hot.append(entry)
+        return True

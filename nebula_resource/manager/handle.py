@@ -1,0 +1,110 @@
+"""ManagedHandle: a pool's handle that also leaves gates, runs hooks and tells who listens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Generic
+
+from typing_extensions import TypeVar
+
+from nebula_resource.errors import ResourceError
+from nebula_resource.events import Released
+from nebula_resource.hooks import HookRun
+from nebula_resource.hooks.payload import OnRelease
+from nebula_resource.model.ports import Ticket
+from nebula_resource.model.scope import Scope
+from nebula_resource.pool.handle import Handle, warn_released_twice
+
+if TYPE_CHECKING:
+    from nebula_resource.manager.checkout import Checkout
+    from nebula_resource.manager.registration import Registration
+
+__all__ = ["ManagedHandle", "leave_all"]
+
+T = TypeVar("T")
+
+
+def leave_all(tickets: Sequence[Ticket], error: BaseException | None) -> None:
+    """Give back what the gates gave, the last first."""
+    for ticket in reversed(tickets):
+        ticket.leave(error)
+
+
+class ManagedHandle(Handle[T], Generic[T]):
+    """One lent instance of a manager's resource."""
+
+    __slots__ = ("_checkout", "_registration", "_scope", "_tickets")
+
+    def __init__(
+        self,
+        handle: Handle[T],
+        checkout: Checkout,
+        registration: Registration,
+        scope: Scope,
+        tickets: Sequence[Ticket] = (),
+    ) -> None:
+        entry = handle._entry
+        assert entry is not None, "a handle that was obtained a moment ago holds its entry"
+        super().__init__(handle._pool, entry, handle._use, handle._value)
+        handle._entry = None  # this one holds it now
+        self._checkout = checkout
+        self._registration = registration
+        self._scope = scope
+        self._tickets = tickets
+
+    async def release(self, error: BaseException | None = None) -> None:
+        """Give it back, with hooks and events; see `Handle.release`."""
+        if self._entry is None:
+            warn_released_twice(self._registration.key)
+            return
+        tickets, self._tickets = self._tickets, ()
+        run: HookRun | None = None
+        outcome = error
+        try:
+            if self._registration.release_hooks:
+                run = await self._before_hooks(error)
+        finally:
+            # Also when the hooks' caller was cancelled: giving back always ends.
+            try:
+                await super().release(error)
+            except ResourceError as raised:
+                outcome = outcome or raised
+                raise
+            except Exception as raised:
+                outcome = outcome or raised
+                raise
+            finally:
+                leave_all(tickets, outcome)
+                self._tell()
+                if run is not None:
+                    await run.after(outcome)
+
+    async def _before_hooks(self, error: BaseException | None) -> HookRun:
+        registration = self._registration
+        payload = OnRelease(
+            resource_id=registration.key,
+            public_id=registration.public_id,
+            scope=self._scope,
+            held_s=self.usage.held_s,
+            error=None if error is None else type(error).__name__,
+        )
+        return await self._checkout.hooks.run_before(registration.release_hooks, payload)
+
+    def _tell(self) -> None:
+        registration = self._registration
+        bus = self._checkout.bus
+        if bus.wants(Released):
+            bus.publish(
+                Released,
+                registration.key,
+                registration.scope,
+                public_id=registration.public_id,
+                held_s=self.usage.held_s,
+            )
+
+    def detach(self) -> Any:
+        """Take the instance out of the pool; the gates are left as after a good use."""
+        instance = super().detach()
+        tickets, self._tickets = self._tickets, ()
+        leave_all(tickets, None)
+        return instance

@@ -1,0 +1,162 @@
+"""RegistrationObserver: tells events, hooks, health and quarantine what a pool does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from nebula_resource.errors import ResourceError
+from nebula_resource.events import (
+    AcquireRejected,
+    CircuitClosed,
+    CircuitOpened,
+    CleanedUp,
+    Created,
+    ErrorOccurred,
+    Event,
+    EventBus,
+    InstanceRetired,
+    LeakSuspected,
+    LoopBlocked,
+    PoolDrained,
+    PoolDraining,
+    PoolResized,
+    PoolResumed,
+    PoolSuspended,
+    RejectReason,
+)
+from nebula_resource.hooks import HookEvent, HookRegistry
+from nebula_resource.hooks.payload import OnCleanup, OnCreate
+from nebula_resource.model.ports import PoolObserver
+from nebula_resource.model.reasons import CleanupReason
+
+if TYPE_CHECKING:
+    from nebula_resource.hooks import HookRun
+    from nebula_resource.manager.registration import Registration
+    from nebula_resource.manager.watch import Watch
+
+__all__ = ["RegistrationObserver"]
+
+
+class RegistrationObserver(PoolObserver):
+    """One for each pool of a registration; it steers nothing, it passes on."""
+
+    __slots__ = ("_bus", "_hooks", "_registration", "_watch", "hooks_cleanup", "hooks_create")
+
+    def __init__(self, registration: Registration, bus: EventBus, hooks: HookRegistry, watch: Watch) -> None:
+        self._registration = registration
+        self._bus = bus
+        self._hooks = hooks
+        self._watch = watch
+        self.hooks_create = False
+        self.hooks_cleanup = False
+        self.look_at_hooks()
+
+    def look_at_hooks(self) -> None:
+        """Which hooks there are has changed."""
+        key = self._registration.key
+        self.hooks_create = bool(self._hooks.for_resource(key, HookEvent.CREATE))
+        self.hooks_cleanup = bool(self._hooks.for_resource(key, HookEvent.CLEANUP))
+
+    def _publish(self, event: type[Event], **fields: Any) -> None:
+        registration = self._registration
+        self._bus.publish(
+            event, registration.key, registration.scope, public_id=registration.public_id, **fields
+        )
+
+    # ── hooks ──
+
+    async def before_create(self) -> HookRun:
+        registration = self._registration
+        payload = OnCreate(
+            resource_id=registration.key,
+            public_id=registration.public_id,
+            scope=registration.scope,
+            generation=registration.generation,
+        )
+        return await self._hooks.run_before(
+            self._hooks.for_resource(registration.key, HookEvent.CREATE), payload
+        )
+
+    async def after_create(self, token: object, error: BaseException | None) -> None:
+        run: HookRun = token  # type: ignore[assignment]  # what before_create returned
+        await run.after(error)
+
+    async def before_cleanup(self, reason: CleanupReason) -> HookRun:
+        registration = self._registration
+        payload = OnCleanup(
+            resource_id=registration.key,
+            public_id=registration.public_id,
+            scope=registration.scope,
+            reason=reason,
+        )
+        return await self._hooks.run_before(
+            self._hooks.for_resource(registration.key, HookEvent.CLEANUP), payload
+        )
+
+    async def after_cleanup(self, token: object, reason: CleanupReason, error: BaseException | None) -> None:
+        run: HookRun = token  # type: ignore[assignment]  # what before_cleanup returned
+        await run.after(error)
+
+    # ── evidence ──
+
+    def created(self, seconds: float) -> None:
+        self._publish(Created, duration_s=seconds)
+        self._watch.saw(self._registration, None)
+
+    def create_failed(self, error: BaseException) -> None:
+        self._watch.saw(self._registration, error)
+        self.failed(error)
+
+    def validation_failed(self, error: BaseException | None) -> None:
+        self._watch.saw(self._registration, error or InvalidInstance("validation said no"))
+
+    def body_failed(self, error: BaseException) -> None:
+        self._watch.saw(self._registration, error)
+
+    # ── events ──
+
+    def retired(self, reason: CleanupReason) -> None:
+        self._publish(InstanceRetired, reason=reason)
+
+    def cleaned_up(self, reason: CleanupReason, error: BaseException | None) -> None:
+        self._publish(CleanedUp, reason=reason, error=None if error is None else type(error).__name__)
+
+    def rejected(self, reason: str) -> None:
+        self._publish(AcquireRejected, reason=RejectReason(reason))
+
+    def leaked(self, held_s: float, where: Sequence[str]) -> None:
+        self._publish(LeakSuspected, held_s=held_s, where=tuple(where))
+
+    def circuit_opened(self, operation: str, retry_after: float) -> None:
+        self._publish(CircuitOpened, operation=operation, open_for_s=retry_after)
+
+    def circuit_closed(self, operation: str) -> None:
+        self._publish(CircuitClosed, operation=operation)
+
+    def resized(self, min_size: int, max_size: int) -> None:
+        self._publish(PoolResized, min_size=min_size, max_size=max_size)
+
+    def draining(self) -> None:
+        self._publish(PoolDraining)
+
+    def drained(self) -> None:
+        self._publish(PoolDrained)
+
+    def suspended(self) -> None:
+        self._publish(PoolSuspended)
+
+    def resumed(self) -> None:
+        self._publish(PoolResumed)
+
+    def loop_blocked(self, step: str, seconds: float) -> None:
+        self._publish(LoopBlocked, blocked_s=seconds)
+
+    def failed(self, error: BaseException) -> None:
+        code = error.code if isinstance(error, ResourceError) else "error"
+        cause = error.__cause__ or error
+        self._publish(ErrorOccurred, code=code, error=type(cause).__name__)
+
+
+class InvalidInstance(Exception):
+    """An instance said it is not valid; the evidence has no error of its own."""

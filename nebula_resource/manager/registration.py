@@ -1,0 +1,138 @@
+"""Registration: one resource in one scope: its pool, its policies, and whether callers may have it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable
+from datetime import UTC, datetime
+from enum import Enum, IntEnum
+from typing import Any
+
+from nebula_resource.errors import ResourceError
+from nebula_resource.hooks import ResourceHook
+from nebula_resource.model.credentials import CredentialProvider
+from nebula_resource.model.health import HealthPolicy
+from nebula_resource.model.ports import Capacity, Gate
+from nebula_resource.model.resource import Resource
+from nebula_resource.model.scope import Scope
+from nebula_resource.pool import Pool, PoolConfig
+from nebula_resource.quarantine import QuarantinePolicy
+
+__all__ = ["Cause", "Registration", "RegistrationState", "public_id"]
+
+Refusal = Callable[[], ResourceError]
+
+
+class RegistrationState(Enum):
+    """How far a registration has come."""
+
+    CREATED = "created"
+    """It waits for a dependency, or for a recovery to open it."""
+    OPENING = "opening"
+    READY = "ready"
+    DRAINING = "draining"
+    CLOSED = "closed"
+
+
+class Cause(IntEnum):
+    """Why callers are refused, the strongest first."""
+
+    CLOSED = 0
+    DRAINING = 1
+    QUARANTINED = 2
+    NOT_OPEN = 3
+    UNHEALTHY = 4
+
+
+def public_id(resource_id: str, scope: Scope) -> str:
+    """The id that the outside sees: the resource id, and below GLOBAL a digest of the scope that tells nothing of it."""
+    if scope == Scope.GLOBAL:
+        return resource_id
+    digest = hashlib.sha256(str(scope).encode()).digest()
+    return f"{resource_id}~{base64.b32encode(digest).decode().lower()[:10]}"
+
+
+class Registration:
+    """One resource registered in one scope.
+
+    ``refusal`` is the one slot that a caller's way looks at: None, or what makes the error of the strongest standing
+    cause. ``is_plain`` says that there is nothing else to look at: no gate, no hook, nobody who listens, no lease.
+    """
+
+    __slots__ = (
+        "__weakref__", "_causes", "acquire_hooks", "budget", "config", "credentials", "cross_tenant", "dependencies",
+        "gates", "generation", "health", "is_plain", "key", "pool", "pool_config", "public_id", "quarantine",
+        "refusal", "registered_at", "release_hooks", "required", "resource", "scope", "state",
+    )  # fmt: skip  # one list of names
+
+    def __init__(
+        self,
+        resource: Resource[Any, Any, Any],
+        config: Any,
+        pool_config: PoolConfig,
+        scope: Scope,
+        *,
+        health: HealthPolicy | None = None,
+        quarantine: QuarantinePolicy | None = None,
+        credentials: CredentialProvider | None = None,
+        budget: Capacity | None = None,
+        required: bool = False,
+        cross_tenant: bool = False,
+    ) -> None:
+        self.key = str(resource.id)
+        self.scope = scope
+        self.public_id = public_id(self.key, scope)
+        self.resource = resource
+        self.config = config
+        self.pool_config = pool_config
+        self.health = health
+        self.quarantine = quarantine
+        self.credentials = credentials
+        self.budget = budget
+        self.required = required
+        self.cross_tenant = cross_tenant
+        self.dependencies: tuple[str, ...] = tuple(resource.dependencies)
+        self.registered_at = datetime.now(UTC)
+        self.generation = 1
+        self.state = RegistrationState.CREATED
+        self.pool: Pool[Any, Any, Any] = None  # type: ignore[assignment]  # set by whoever builds the pool, at once
+        self.refusal: Refusal | None = None
+        self.gates: tuple[Gate, ...] = ()
+        self.acquire_hooks: tuple[ResourceHook, ...] = ()
+        self.release_hooks: tuple[ResourceHook, ...] = ()
+        self.is_plain = False
+        self._causes: dict[Cause, Refusal] = {}
+
+    def __repr__(self) -> str:
+        refused = "" if not self._causes else f" refused: {min(self._causes).name.lower()}"
+        return f"<Registration '{self.public_id}' {self.state.value} generation {self.generation}{refused}>"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its pool serves."""
+        return self.state is RegistrationState.READY
+
+    def refuse(self, cause: Cause, refusal: Refusal) -> None:
+        """Refuse callers for a cause; whoever waits in line under the strongest is told at once."""
+        self._causes[cause] = refusal
+        self._settle()
+        if self.refusal is not None and self.pool is not None:
+            self.pool.fail_line(self.refusal)
+
+    def allow(self, cause: Cause) -> None:
+        """This cause is over."""
+        if self._causes.pop(cause, None) is not None:
+            self._settle()
+
+    def is_refused(self, cause: Cause) -> bool:
+        """Whether this cause stands."""
+        return cause in self._causes
+
+    @property
+    def causes(self) -> tuple[Cause, ...]:
+        """All standing causes, the strongest first."""
+        return tuple(sorted(self._causes))
+
+    def _settle(self) -> None:
+        self.refusal = self._causes[min(self._causes)] if self._causes else None

@@ -1,0 +1,192 @@
+"""Registry: which registration serves a caller, and which one an operator means."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from nebula_resource.errors import AlreadyRegistered, AmbiguousScope, NotRegistered, ResourceNotFound
+from nebula_resource.manager.registration import Registration
+from nebula_resource.model.ports import RegistrationSource
+from nebula_resource.model.scope import Scope, ScopeLevel, Strategy
+
+__all__ = ["Registry"]
+
+REMEMBERED = 4096
+"""Answers that are remembered; scopes of executions come and go, so they must not fill the memory."""
+
+Fields = tuple[tuple[ScopeLevel, object], ...]
+Shape = tuple[ScopeLevel, ...]
+
+
+class _Shelf:
+    """The registrations of one id: by the fields of their scopes, and by which levels those have.
+
+    A caller is looked up once for each *shape* (set of levels) in use, not once for each registration: ten thousand
+    tenants with a pool of their own are one shape.
+    """
+
+    __slots__ = ("_shapes", "by_fields", "depths")
+
+    def __init__(self) -> None:
+        self.by_fields: dict[Fields, Registration] = {}
+        self._shapes: dict[Shape, int] = {}
+        self.depths: list[tuple[tuple[ScopeLevel, int], list[Shape]]] = []
+        """(level, number of fields) with the shapes of that depth, the deepest first."""
+
+    def add(self, registration: Registration) -> None:
+        fields = registration.scope.fields
+        self.by_fields[fields] = registration
+        shape = tuple(level for level, _ in fields)
+        self._shapes[shape] = self._shapes.get(shape, 0) + 1
+        if self._shapes[shape] == 1:
+            self._sort()
+
+    def remove(self, registration: Registration) -> None:
+        fields = registration.scope.fields
+        del self.by_fields[fields]
+        shape = tuple(level for level, _ in fields)
+        self._shapes[shape] -= 1
+        if not self._shapes[shape]:
+            del self._shapes[shape]
+            self._sort()
+
+    def _sort(self) -> None:
+        depths: dict[tuple[ScopeLevel, int], list[Shape]] = {}
+        for shape in sorted(self._shapes):
+            depths.setdefault((shape[-1] if shape else ScopeLevel.GLOBAL, len(shape)), []).append(shape)
+        self.depths = sorted(depths.items(), reverse=True)
+
+
+class Registry:
+    """All registrations. Scope comes first: what a caller may not see looks exactly like what does not exist."""
+
+    def __init__(self) -> None:
+        self._shelves: dict[str, _Shelf] = {}
+        self._by_public_id: dict[str, Registration] = {}
+        self._found: dict[tuple[str, Scope], Registration] = {}
+        self._found_global: dict[str, Registration] = {}
+        self.sources: tuple[RegistrationSource, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self._by_public_id)
+
+    def __iter__(self) -> Iterator[Registration]:
+        return iter(tuple(self._by_public_id.values()))
+
+    def add(self, registration: Registration) -> None:
+        """Add one. Raises `AlreadyRegistered`."""
+        if registration.public_id in self._by_public_id:
+            raise AlreadyRegistered(registration.key, scope=registration.scope)
+        self._by_public_id[registration.public_id] = registration
+        self._shelves.setdefault(registration.key, _Shelf()).add(registration)
+        self._forget()
+
+    def remove(self, registration: Registration) -> None:
+        """Take one out."""
+        del self._by_public_id[registration.public_id]
+        shelf = self._shelves[registration.key]
+        shelf.remove(registration)
+        if not shelf.by_fields:
+            del self._shelves[registration.key]
+        self._forget()
+
+    def _forget(self) -> None:
+        self._found.clear()
+        self._found_global.clear()
+
+    # ── for callers ──
+
+    def find(self, key: str, scope: Scope) -> Registration:
+        """The registration that serves a caller in ``scope``, hierarchically. Raises as `search` does."""
+        if scope is Scope.GLOBAL:
+            registration = self._found_global.get(key)
+            if registration is None:
+                registration = self._found_global[key] = self.search(key, scope, Strategy.HIERARCHICAL)
+            return registration
+        registration = self._found.get((key, scope))
+        if registration is None:
+            registration = self.search(key, scope, Strategy.HIERARCHICAL)
+            if len(self._found) >= REMEMBERED:
+                self._found.clear()
+            self._found[key, scope] = registration
+        return registration
+
+    def search(self, key: str, scope: Scope, strategy: Strategy) -> Registration:
+        """The same by any strategy, unremembered.
+
+        Raises `ResourceNotFound` (unknown and foreign alike) and `AmbiguousScope` (two of the same depth).
+        """
+        shelf = self._shelves.get(key)
+        found: list[Registration] = []
+        if shelf is not None:
+            if strategy is Strategy.STRICT:
+                equal = shelf.by_fields.get(scope.fields)
+                found = [equal] if equal is not None else []
+            else:
+                found = self._deepest(shelf, scope)
+        if len(found) > 1:
+            raise AmbiguousScope(key, candidates=[each.public_id for each in found], scope=scope)
+        if found:
+            return found[0]
+        for source in self.sources:
+            claimed = source.claim(key, scope)
+            if isinstance(claimed, Registration):
+                return claimed
+        raise ResourceNotFound(key, scope=scope)
+
+    def _deepest(self, shelf: _Shelf, scope: Scope) -> list[Registration]:
+        """Those of the greatest depth that contain ``scope`` (FALLBACK is the same: contains is reflexive)."""
+        has_tenant = scope.tenant_id is not None
+        mine = dict(scope.fields)
+        for (level, _), shapes in shelf.depths:
+            if level > scope.level:
+                continue
+            found = []
+            for shape in shapes:
+                if any(each not in mine for each in shape):
+                    continue
+                registration = shelf.by_fields.get(tuple((each, mine[each]) for each in shape))
+                if registration is None or not registration.scope.contains(scope):
+                    continue
+                if (
+                    has_tenant
+                    and shape
+                    and registration.scope.tenant_id is None
+                    and not registration.cross_tenant
+                ):
+                    continue
+                found.append(registration)
+            if found:
+                return found
+        return []
+
+    # ── for operators ──
+
+    def get(self, public_id: str) -> Registration | None:
+        """The registration with this public id, or None."""
+        return self._by_public_id.get(public_id)
+
+    def named(self, key: str) -> tuple[Registration, ...]:
+        """All registrations of one id."""
+        shelf = self._shelves.get(key)
+        return tuple(shelf.by_fields.values()) if shelf is not None else ()
+
+    def resolve(self, key: str, scope: Scope | None = None) -> Registration:
+        """The one an operator means: an exact public id, else the only one with that id (in ``scope``, if given).
+
+        Raises `NotRegistered`, or `AmbiguousScope` with the public ids to choose from.
+        """
+        if scope is not None:
+            for each in self.named(key):
+                if each.scope == scope:
+                    return each
+            raise NotRegistered(key, scope=scope)
+        exact = self._by_public_id.get(key)
+        if exact is not None:
+            return exact
+        candidates = self.named(key)
+        if not candidates:
+            raise NotRegistered(key)
+        if len(candidates) > 1:
+            raise AmbiguousScope(key, candidates=[each.public_id for each in candidates])
+        return candidates[0]
