@@ -55,7 +55,7 @@ class _Open:
 class CascadeWatch:
     """Told who fails and who passes by **own** evidence; what is merely propagated never reaches it.
 
-    One failure is counted in one incident: a member of an open one neither counts towards another nor is a root of
+    One failure is counted in one incident: a member of an open one neither counts towards another nor becomes a root of
     its own, and nothing that stands above an open incident's root becomes a root (it fails because of what is below).
     Of several possible roots the one that fails itself is taken first, then the deepest, then the first by id.
     """

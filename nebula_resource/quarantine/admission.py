@@ -57,13 +57,14 @@ class Admission:
     Args:
         max_size: of the pool.
         stepped: called with the permits of each step reached, the last one's being ``max_size``.
-        failed: called once, at the first failure.
+        failed: called at a failure; whether the resource was led back to quarantine. If not, because evidence does
+            not count now, it starts again with one permit.
     """
 
     __slots__ = ("_failed", "_max_size", "_out", "_step", "_stepped", "_successes", "state")
 
     def __init__(
-        self, max_size: int, *, stepped: Callable[[int], object], failed: Callable[[], object]
+        self, max_size: int, *, stepped: Callable[[int], object], failed: Callable[[], bool]
     ) -> None:
         self._max_size = max(1, max_size)
         self._stepped = stepped
@@ -121,9 +122,11 @@ class Admission:
     def fail(self) -> None:
         """Something else than a permit failed: a create or a validation in the background."""
         if self.state is AdmissionState.HALF_OPEN:
-            self.state = AdmissionState.FAILED
-            self._out.clear()
-            self._failed()
+            self.close()
+            if not self._failed():
+                self.state = AdmissionState.HALF_OPEN
+                self._step = self._successes = 0
+                self._stepped(self.permits)
 
     def close(self) -> None:
         """It is of no use any more; permits that are out count no more. Nobody is told."""

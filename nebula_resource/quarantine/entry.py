@@ -30,7 +30,7 @@ class ConsecutiveFailures:
     is_manual: ClassVar[bool] = False
 
     def __str__(self) -> str:
-        return f"health check failed ({self.n} in a row)" if self.n != 1 else "failed once after its release"
+        return f"health check failed ({self.n} in a row)" if self.n != 1 else "failed once"
 
 
 @final

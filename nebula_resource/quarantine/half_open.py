@@ -60,9 +60,7 @@ class HalfOpen:
             self.drop(id)
         self._listener.stepped(id, permits)
 
-    def _failed(self, case: Case) -> None:
-        self.drop(case.id)
-        if not self._back(case) and not self._closed:
-            # The checker is suspected: the resource stays out, and starts again with one permit.
-            self.admit(case)
-            self._listener.stepped(case.id, self._admissions[case.id].permits)
+    def _failed(self, case: Case) -> bool:
+        # Not led back and not closed: the checker is suspected, and the admission goes on from its beginning.
+        led_back = self._back(case)
+        return led_back or self._closed

@@ -15,6 +15,7 @@ from nebula_resource.model.context import ResourceContext
 from nebula_resource.model.health import HealthStatus, Postponed
 from nebula_resource.model.scope import Scope
 from nebula_resource.quarantine import (
+    AdmissionState,
     CascadeFailure,
     ConsecutiveFailures,
     Manual,
@@ -405,17 +406,18 @@ async def test_one_failure_while_half_open_leads_back() -> None:
 
 async def test_while_frozen_a_failed_admission_starts_again() -> None:
     """The checker is suspected: the resource stays out, with one permit."""
-    manager = quarantine(FakeWard())
+    diary = Diary()
+    manager = quarantine(FakeWard(), diary=diary)
     manager.enter("db", Manual("x"))
     manager.release("db", "anna")
     admission = manager.admission("db")
     assert admission is not None
     manager.freeze()
     manager.failed("db")
-    again = manager.admission("db")
-    assert again is not None
-    assert again is not admission
+    assert manager.admission("db") is admission
+    assert (admission.state, admission.permits) == (AdmissionState.HALF_OPEN, 1)
     assert "db" not in manager
+    assert diary.said("db 1 permits") == [0.0]
     await manager.close()
 
 
