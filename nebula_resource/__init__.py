@@ -45,5 +45,5 @@ __all__ = [
     "Strategy",
     "current_scope",
     "resource_factory",
-    *errors.__all__,
 ]
+__all__ += errors.__all__

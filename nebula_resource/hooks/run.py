@@ -174,6 +174,10 @@ class HookRun:
                 pass  # the owner is closing; that is no failure of the operation
             return
 
+    def leave_behind(self, error: BaseException) -> None:
+        """Run the afters in a task of the runner: the operation's coroutine is being closed and may not wait."""
+        self._runner.tasks.start(self.after(error), name="after a closed caller")
+
     def abandon(self, error: asyncio.CancelledError, hook: ResourceHook, task: asyncio.Task[object]) -> None:
         """Run the afters in a task of the runner: the operation's own has been cancelled and may not wait."""
         self._runner.tasks.start(self._abandoned(error, hook, task), name=f"cancelled in {hook.name}")

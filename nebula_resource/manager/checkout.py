@@ -12,8 +12,8 @@ from nebula_resource.errors import InternalError, ResourceError, ResourceNotFoun
 from nebula_resource.events import Acquired, EventBus
 from nebula_resource.hooks import HookRegistry, HookRun
 from nebula_resource.hooks.payload import OnAcquire
-from nebula_resource.manager.handle import ManagedHandle, leave_all
-from nebula_resource.manager.open_scope import current_scope, is_detached
+from nebula_resource.manager.handle import ManagedHandle, end_hooks, leave_all
+from nebula_resource.manager.open_scope import current_scope
 from nebula_resource.manager.registration import Registration
 from nebula_resource.manager.registry import Registry
 from nebula_resource.model.context import ResourceContext
@@ -60,9 +60,9 @@ class Checkout:
             scope = Scope.GLOBAL if here is None else here.scope
         else:
             scope = context.scope
-            if here is not None and scope is not here.scope and not here.scope.contains(scope):
-                if not is_detached():
-                    raise ResourceNotFound(key, scope=here.scope)
+            if here is not None and not here.scope.contains(scope):
+                # A caller may look deeper, never beside or above: manager.detached() is the spelt-out way out.
+                raise ResourceNotFound(key, scope=here.scope)
         return self.find(key, scope, strategy), scope
 
     def find(self, key: str, scope: Scope, strategy: Strategy | None) -> Registration:
@@ -105,7 +105,7 @@ class Checkout:
             if handle is not None and not handle.is_released:
                 await handle.release()
             if run is not None:
-                await run.after(error)
+                await end_hooks(run, error)
             raise
         if self.bus.wants(Acquired):
             self.bus.publish(
@@ -196,11 +196,12 @@ class ManagedAcquisition(Generic[T]):
     ) -> None:
         entry = self._entry
         self._entry = SPENT
-        pool = self._pool
-        if kind is None and not entry.attention and not pool.line.waiters:
-            entry.state = IDLE
-            pool.shelf.hot.append(entry)
-            return
+        if kind is None and not entry.attention:
+            pool = self._pool
+            if not pool.line.waiters:
+                entry.state = IDLE
+                pool.shelf.hot.append(entry)
+                return
         await self._leave_slowly(entry, error)
 
     def _locate(self) -> tuple[Registration, Scope]:

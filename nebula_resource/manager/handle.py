@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Generic
 
 from typing_extensions import TypeVar
 
-from nebula_resource.errors import ResourceError
 from nebula_resource.events import Released
 from nebula_resource.hooks import HookRun
 from nebula_resource.hooks.payload import OnRelease
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from nebula_resource.manager.checkout import Checkout
     from nebula_resource.manager.registration import Registration
 
-__all__ = ["ManagedHandle", "leave_all"]
+__all__ = ["ManagedHandle", "end_hooks", "leave_all"]
 
 T = TypeVar("T")
 
@@ -28,6 +27,14 @@ def leave_all(tickets: Sequence[Ticket], error: BaseException | None) -> None:
     """Give back what the gates gave, the last first."""
     for ticket in reversed(tickets):
         ticket.leave(error)
+
+
+async def end_hooks(run: HookRun, error: BaseException | None) -> None:
+    """Run the hooks' other half; a coroutine that is being closed may not wait for it."""
+    if isinstance(error, GeneratorExit):
+        run.leave_behind(error)
+    else:
+        await run.after(error)
 
 
 class ManagedHandle(Handle[T], Generic[T]):
@@ -61,15 +68,12 @@ class ManagedHandle(Handle[T], Generic[T]):
         run: HookRun | None = None
         outcome = error
         try:
-            if self._registration.release_hooks:
+            if self._registration.release_hooks and not isinstance(error, GeneratorExit):
                 run = await self._before_hooks(error)
         finally:
             # Also when the hooks' caller was cancelled: giving back always ends.
             try:
                 await super().release(error)
-            except ResourceError as raised:
-                outcome = outcome or raised
-                raise
             except Exception as raised:
                 outcome = outcome or raised
                 raise
@@ -77,7 +81,7 @@ class ManagedHandle(Handle[T], Generic[T]):
                 leave_all(tickets, outcome)
                 self._tell()
                 if run is not None:
-                    await run.after(outcome)
+                    await end_hooks(run, outcome)
 
     async def _before_hooks(self, error: BaseException | None) -> HookRun:
         registration = self._registration

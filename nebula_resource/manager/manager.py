@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from nebula_resource._aio import CancellationToken, OwnedTasks
 from nebula_resource.errors import (
@@ -86,9 +86,11 @@ class Manager:
         strategy: Strategy | str = Strategy.HIERARCHICAL,
         health: HealthPolicy | Off = HealthPolicy(),  # noqa: B008  # a frozen value
         quarantine: QuarantinePolicy | Off = QuarantinePolicy(),  # noqa: B008  # a frozen value
+        autoscale: None = None,
         credentials: CredentialProvider | None = None,
         cancellation: CancellationToken | None = None,
     ) -> None:
+        _refuse_autoscale(autoscale)
         self._health = health
         self._quarantine = quarantine
         self._credentials = credentials
@@ -140,6 +142,7 @@ class Manager:
         scope: Scope = Scope.GLOBAL,
         health: HealthPolicy | Off | None = None,
         quarantine: QuarantinePolicy | Off | None = None,
+        autoscale: Off | None = None,
         credentials: CredentialProvider | None = None,
         budget: Capacity | None = None,
         required: bool = False,
@@ -157,6 +160,7 @@ class Manager:
         """
         if self._ending is not None:
             raise Unavailable("closed", resource_id=getattr(resource, "id", None))
+        _refuse_autoscale(autoscale)
         checked, pool_config = self._startup.check(resource, config, pool, scope)
         standing = next((each for each in self.registry.named(resource.id) if each.scope == scope), None)
         if standing is not None:
@@ -197,6 +201,7 @@ class Manager:
         except BaseException:
             self.registry.remove(registration)
             self.dependencies.remove(registration.public_id)
+            self._startup.relink(registration.key)
             raise
         self._pave(registration)
         self.watch.begin(registration, self._creations[registration.public_id])
@@ -231,8 +236,8 @@ class Manager:
         registration = self.registry.resolve(key, scope)
         needed_by = [
             each
-            for id in self.dependencies.dependents(registration.public_id)
-            if (each := self.registry.get(id)) is not None and each.is_open
+            for dependent in self.dependencies.dependents(registration.public_id)
+            if (each := self.registry.get(dependent)) is not None and each.is_open
         ]
         if needed_by and not cascade:
             raise DependencyFailure(registration.key, resource_id=needed_by[0].key)
@@ -435,14 +440,13 @@ class Manager:
         Raises `NotRegistered`, `AmbiguousScope`, `NotQuarantined`, `ProbeFailed`.
         """
         registration = self.registry.resolve(key, scope)
-        id = registration.public_id
-        if id not in self.watch.quarantine:
+        if registration.public_id not in self.watch.quarantine:
             raise NotQuarantined(registration.key, scope=registration.scope)
         if mode == "probe":
-            return await self.watch.quarantine.release_if_well(id, by)
+            return await self.watch.quarantine.release_if_well(registration.public_id, by)
         if mode != "force":
             raise ConfigurationError("mode is 'probe' or 'force'", resource_id=registration.key)
-        return self.watch.quarantine.release(id, by)
+        return self.watch.quarantine.release(registration.public_id, by)
 
     async def check(self, key: str, *, scope: Scope | None = None) -> HealthStatus:
         """Check the health now, or wait for the check under way. Raises `NotRegistered`, `AmbiguousScope`."""
@@ -592,7 +596,15 @@ class Manager:
 P = TypeVar("P")
 
 
+def _refuse_autoscale(policy: object) -> None:
+    """A setting that does nothing yet is refused, not ignored."""
+    if policy is not None and policy is not OFF:
+        raise ConfigurationError(
+            "auto-scaling is not built yet: leave autoscale out; resize() moves the bounds"
+        )
+
+
 def _policy(own: P | Off | None, inherited: P | Off) -> P | None:
     """None inherits, OFF turns off."""
     chosen = inherited if own is None else own
-    return None if chosen is OFF else cast("P", chosen)
+    return None if chosen is OFF else chosen

@@ -18,12 +18,11 @@ if TYPE_CHECKING:
     from nebula_resource.manager.checkout import ScopedAcquisition
     from nebula_resource.manager.manager import Manager
 
-__all__ = ["Detached", "OpenScope", "ScopeBlock", "current_scope", "is_detached"]
+__all__ = ["Detached", "OpenScope", "ScopeBlock", "current_scope"]
 
 T = TypeVar("T")
 
 _current: ContextVar[OpenScope | None] = ContextVar("nebula_resource_scope", default=None)
-_detached: ContextVar[bool] = ContextVar("nebula_resource_detached", default=False)
 _NOTHING: Any = object()
 
 
@@ -32,25 +31,18 @@ def current_scope() -> OpenScope | None:
     return _current.get()
 
 
-def is_detached() -> bool:
-    """Whether this call chain is inside ``manager.detached()``."""
-    return _detached.get()
-
-
 class Detached:
     """``with manager.detached():`` leaves the open scopes of this call chain; operators and janitors only."""
 
-    __slots__ = ("_tokens",)
+    __slots__ = ("_token",)
 
-    _tokens: tuple[Token[OpenScope | None], Token[bool]]
+    _token: Token[OpenScope | None]
 
     def __enter__(self) -> None:
-        self._tokens = (_current.set(None), _detached.set(True))
+        self._token = _current.set(None)
 
     def __exit__(self, *_: object) -> None:
-        scope, detached = self._tokens
-        _current.reset(scope)
-        _detached.reset(detached)
+        _current.reset(self._token)
 
 
 class _Lease:

@@ -87,13 +87,13 @@ class Shutdown:
         """Dependents before what they need; those that do not need each other together."""
         by_id = {registration.public_id: registration for registration in chosen}
         height: dict[str, int] = {}
-        for id in self._graph.order():
-            if id in by_id:
-                below = [height[each] for each in self._graph.dependencies(id) if each in height]
-                height[id] = 1 + max(below, default=-1)
+        for node in self._graph.order():
+            if node in by_id:
+                below = [height[each] for each in self._graph.dependencies(node) if each in height]
+                height[node] = 1 + max(below, default=-1)
         levels: dict[int, list[Registration]] = {}
-        for id, registration in by_id.items():
-            levels.setdefault(height.get(id, 0), []).append(registration)
+        for node, registration in by_id.items():
+            levels.setdefault(height.get(node, 0), []).append(registration)
         return [levels[each] for each in sorted(levels, reverse=True)]
 
     async def _close(

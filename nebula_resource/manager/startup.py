@@ -194,9 +194,9 @@ class Startup:
 
     async def _open_dependents(self, registration: Registration) -> None:
         for each in self._registry:
-            if registration.key in each.dependencies and each.state is RegistrationState.CREATED:
-                if each.public_id not in self._watch.quarantine:
-                    await self.open_or_quarantine(each)
+            waits = registration.key in each.dependencies and each.state is RegistrationState.CREATED
+            if waits and each.public_id not in self._watch.quarantine:
+                await self.open_or_quarantine(each)
 
     async def open_or_quarantine(self, registration: Registration) -> None:
         """Open it; when that fails it stays registered, quarantined and recovering."""

@@ -83,15 +83,15 @@ class Watch(QuarantineListener):
 
     def begin(self, registration: Registration, creation: Creation) -> None:
         """Look after a registration from now on."""
-        id = registration.public_id
-        self._creations[id] = creation
+        public_id = registration.public_id
+        self._creations[public_id] = creation
         if registration.health is None:
             return
-        self.board.add(id, registration.health)
-        self._probes[id] = Probes(registration, registration.health, creation.context())
+        self.board.add(public_id, registration.health)
+        self._probes[public_id] = Probes(registration, registration.health, creation.context())
         self.checker.watch(
-            id,
-            self._probes[id].idle_or_fresh,
+            public_id,
+            self._probes[public_id].idle_or_fresh,
             registration.health,
             resource=registration.resource,
             backs_off=registration.quarantine is None,
@@ -100,14 +100,14 @@ class Watch(QuarantineListener):
 
     def end(self, registration: Registration) -> None:
         """Look after it no more."""
-        id = registration.public_id
-        self.checker.unwatch(id)
-        self.propagation.rose(id)
-        self.quarantine.forget(id)
-        if id in self.board:
-            self.board.forget(id)
-        self._probes.pop(id, None)
-        self._creations.pop(id, None)
+        public_id = registration.public_id
+        self.checker.unwatch(public_id)
+        self.propagation.rose(public_id)
+        self.quarantine.forget(public_id)
+        if public_id in self.board:
+            self.board.forget(public_id)
+        self._probes.pop(public_id, None)
+        self._creations.pop(public_id, None)
         self.propagation.refresh()
 
     async def check(self, registration: Registration) -> HealthStatus:
@@ -118,15 +118,15 @@ class Watch(QuarantineListener):
 
     def saw(self, registration: Registration, error: BaseException | None) -> None:
         """A create went well, or a create, a validation or a body failed."""
-        id = registration.public_id
+        public_id = registration.public_id
         if error is not None and not registration.is_open:
             return  # an opening that fails has a verdict of its own
         if error is not None:
-            self.quarantine.failed(id)
-        if id in self.board:
+            self.quarantine.failed(public_id)
+        if public_id in self.board:
             cause = error.__cause__ if isinstance(error, CreateFailed) else error
             self.board.evidence(
-                id, failure=error is not None, reason="" if cause is None else type(cause).__name__
+                public_id, failure=error is not None, reason="" if cause is None else type(cause).__name__
             )
 
     # ── the checker's findings (CheckListener) ──
@@ -281,12 +281,12 @@ class Watch(QuarantineListener):
         )
 
     def _quarantined(self, registration: Registration) -> Callable[[], ResourceError]:
-        id = registration.public_id
+        public_id = registration.public_id
         return lambda: Unavailable(
             "quarantined",
             resource_id=registration.key,
             retryable=True,
-            retry_after=self.quarantine.retry_after(id),
+            retry_after=self.quarantine.retry_after(public_id),
         )
 
     def attempted(self, id: str, entry: QuarantineEntry, outcome: AttemptOutcome) -> None:
@@ -364,5 +364,5 @@ class Watch(QuarantineListener):
 
     def health_of(self, registration: Registration) -> HealthState:
         """The effective health; Unknown where it is not watched."""
-        id = registration.public_id
-        return self.board.effective(id) if id in self.board else Unknown()
+        public_id = registration.public_id
+        return self.board.effective(public_id) if public_id in self.board else Unknown()

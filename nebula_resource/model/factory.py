@@ -121,9 +121,9 @@ def resource_factory(
             made.check = health_check
         # A pool looks at the instance's own attributes too, so a hook that is not given costs nothing.
         if recycle is not None:
-            made.recycle = recycle  # type: ignore[method-assign]  # that is the point
+            made.recycle = recycle  # type: ignore[method-assign,assignment]  # that is the point
         if is_valid is not None:
-            made.is_valid = is_valid  # type: ignore[method-assign]  # that is the point
+            made.is_valid = is_valid  # type: ignore[method-assign,assignment]  # that is the point
         return made
 
     return decorate
