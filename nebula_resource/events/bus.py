@@ -12,7 +12,8 @@ from types import MappingProxyType
 from typing import Any
 
 from nebula_resource.errors import ConfigurationError
-from nebula_resource.events.event import Event, builder
+from nebula_resource.events.event import Event
+from nebula_resource.events.interest import Interest, Interests, Route, checked_types
 from nebula_resource.events.listener import Listener
 from nebula_resource.events.subscription import Mailbox, Overflow, Subscription
 from nebula_resource.events.types import EVENTS
@@ -45,32 +46,6 @@ class EventStats:
     """Events of listeners that answer each other in a circle."""
 
 
-class _Route:
-    """Where events of one type go. ``targets`` is empty while nobody wants them."""
-
-    __slots__ = ("build", "emitted", "hears", "published", "targets")
-
-    def __init__(self, event_type: type[Event]) -> None:
-        self.build = builder(event_type)
-        self.targets: tuple[Callable[[Event], None], ...] = ()
-        self.hears = False  # a listener is among the targets: code that may publish
-        self.published = 0
-        self.emitted = 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Interest:
-    """Who wants which types; ``types`` None: all."""
-
-    types: tuple[type[Event], ...] | None
-    target: Callable[[Event], None]
-    owner: Mailbox | Listener
-    name: str
-
-    def covers(self, event_type: type[Event]) -> bool:
-        return self.types is None or issubclass(event_type, self.types)
-
-
 class EventBus:
     """Hands each event to every subscription and listener that wants its type.
 
@@ -81,13 +56,11 @@ class EventBus:
 
     def __init__(self, *, now: Callable[[], datetime] | None = None) -> None:
         self._now = now or partial(datetime.now, UTC)
-        self._routes = {event_type: _Route(event_type) for event_type in EVENTS}
-        self._interests: tuple[_Interest, ...] = ()
-        self._on_interest: tuple[Callable[[], object], ...] = ()
-        self._wanted: frozenset[type[Event]] = frozenset()
+        self._interests = Interests(EVENTS)
+        self._routes = self._interests.routes
         self._seq = 0
         self._running = False  # a listener is being called
-        self._backlog: deque[tuple[Event, _Route]] = deque()
+        self._backlog: deque[tuple[Event, Route]] = deque()
         self._lost: dict[str, int] = {}  # by subscriptions that ended
         self._listener_errors = 0  # of listeners that were removed
         self._malformed = 0
@@ -120,7 +93,7 @@ class EventBus:
         """
         route = self._routes.get(event_type)
         if route is None:
-            route = self._add_route(event_type)
+            route = self._interests.add_route(event_type)
         route.published += 1
         targets = route.targets
         if not targets:
@@ -138,7 +111,7 @@ class EventBus:
         for target in targets:
             target(event)
 
-    def _tell_listeners(self, event: Event, route: _Route) -> None:
+    def _tell_listeners(self, event: Event, route: Route) -> None:
         """Deliver an event to code that may publish in its turn: answers wait until all have heard the question."""
         if self._running:
             if len(self._backlog) < ECHOES:
@@ -183,7 +156,7 @@ class EventBus:
         """Say whether anybody would hear of an event of this type."""
         route = self._routes.get(event_type)
         if route is None:
-            route = self._add_route(event_type)
+            route = self._interests.add_route(event_type)
         return bool(route.targets)
 
     def on_interest(self, callback: Callable[[], object]) -> Callable[[], None]:
@@ -191,12 +164,7 @@ class EventBus:
 
         It runs inside `subscribe`, `close` and their like, and must not raise: what it raises is logged.
         """
-        self._on_interest = (*self._on_interest, callback)
-
-        def remove() -> None:
-            self._on_interest = tuple(one for one in self._on_interest if one is not callback)
-
-        return remove
+        return self._interests.on_change(callback)
 
     def subscribe(
         self,
@@ -227,12 +195,12 @@ class EventBus:
             buffer=buffer, overflow=Overflow(overflow), resource=resource, scope=scope, on_end=self._forget
         )
         unfiltered = resource is None and (scope is None or scope == Scope.GLOBAL)
-        interest = _Interest(_types(types), box.put if unfiltered else box.offer, box, name)
+        interest = Interest(checked_types(types), box.put if unfiltered else box.offer, box, name)
         subscription = Subscription(box, name)
         if self._closed:
             box.finish()
         else:
-            self._set_interests((*self._interests, interest))
+            self._interests.add(interest)
         return subscription
 
     def add_listener(
@@ -244,8 +212,8 @@ class EventBus:
         stays. What it publishes itself reaches everybody after the event it was called with.
         """
         listener = Listener(callback)
-        interest = _Interest(_types(types), listener.put, listener, "listener")
-        self._set_interests((*self._interests, interest))
+        interest = Interest(checked_types(types), listener.put, listener, "listener")
+        self._interests.add(interest)
         return lambda: self._forget(listener)
 
     def stats(self) -> EventStats:
@@ -279,59 +247,15 @@ class EventBus:
             else:
                 self._forget(interest.owner)
 
-    # ── routes ────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def _add_route(self, event_type: type[Event]) -> _Route:
-        """A type from outside the catalogue is known from its first use."""
-        route = self._routes[event_type] = _Route(event_type)
-        self._aim(event_type, route)
-        if route.targets:
-            self._wanted |= {event_type}
-        return route
-
-    def _aim(self, event_type: type[Event], route: _Route) -> None:
-        found = [interest for interest in self._interests if interest.covers(event_type)]
-        route.targets = tuple(interest.target for interest in found)
-        route.hears = any(isinstance(interest.owner, Listener) for interest in found)
-
     def _forget(self, owner: Mailbox | Listener) -> None:
-        left = tuple(interest for interest in self._interests if interest.owner is not owner)
-        for interest in self._interests:
-            if interest.owner is owner:
-                if isinstance(owner, Listener):
-                    self._listener_errors += owner.errors
-                elif owner.dropped:
-                    self._lost[interest.name] = self._lost.get(interest.name, 0) + owner.dropped
-        if len(left) != len(self._interests):
-            self._set_interests(left)
-
-    def _set_interests(self, interests: tuple[_Interest, ...]) -> None:
-        self._interests = interests
-        for event_type, route in self._routes.items():
-            self._aim(event_type, route)
-        wanted = frozenset(event_type for event_type, route in self._routes.items() if route.targets)
-        if wanted == self._wanted:
+        """Keep the counters of one that is gone."""
+        interest = self._interests.remove(owner)
+        if interest is None:
             return
-        self._wanted = wanted
-        for callback in self._on_interest:
-            try:
-                callback()
-            except Exception as error:
-                _log.error(
-                    "a callback for changed interest failed",
-                    extra={"error": type(error).__name__},
-                    exc_info=error,
-                )
-
-
-def _types(types: type[Event] | Iterable[type[Event]] | None) -> tuple[type[Event], ...] | None:
-    if types is None:
-        return None
-    found = (types,) if isinstance(types, type) else tuple(types)
-    for one in found:
-        if not (isinstance(one, type) and issubclass(one, Event)):
-            raise ConfigurationError("types are event classes of nebula_resource.events, or None for all")
-    return found
+        if isinstance(owner, Listener):
+            self._listener_errors += owner.errors
+        elif owner.dropped:
+            self._lost[interest.name] = self._lost.get(interest.name, 0) + owner.dropped
 
 
 def _by_name(counts: Mapping[type[Event], int]) -> Mapping[str, int]:

@@ -115,17 +115,16 @@ class Mailbox:
             queue.append(event)
             return
         self.dropped += 1
-        match self.overflow:
-            case Overflow.DROP_OLDEST:
-                queue.popleft()
-                self.lost_ahead += 1
-                queue.append(event)
-            case Overflow.DROP_NEWEST:
-                self.lost_behind += 1
-                self.room = 0
-            case Overflow.CLOSE:
-                self.overran = True
-                self.finish()
+        if self.overflow is Overflow.DROP_OLDEST:
+            queue.popleft()
+            self.lost_ahead += 1
+            queue.append(event)
+        elif self.overflow is Overflow.DROP_NEWEST:
+            self.lost_behind += 1
+            self.room = 0
+        else:
+            self.overran = True
+            self.finish()
 
     def take(self) -> Event | Lagged | None:
         """Return what the reader gets next; None when there is nothing now."""

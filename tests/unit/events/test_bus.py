@@ -10,7 +10,6 @@ from typing import ClassVar
 
 import pytest
 
-from nebula_resource.errors import ConfigurationError
 from nebula_resource.events import (
     Acquired,
     CircuitClosed,
@@ -96,74 +95,6 @@ def test_publish_never_raises(caplog: pytest.LogCaptureFixture) -> None:
     assert [record.message for record in caplog.records] == [
         "an event could not be built: its publisher gave fields that do not fit"
     ] * 3
-
-
-def test_wants_follows_interest() -> None:
-    """A type is wanted exactly while somebody is interested in it."""
-    bus = EventBus()
-    assert not bus.wants(Acquired)
-    subscription = bus.subscribe(Acquired)
-    remove = bus.add_listener(print, types=[Acquired, Released])
-    assert (bus.wants(Acquired), bus.wants(Released), bus.wants(PoolDrained)) == (True, True, False)
-    subscription.close()
-    assert bus.wants(Acquired)
-    remove()
-    remove()
-    assert not bus.wants(Acquired)
-    assert not bus.wants(Released)
-
-
-def test_a_change_of_interest_is_told_once_and_only_when_it_is_one() -> None:
-    """The callback runs when the set of wanted types changed, and finds it changed."""
-    bus = EventBus()
-    seen: list[bool] = []
-    remove = bus.on_interest(lambda: seen.append(bus.wants(Acquired)))
-    first = bus.subscribe(Acquired)
-    second = bus.subscribe(Acquired)
-    assert seen == [True]
-    first.close()
-    assert seen == [True]
-    second.close()
-    assert seen == [True, False]
-    remove()
-    bus.subscribe()
-    assert seen == [True, False]
-
-
-def test_a_failing_interest_callback_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:
-    """It is logged, and the others are called."""
-    bus = EventBus()
-    called: list[int] = []
-    bus.on_interest(lambda: 1 // 0)
-    bus.on_interest(lambda: called.append(1))
-    subscription = bus.subscribe(Acquired)
-    assert called == [1]
-    subscription.close()
-    assert "a callback for changed interest failed" in caplog.messages
-
-
-def test_types_cover_their_subclasses_and_types_from_outside() -> None:
-    """A user's own event is delivered to who asked for it, for a base of it, or for all."""
-    bus = EventBus()
-    exact, base, everything, other = (
-        heard(bus, MoreCustom),
-        heard(bus, Custom),
-        heard(bus),
-        heard(bus, Acquired),
-    )
-    assert bus.wants(MoreCustom)
-    bus.publish(MoreCustom, what="x")
-    bus.publish(Custom, what="y")
-    assert [len(exact), len(base), len(everything), len(other)] == [1, 2, 2, 0]
-
-
-def test_what_is_no_event_type_is_refused() -> None:
-    """A wrong filter would hear nothing for ever, so it raises."""
-    bus = EventBus()
-    with pytest.raises(ConfigurationError, match="event classes"):
-        bus.subscribe([str])  # type: ignore[list-item]  # that is the point
-    with pytest.raises(ConfigurationError, match="event classes"):
-        bus.add_listener(print, types=["pool.resized"])  # type: ignore[list-item]  # that is the point
 
 
 def test_a_failing_listener_is_logged_once_and_stays(caplog: pytest.LogCaptureFixture) -> None:

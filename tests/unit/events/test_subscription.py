@@ -12,41 +12,13 @@ from nebula_resource.events import (
     Acquired,
     Event,
     EventBus,
-    Lagged,
-    Overflow,
-    Overrun,
     PoolDrained,
     PoolDraining,
     Released,
     Subscription,
 )
 from nebula_resource.model.scope import Scope
-
-
-def publish(bus: EventBus, count: int) -> None:
-    """Publish so many events."""
-    for _ in range(count):
-        bus.publish(PoolDraining, "db")
-
-
-async def read(subscription: Subscription, count: int) -> list[int | Lagged]:
-    """The next items: sequence numbers, and markers as they are."""
-    items = [await anext(subscription) for _ in range(count)]
-    return [item if isinstance(item, Lagged) else item.seq for item in items]
-
-
-async def drain(subscription: Subscription) -> list[int | Lagged]:
-    """Everything that is there to be read."""
-    found: list[int | Lagged] = []
-    while True:
-        task = asyncio.ensure_future(anext(subscription))
-        await asyncio.sleep(0)
-        if not task.done():
-            task.cancel()
-            await asyncio.wait([task])
-            return found
-        item = task.result()
-        found.append(item if isinstance(item, Lagged) else item.seq)
+from tests.unit.events.reading import drain, publish, read
 
 
 async def test_a_reader_that_waits_is_woken() -> None:
@@ -112,79 +84,6 @@ async def test_scope_filter_is_what_the_scope_contains() -> None:
         bus.publish(PoolDraining, "db", scope)
     assert await drain(mine) == [1, 2]
     assert await drain(everything) == [1, 2, 3, 4, 5, 6]
-
-
-async def test_drop_oldest_keeps_the_newest_and_says_what_is_missing_first() -> None:
-    """The marker stands where the gap is: before what is left."""
-    bus = EventBus()
-    subscription = bus.subscribe(buffer=3)
-    publish(bus, 5)
-    assert await drain(subscription) == [Lagged(2), 3, 4, 5]
-    publish(bus, 1)
-    assert await drain(subscription) == [6]
-    assert subscription.dropped == 2
-
-
-async def test_drop_newest_keeps_the_oldest_and_says_what_is_missing_after_them() -> None:
-    """The marker stands between what was kept and what came when there was room again."""
-    bus = EventBus()
-    subscription = bus.subscribe(buffer=3, overflow=Overflow.DROP_NEWEST)
-    publish(bus, 5)
-    assert await read(subscription, 1) == [1]
-    publish(bus, 2)
-    assert await drain(subscription) == [2, 3, Lagged(2), 6, Lagged(1)]
-    publish(bus, 1)
-    assert await drain(subscription) == [8]
-    assert subscription.dropped == 3
-
-
-async def test_a_marker_takes_no_place_in_the_buffer() -> None:
-    """With a buffer of one, each event that fits is kept though markers stand beside it."""
-    bus = EventBus()
-    subscription = bus.subscribe(buffer=2, overflow=Overflow.DROP_NEWEST)
-    publish(bus, 3)  # 3 is lost
-    assert await read(subscription, 1) == [1]
-    publish(bus, 2)  # a marker and 4 fit, 5 is lost
-    assert subscription.pending == 2
-    assert await read(subscription, 2) == [2, Lagged(1)]
-    publish(bus, 1)  # a second marker and 6 fit
-    assert await drain(subscription) == [4, Lagged(1), 6]
-
-
-async def test_close_gives_what_was_buffered_and_then_raises() -> None:
-    """A reader that must not miss anything learns that it did, once, and the bus is rid of it."""
-    bus = EventBus()
-    subscription = bus.subscribe(buffer=2, overflow=Overflow.CLOSE)
-    publish(bus, 4)
-    assert subscription.closed
-    assert not bus.wants(PoolDraining)
-    assert await read(subscription, 2) == [1, 2]
-    with pytest.raises(Overrun) as caught:
-        await anext(subscription)
-    assert caught.value.buffer == 2
-    assert caught.value.retryable
-    with pytest.raises(StopAsyncIteration):
-        await anext(subscription)
-    assert bus.stats().dropped == {"subscriber": 1}
-
-
-async def test_a_slow_reader_harms_no_other() -> None:
-    """One that never reads loses its own events only."""
-    bus = EventBus()
-    slow, quick = bus.subscribe(buffer=1, name="slow"), bus.subscribe(buffer=100, name="quick")
-    publish(bus, 50)
-    assert await drain(quick) == list(range(1, 51))
-    assert (slow.dropped, quick.dropped) == (49, 0)
-    assert bus.stats().dropped == {"slow": 49, "quick": 0}
-
-
-async def test_losses_are_remembered_when_a_subscription_is_gone() -> None:
-    """The counter by name only grows."""
-    bus = EventBus()
-    for _ in range(2):
-        async with bus.subscribe(buffer=1, name="sse"):
-            publish(bus, 3)
-    assert bus.stats().dropped == {"sse": 4}
 
 
 @pytest.mark.parametrize("buffer", [0, -1])
@@ -253,6 +152,33 @@ async def test_a_cancelled_reader_loses_nothing(turns: int) -> None:
     assert got + await drain(subscription) == [1]
     publish(bus, 1)
     assert await read(subscription, 1) == [2]
+
+
+async def test_a_reader_cancelled_just_before_an_event_loses_nothing() -> None:
+    """The event comes while the reader's wait is cancelled and the reader does not know it yet."""
+    bus = EventBus()
+    subscription = bus.subscribe()
+    task = asyncio.create_task(read(subscription, 1))
+    await asyncio.sleep(1)
+    task.cancel()
+    publish(bus, 1)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await drain(subscription) == [1]
+
+
+async def test_an_event_of_the_very_moment_of_the_end_is_not_kept() -> None:
+    """A listener that ends a subscription while an event is on its way to it leaves nothing behind."""
+    bus = EventBus()
+    subscription: Subscription
+
+    def end(event: Event) -> None:
+        subscription.close()
+
+    bus.add_listener(end)
+    subscription = bus.subscribe()
+    publish(bus, 1)
+    assert (subscription.pending, subscription.dropped) == (0, 0)
 
 
 async def test_a_forgotten_subscription_ends_by_itself() -> None:

@@ -26,7 +26,51 @@ from nebula_resource.model.scope import Scope
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 
-SPECIFIED = ["Registered", "Deregistered", "Created", "Acquired", "Released", "AcquireRejected", "HealthChanged", "InstanceRetired", "CleanedUp", "Quarantined", "RecoveryAttempted", "AdmissionStepped", "QuarantineReleased", "QuarantineExhausted", "CascadeDetected", "CascadeResolved", "CheckerSuspected", "CircuitOpened", "CircuitClosed", "PoolResized", "PoolDraining", "PoolDrained", "PoolSuspended", "PoolResumed", "AutoScaled", "AutoScaleBlocked", "ConfigReloaded", "ConfigReloadRejected", "ScopeCreated", "ScopeCleanedUp", "QuotaChanged", "CredentialRotated", "CredentialRevoked", "LeakSuspected", "HookFailed", "LoopBlocked", "LeaseLost", "BackendDown", "BackendUp", "WorkflowProgress", "ErrorOccurred", "ShutdownStarted", "ShutdownFinished"]
+SPECIFIED = [
+    "Registered",
+    "Deregistered",
+    "Created",
+    "Acquired",
+    "Released",
+    "AcquireRejected",
+    "HealthChanged",
+    "InstanceRetired",
+    "CleanedUp",
+    "Quarantined",
+    "RecoveryAttempted",
+    "AdmissionStepped",
+    "QuarantineReleased",
+    "QuarantineExhausted",
+    "CascadeDetected",
+    "CascadeResolved",
+    "CheckerSuspected",
+    "CircuitOpened",
+    "CircuitClosed",
+    "PoolResized",
+    "PoolDraining",
+    "PoolDrained",
+    "PoolSuspended",
+    "PoolResumed",
+    "AutoScaled",
+    "AutoScaleBlocked",
+    "ConfigReloaded",
+    "ConfigReloadRejected",
+    "ScopeCreated",
+    "ScopeCleanedUp",
+    "QuotaChanged",
+    "CredentialRotated",
+    "CredentialRevoked",
+    "LeakSuspected",
+    "HookFailed",
+    "LoopBlocked",
+    "LeaseLost",
+    "BackendDown",
+    "BackendUp",
+    "WorkflowProgress",
+    "ErrorOccurred",
+    "ShutdownStarted",
+    "ShutdownFinished",
+]
 
 
 def own_fields(event_type: type[Event]) -> dict[str, Any]:

@@ -57,7 +57,9 @@ def test_a_name_is_unique() -> None:
 def test_removing_gives_the_hook_back() -> None:
     """Afterwards the name is free, and a name nobody has is an error."""
     registry = HookRegistry()
+    assert registry  # an empty registry is one all the same
     one = hook("a")
+    registry.add(hook("other", events=[HookEvent.CREATE]))
     registry.add(one)
     assert registry.remove("a") is one
     assert names(registry) == []

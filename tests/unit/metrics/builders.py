@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+
 from nebula_resource.metrics import PoolReading
 from nebula_resource.model.histogram import Histogram, HistogramSnapshot
 from nebula_resource.model.stats import PoolStats
@@ -59,3 +62,28 @@ def pool(
         target=values.pop("target", None),
         stats=stats(**values),
     )
+
+
+L = {"pool": "db", "driver": "postgres", "scope_level": "global"}
+Sample = tuple[str, frozenset[tuple[str, str]]]
+
+
+def parsed(text: str, *, openmetrics: bool = False) -> dict[Sample, float]:
+    """Every sample of a text by its name and labels."""
+    families = list((parse_openmetrics if openmetrics else parse_text)(text))
+    names = [family.name for family in families]
+    assert len(names) == len(set(names)), "each family stands once"
+    found: dict[Sample, float] = {}
+    for family in families:
+        assert family.documentation
+        assert family.type in ("gauge", "counter", "histogram")
+        for sample in family.samples:
+            key = (sample.name, frozenset(sample.labels.items()))
+            assert key not in found
+            found[key] = sample.value
+    return found
+
+
+def value(samples: dict[Sample, float], name: str, **labels: str) -> float:
+    """One sample; its name without the prefix."""
+    return samples[f"nebula_resource_{name}", frozenset(labels.items())]

@@ -18,6 +18,7 @@ from nebula_resource.events import (
     Quarantined,
     Registered,
     Released,
+    ShutdownStarted,
 )
 from nebula_resource.metrics import EventLog
 from nebula_resource.model.scope import Scope
@@ -78,6 +79,14 @@ def test_fields_stand_beside_the_message(bus: EventBus, caplog: pytest.LogCaptur
     }
     assert {name: fields[name] for name in wanted} == wanted
     assert "acme" not in str(fields)
+
+
+def test_an_event_about_no_resource_has_no_id(bus: EventBus, caplog: pytest.LogCaptureFixture) -> None:
+    """No field is written that has no value."""
+    with caplog.at_level(logging.INFO, "nebula_resource"):
+        EventLog().attach(bus)
+        bus.publish(ShutdownStarted)
+    assert not {"resource.id", "resource.public_id"} & caplog.records[0].__dict__.keys()
 
 
 def test_a_pool_nobody_knows_has_no_numbers(bus: EventBus, caplog: pytest.LogCaptureFixture) -> None:
