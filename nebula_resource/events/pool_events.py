@@ -75,7 +75,7 @@ class ConfigReloadRejected(Event):
     default_severity: ClassVar[Severity] = Severity.WARNING
 
     violations: tuple[str, ...]
-    """Dotted path and rule of each violation, never a value."""
+    """Each violation as text: its dotted path, its rule, what was found."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 from nebula_resource.errors import ConfigurationError, ValidationFailed
 from nebula_resource.hooks.hook import ResourceHook, violations
 from nebula_resource.hooks.payload import HookEvent, HookPayload
 from nebula_resource.hooks.run import FailureReport, HookRun, HookRunner
+from nebula_resource.model.histogram import HistogramSnapshot
 
 __all__ = ["HookRegistry"]
 
@@ -100,6 +102,11 @@ class HookRegistry:
             self._on_change = tuple(one for one in self._on_change if one is not callback)
 
         return remove
+
+    @property
+    def durations(self) -> Mapping[tuple[str, str, str], HistogramSnapshot]:
+        """How long hooks took, by (hook, "before" | "after", "ok" | "failed" | "refused"); for the metrics."""
+        return MappingProxyType({key: held.snapshot() for key, held in self._runner.durations.items()})
 
     async def run_before(self, hooks: Sequence[ResourceHook], payload: HookPayload) -> HookRun:
         """Run each ``before``; call `HookRun.after` on the result when the operation has ended, however it ended.

@@ -13,13 +13,15 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from nebula_resource._aio import OwnedTasks, WorkCancelled, leave
 from nebula_resource.errors import HookCancelled, ResourceError
 from nebula_resource.hooks.hook import Cancel, ResourceHook
 from nebula_resource.hooks.payload import HookPayload, HookResult, Outcome
+from nebula_resource.model.histogram import Histogram
 
 __all__ = ["FailureReport", "HookRun", "HookRunner"]
 
@@ -46,6 +48,8 @@ class HookRunner:
     def __init__(self, report: FailureReport | None = None) -> None:
         self._report = report
         self.tasks = OwnedTasks("hooks", on_error=_note_late_failure)
+        self.durations: dict[tuple[str, str, str], Histogram] = {}
+        """How long hooks took, by (hook, "before" | "after", "ok" | "failed" | "refused")."""
 
     async def run_before(self, hooks: Sequence[ResourceHook], payload: HookPayload) -> HookRun:
         """Run each hook's ``before``, in order; return what to call `HookRun.after` on.
@@ -55,15 +59,18 @@ class HookRunner:
                 have had their ``after`` by then. Only for ACQUIRE and CREATE.
         """
         run = HookRun(self, payload)
+        clock = asyncio.get_running_loop().time
         for hook in hooks:
+            began_at = clock()
             answer = self.begin(hook, payload, None)
             if not isinstance(answer, _Answer):
                 task = self.spawn(hook, answer)
                 try:
                     answer = await self.settle(hook, task)
-                except asyncio.CancelledError as error:
+                except (asyncio.CancelledError, GeneratorExit) as error:
                     run.abandon(error, hook, task)
                     raise
+            self.clocked(hook, "before", answer, clock() - began_at)
             if answer.error is None:
                 run.add(hook, answer.note)
                 continue
@@ -120,6 +127,15 @@ class HookRunner:
         error = task.exception()
         return _Answer(error=error) if error is not None else _Answer(note=task.result())
 
+    def clocked(self, hook: ResourceHook, phase: str, answer: _Answer, seconds: float) -> None:
+        """Count how long one call took."""
+        how = "ok" if answer.error is None else "refused" if isinstance(answer.error, Cancel) else "failed"
+        key = (hook.name, phase, how)
+        durations = self.durations.get(key)
+        if durations is None:
+            durations = self.durations[key] = Histogram()
+        durations.add(seconds)
+
     def report(self, hook: ResourceHook, phase: str, error: BaseException, payload: HookPayload) -> None:
         """Tell of a failure; with nobody to tell, it is logged."""
         if self._report is None:
@@ -162,11 +178,13 @@ class HookRun:
         A caller cancelled meanwhile leaves at once with its CancelledError; the afters go on.
         """
         pending = self._pending(error)
+        clock = asyncio.get_running_loop().time
         while pending:
             hook, result = pending.pop()
+            began_at = clock()
             answer = self._runner.begin(hook, self._payload, result)
             if isinstance(answer, _Answer):
-                self._note(hook, answer)
+                self._note(hook, answer, clock() - began_at)
                 continue
             try:
                 await leave(self._rest(pending, hook, answer), self._runner.tasks, name=f"after {hook.name}")
@@ -176,15 +194,22 @@ class HookRun:
 
     def leave_behind(self, error: BaseException) -> None:
         """Run the afters in a task of the runner: the operation's coroutine is being closed and may not wait."""
-        self._runner.tasks.start(self.after(error), name="after a closed caller")
+        self._detach(self.after(error))
 
-    def abandon(self, error: asyncio.CancelledError, hook: ResourceHook, task: asyncio.Task[object]) -> None:
-        """Run the afters in a task of the runner: the operation's own has been cancelled and may not wait."""
-        self._runner.tasks.start(self._abandoned(error, hook, task), name=f"cancelled in {hook.name}")
-
-    async def _abandoned(
-        self, error: asyncio.CancelledError, hook: ResourceHook, task: asyncio.Task[object]
+    def abandon(
+        self, error: asyncio.CancelledError | GeneratorExit, hook: ResourceHook, task: asyncio.Task[object]
     ) -> None:
+        """The same for one that was cancelled, or closed, while it waited for this hook's ``before``."""
+        self._detach(self._abandoned(error, hook, task))
+
+    def _detach(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            self._runner.tasks.start(work, name="afters of a caller who left")
+        except RuntimeError:
+            # The loop has ended, and its callers with it: nothing can run any more.
+            _log.warning("the loop ended before the hooks", extra={"resource.id": self._payload.resource_id})
+
+    async def _abandoned(self, error: BaseException, hook: ResourceHook, task: asyncio.Task[object]) -> None:
         """See how the ``before`` ends that was interrupted: if well, in spite of that, its after is due as well."""
         answer = await self._runner.settle(hook, task)
         if answer.error is None:
@@ -216,16 +241,22 @@ class HookRun:
     ) -> None:
         """Finish the after that has begun, then run the others."""
         runner = self._runner
+        clock = asyncio.get_running_loop().time
+        began_at = clock()
         if hook is not None and awaitable is not None:
-            self._note(hook, await runner.settle(hook, runner.spawn(hook, awaitable)))
+            answer = await runner.settle(hook, runner.spawn(hook, awaitable))
+            self._note(hook, answer, clock() - began_at)
         while pending:
             hook, result = pending.pop()
-            answer = runner.begin(hook, self._payload, result)
-            if not isinstance(answer, _Answer):
-                answer = await runner.settle(hook, runner.spawn(hook, answer))
-            self._note(hook, answer)
+            began_at = clock()
+            begun = runner.begin(hook, self._payload, result)
+            answer = (
+                begun if isinstance(begun, _Answer) else await runner.settle(hook, runner.spawn(hook, begun))
+            )
+            self._note(hook, answer, clock() - began_at)
 
-    def _note(self, hook: ResourceHook, answer: _Answer) -> None:
+    def _note(self, hook: ResourceHook, answer: _Answer, seconds: float) -> None:
+        self._runner.clocked(hook, "after", answer, seconds)
         if answer.error is not None:
             self._runner.report(hook, "after", answer.error, self._payload)
 

@@ -13,6 +13,7 @@ from nebula_resource.hooks import (
     HookResult,
     ResourceHook,
 )
+from nebula_resource.testing.clock import run_virtual
 from tests.unit.hooks.story import (
     ACQUIRE,
     Story,
@@ -222,3 +223,25 @@ async def test_an_operation_that_is_closed_leaves_its_afters_behind() -> None:
     await asyncio.sleep(1)
     assert story.lines == ["a before", "a after error"]
     assert story.no_task_left()
+
+
+async def test_an_operation_that_is_closed_in_a_before_leaves_its_afters_behind() -> None:
+    """The coroutine ends at once; the hook it waited for is cancelled and the one before it has its after."""
+    story = Story()
+    operation = story.operate(story.hook("a"), story.hook("bad", hanging))
+    while "bad before" not in story.lines:
+        operation.send(None)  # by hand, as whoever closes it would have
+        await asyncio.sleep(0.001)
+    operation.close()
+    await asyncio.sleep(1)
+    assert story.lines == ["a before", "bad before", "a after error"]
+    assert story.no_task_left()
+
+
+def test_a_caller_that_outlives_the_loop_is_told_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """There is nothing left in which afters could run; that is said and nothing is raised."""
+    story = Story()
+    run = run_virtual(story.registry.run_before([story.hook("a")], ACQUIRE))
+    run.leave_behind(GeneratorExit())
+    assert story.lines == ["a before"]
+    assert caplog.messages == ["the loop ended before the hooks"]

@@ -21,6 +21,7 @@ from tests.unit.hooks.story import (
     CANNOT_CANCEL,
     CREATE,
     Story,
+    hanging,
     raising,
     refusing,
 )
@@ -139,3 +140,28 @@ async def test_a_hook_cannot_stop_anything_else(payload: HookPayload, on_failure
     )
     assert story.lines == ["a before", "b before", "operation"]
     assert story.reports == [("a", "before", "Cancel"), ("b", "before", "ValueError")]
+
+
+async def test_how_long_hooks_take_is_counted() -> None:
+    """By hook, phase and how it went, for the metrics; the operation's time is not in it."""
+
+    async def slow() -> None:
+        await asyncio.sleep(2)
+
+    class Plain(ResourceHook):
+        name = "plain"
+
+    story = Story()
+    await story.operate(Plain(), story.hook("a", slow, slow), story.hook("bad", hanging))
+    with pytest.raises(HookCancelled):
+        await story.operate(story.hook("b"), story.hook("no", refusing))
+    assert {key: (held.count, held.total_s) for key, held in story.registry.durations.items()} == {
+        ("plain", "before", "ok"): (1, 0.0),
+        ("a", "before", "ok"): (1, 2.0),
+        ("bad", "before", "failed"): (1, 5.0),
+        ("a", "after", "ok"): (1, 2.0),
+        ("plain", "after", "ok"): (1, 0.0),
+        ("b", "before", "ok"): (1, 0.0),
+        ("no", "before", "refused"): (1, 0.0),
+        ("b", "after", "ok"): (1, 0.0),
+    }
