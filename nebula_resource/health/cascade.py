@@ -156,11 +156,8 @@ class CascadeWatch:
                 return
 
     def _may_be_root(self, root: str) -> bool:
-        return (
-            root not in self._open
-            and root not in self._member_of
-            and not any(self._graph.depends_on(root, below) for below in self._open)
-        )
+        # A member of an open incident needs that incident's root, so this covers members too.
+        return root not in self._open and not any(self._graph.depends_on(root, below) for below in self._open)
 
     def _members_for(self, root: str) -> list[str]:
         """The failing dependents of ``root``, when they are more than half of all and at least two."""

@@ -17,17 +17,15 @@ class PlainGraph:
 
     def dependents(self, id: str, /, *, depth: int | None = None) -> Sequence[str]:
         """Level by level."""
-        found: list[str] = []
-        level = [id]
+        found: dict[str, None] = {}
+        level = {id}
         while level and depth != 0:
             depth = None if depth is None else depth - 1
-            level = [
-                key
-                for key, needs in self.needs.items()
-                if key not in found and key != id and any(below in needs for below in level)
-            ]
-            found.extend(level)
-        return found
+            level = {key for key, needs in self.needs.items() if not level.isdisjoint(needs)}.difference(
+                found, (id,)
+            )
+            found.update(dict.fromkeys(sorted(level)))
+        return tuple(found)
 
     def depends_on(self, id: str, other: str, /) -> bool:
         """At once or through others."""
