@@ -354,7 +354,7 @@ async def test_checks_leave_nothing_behind(resource: SqlAlchemyResource, instanc
     assert await resource.is_valid(instance)
     status = await resource.health_check(instance, CONTEXT)
     assert isinstance(status.state, Healthy)
-    assert status.latency_s > 0
+    assert 0 <= status.latency_s < 5
     assert not instance.raw.in_transaction
     await instance.raw.execute_fetchall("BEGIN")
     assert not await resource.is_valid(instance)
@@ -439,9 +439,12 @@ async def test_no_error_shows_parameters(
 # ── in a pool ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_fifty_writers_take_turns(resource: SqlAlchemyResource, url: str) -> None:
-    """Fifty tasks that read and then write, on ten connections, all succeed: nobody sees "database is locked"."""
-    pool = Pool(resource, settings(url), PoolConfig(min_size=0, max_size=10, max_concurrent_creates=10))
+@pytest.mark.parametrize("connections", [10, 50])
+async def test_fifty_writers_take_turns(resource: SqlAlchemyResource, url: str, connections: int) -> None:
+    """Fifty tasks that read and then write, on few or many connections, all succeed: nobody sees "database is locked"."""
+    pool = Pool(
+        resource, settings(url), PoolConfig(min_size=0, max_size=connections, max_concurrent_creates=10)
+    )
     await pool.open()
     async with pool.acquire(CONTEXT) as session:
         await session.execute(text("CREATE TABLE counter (n INTEGER)"))
