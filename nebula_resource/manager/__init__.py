@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from nebula_resource.manager.checkout import ManagedAcquisition
+from nebula_resource.manager.current import current_scope
 from nebula_resource.manager.dependencies import DependencyGraph
 from nebula_resource.manager.handle import ManagedHandle
 from nebula_resource.manager.manager import Manager
-from nebula_resource.manager.open_scope import OpenScope, ScopeBlock, current_scope
+from nebula_resource.manager.open_scope import OpenScope
 from nebula_resource.manager.registration import Registration, RegistrationState
 from nebula_resource.manager.reload import ReloadOutcome, ReloadResult
+from nebula_resource.manager.scope_block import ScopeBlock
 from nebula_resource.manager.shutdown import ShutdownReport
 
 __all__ = [

@@ -12,8 +12,8 @@ from nebula_resource.errors import InternalError, ResourceError, ResourceNotFoun
 from nebula_resource.events import Acquired, EventBus
 from nebula_resource.hooks import HookRegistry, HookRun
 from nebula_resource.hooks.payload import OnAcquire
+from nebula_resource.manager.current import current_scope
 from nebula_resource.manager.handle import ManagedHandle, end_hooks, leave_all
-from nebula_resource.manager.open_scope import current_scope
 from nebula_resource.manager.registration import Registration
 from nebula_resource.manager.registry import Registry
 from nebula_resource.model.context import ResourceContext

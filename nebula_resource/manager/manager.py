@@ -36,12 +36,13 @@ from nebula_resource.events import (
 from nebula_resource.hooks import HookEvent, HookPayload, HookRegistry
 from nebula_resource.manager.checkout import NOT_NOW, Checkout, ManagedAcquisition, ScopedAcquisition
 from nebula_resource.manager.creation import Creation
+from nebula_resource.manager.current import Detached, current_scope
 from nebula_resource.manager.dependencies import DependencyGraph
 from nebula_resource.manager.observer import RegistrationObserver
-from nebula_resource.manager.open_scope import Detached, ScopeBlock, current_scope
 from nebula_resource.manager.registration import Registration, RegistrationState
 from nebula_resource.manager.registry import Registry
 from nebula_resource.manager.reload import Reload, ReloadOutcome, ReloadResult
+from nebula_resource.manager.scope_block import ScopeBlock
 from nebula_resource.manager.shutdown import Shutdown, ShutdownReport
 from nebula_resource.manager.startup import Startup
 from nebula_resource.manager.watch import Watch
@@ -339,7 +340,7 @@ class Manager:
             context = ResourceContext(value) if here is None else here.context.with_scope(value)
         elif context.scope is not value:
             context = context.with_scope(value)
-        return ScopeBlock(self, context, parent=here)
+        return ScopeBlock(self, context, parent=here, opener=here)
 
     def detached(self) -> Detached:
         """``with manager.detached():`` leaves the open scopes of this call chain; for operators and janitors."""

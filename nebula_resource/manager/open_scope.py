@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from contextvars import ContextVar, Token
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from collections.abc import Awaitable, Callable, Coroutine, Hashable
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast, overload
 
 from nebula_resource._aio import OwnedTasks, cancel_soundly
-from nebula_resource.errors import ConfigurationError, NoOpenScope
+from nebula_resource.errors import CleanupError, NoOpenScope
+from nebula_resource.manager.current import current_scope, enter, leave
 from nebula_resource.model.context import ResourceContext
 from nebula_resource.model.key import ResourceKey
 from nebula_resource.model.scope import Scope, ScopeLevel
@@ -17,32 +16,19 @@ from nebula_resource.model.scope import Scope, ScopeLevel
 if TYPE_CHECKING:
     from nebula_resource.manager.checkout import ScopedAcquisition
     from nebula_resource.manager.manager import Manager
+    from nebula_resource.manager.scope_block import ScopeBlock
 
-__all__ = ["Detached", "OpenScope", "ScopeBlock", "current_scope"]
+__all__ = ["NOTHING", "Finalizer", "OpenScope", "current_scope"]
 
 T = TypeVar("T")
 
-_current: ContextVar[OpenScope | None] = ContextVar("nebula_resource_scope", default=None)
-_NOTHING: Any = object()
+Finalizer: TypeAlias = "Callable[[BaseException | None], Awaitable[object] | None]"
 
+NOTHING: Any = object()
+"""In place of a value: it is being acquired."""
 
-def current_scope() -> OpenScope | None:
-    """The innermost open scope of this call chain, or None."""
-    return _current.get()
-
-
-class Detached:
-    """``with manager.detached():`` leaves the open scopes of this call chain; operators and janitors only."""
-
-    __slots__ = ("_token",)
-
-    _token: Token[OpenScope | None]
-
-    def __enter__(self) -> None:
-        self._token = _current.set(None)
-
-    def __exit__(self, *_: object) -> None:
-        _current.reset(self._token)
+FINALIZER_TIMEOUT = 10.0
+"""Seconds that one finalizer may take, as a pool's ``cleanup_timeout``: closing always ends."""
 
 
 class _Lease:
@@ -53,40 +39,53 @@ class _Lease:
     def __init__(self) -> None:
         self.acquisition: ScopedAcquisition[Any] | None = None
         self.task: asyncio.Task[Any] | None = None
-        self.value: Any = _NOTHING
+        self.value: Any = NOTHING
 
 
 class OpenScope:
     """Leases of one block: one for each key, shared by all who ask inside the block.
 
-    Made by ``manager.scope(...)``. ``scope`` is the value, ``context`` what its acquires carry, ``parent`` the open
-    scope around it.
+    Made by ``manager.scope(...)``. ``scope`` is the value, ``parent`` the open scope around it, ``opener`` the one
+    whose block opened it: its parent, except for an action that was called by an action.
     """
 
     __slots__ = (
         "_closed",
+        "_context",
+        "_finalizers",
         "_leases",
         "_manager",
+        "_objects",
         "_tasks",
-        "context",
-        "finalizers",
+        "_users",
+        "opener",
         "outcome",
         "parent",
         "scope",
     )
 
-    def __init__(self, manager: Manager, context: ResourceContext, parent: OpenScope | None) -> None:
+    def __init__(
+        self,
+        manager: Manager,
+        scope: Scope,
+        context: ResourceContext,
+        parent: OpenScope | None,
+        opener: OpenScope | None,
+    ) -> None:
         self._manager = manager
-        self._leases: dict[str, _Lease] = {}
-        self._tasks: OwnedTasks | None = None
+        self._context = context
+        self._leases: dict[Hashable, _Lease] = {}
         self._closed = False
-        self.context = context
-        self.scope: Scope = context.scope
+        # What most scopes never need is made when it is.
+        self._tasks: OwnedTasks | None = None
+        self._finalizers: list[Finalizer] | None = None
+        self._objects: dict[object, Any] | None = None
+        self._users: dict[Hashable, OpenScope] | None = None
+        self.scope = scope
         self.parent = parent
+        self.opener = opener
         self.outcome: BaseException | None = None
         """An error that an outer layer turned into an answer: leases end with it although the block ends well."""
-        self.finalizers: list[Any] = []
-        """Called, last first, with the outcome when the scope closes; each may return an awaitable."""
 
     def __repr__(self) -> str:
         return f"<OpenScope {self.scope.level.name} {'closed' if self._closed else 'open'}: {len(self._leases)} leases>"
@@ -102,16 +101,41 @@ class OpenScope:
         return self._manager
 
     @property
+    def context(self) -> ResourceContext:
+        """What its acquires carry."""
+        context = self._context
+        if context.scope is not self.scope:
+            context = self._context = context.with_scope(self.scope)
+        return context
+
+    @property
     def is_closed(self) -> bool:
         """Whether it gives nothing any more."""
         return self._closed
+
+    @property
+    def finalizers(self) -> list[Finalizer]:
+        """Called with the outcome when the scope closes, last first, before the leases end.
+
+        Each may return an awaitable, which may take `FINALIZER_TIMEOUT` seconds.
+        """
+        if self._finalizers is None:
+            self._finalizers = []
+        return self._finalizers
+
+    @property
+    def objects(self) -> dict[object, Any]:
+        """What others keep here while the scope is open; whoever keeps something ends it by a finalizer."""
+        if self._objects is None:
+            self._objects = {}
+        return self._objects
 
     def at(self, level: ScopeLevel | str) -> OpenScope:
         """The enclosing open scope of a level, this one included. Raises `NoOpenScope`."""
         wanted = ScopeLevel.parse(level)
         here: OpenScope | None = self
         while here is not None:
-            if here.level is wanted:
+            if here.scope.level is wanted:
                 return here
             here = here.parent
         raise NoOpenScope(
@@ -130,40 +154,102 @@ class OpenScope:
         """The value leased for this key: acquired once, shared by all who ask here, given back when the block ends.
 
         A failed acquire is raised to all who waited for it, and is not remembered.
+
+        Raises:
+            NoOpenScope: the block has ended.
+            ResourceError: what ``manager.acquire`` raises.
         """
-        lease = self._leases.get(key)
-        if lease is None:
-            self._refuse_if_closed(key)
-            lease = self._leases[key] = _Lease()
-            acquisition = self._manager.acquire_within(self.context, key)
-            try:
-                value = acquisition.take_now()
-            except BaseException:
-                del self._leases[key]
-                raise
-            if value is not self._manager.not_now:
-                lease.acquisition = acquisition
-                lease.value = value
-                return value
-            lease.task = self._owner().spawn(
-                self._acquire(key, lease, acquisition), name=str(key), awaited=True
-            )
-        elif lease.value is not _NOTHING:
+        value = self.take(key, key)
+        if value is NOTHING:
+            value = await self.wait(key, key)
+        return value
+
+    def held(self, key: str, level: ScopeLevel) -> Coroutine[Any, Any, Any]:
+        """The value of a lease that the enclosing scope of ``level`` holds for this call chain.
+
+        Who gets it is decided now, not when the result is awaited. Raises `NoOpenScope`.
+        """
+        holder, slot = self.holder_of(key, level)
+        return holder._fetch(slot, key)
+
+    async def _fetch(self, slot: Hashable, key: str) -> Any:
+        value = self.take(slot, key)
+        if value is NOTHING:
+            value = await self.wait(slot, key)
+        return value
+
+    def holder_of(self, key: str, level: ScopeLevel) -> tuple[OpenScope, Hashable]:
+        """The scope whose lease this call chain uses for ``hold=level``, and the slot it has there.
+
+        The held lease passes from a block to one block opened in it at a time, the first that asks: two that are open
+        together never share it. Another gets a lease of its own, which serves what is nested in it by the same rule.
+        """
+        top = self.at(level)
+        path: list[OpenScope] = []
+        here = self
+        while here is not top:
+            path.append(here)
+            assert here.opener is not None, "every scope was opened somewhere inside the ones around it"
+            here = here.opener
+        mark = (key, level)
+        holder, slot = top, cast("Hashable", key)
+        for child in reversed(path):
+            if mark in child._leases:
+                holder, slot = child, mark
+            else:
+                users = here._users
+                if users is None:
+                    users = here._users = {}
+                user = users.get(mark)
+                if user is None or user is child or user._closed:
+                    users[mark] = child
+                else:
+                    holder, slot = child, mark
+            here = child
+        return holder, slot
+
+    def take(self, slot: Hashable, key: str) -> Any:
+        """The value of a lease, if it may be had without an await; else `NOTHING`, and it is on its way: `wait`."""
+        lease = self._leases.get(slot)
+        if lease is not None:
+            return lease.value
+        if self._closed:
+            raise _after_the_end(key)
+        lease = self._leases[slot] = _Lease()
+        acquisition = self._manager.acquire_within(self.context, key)
+        try:
+            value = acquisition.take_now()
+        except BaseException:
+            del self._leases[slot]
+            raise
+        if value is self._manager.not_now:
+            lease.task = self._owner().spawn(self._acquire(slot, lease, acquisition), name=str(key))
+            return NOTHING
+        # ours from here on
+        lease.acquisition = acquisition
+        lease.value = value
+        return value
+
+    async def wait(self, slot: Hashable, key: str) -> Any:
+        """Wait for what `take` began. One who is cancelled here leaves the others waiting."""
+        lease = self._leases.get(slot)
+        if lease is None:  # it failed, or the scope closed, before anyone waited: say so by asking again
+            return await self._fetch(slot, key)
+        if lease.value is not NOTHING:
             return lease.value
         task = lease.task
         assert task is not None, "a lease has its value, or a task that fetches it"
         await asyncio.wait((task,))
         if task.cancelled():
-            self._refuse_if_closed(key)
-            raise NoOpenScope(f"the scope closed while '{key}' was acquired", resource_id=key)
+            raise _after_the_end(key)
         return task.result()
 
-    async def _acquire(self, key: str, lease: _Lease, acquisition: ScopedAcquisition[Any]) -> Any:
+    async def _acquire(self, slot: Hashable, lease: _Lease, acquisition: ScopedAcquisition[Any]) -> Any:
         try:
             value = await acquisition.__aenter__()
         except BaseException:
-            if self._leases.get(key) is lease:
-                del self._leases[key]
+            if self._leases.get(slot) is lease:
+                del self._leases[slot]
             raise
         # ours from here on: it is in the books, so closing gives it back
         lease.acquisition = acquisition
@@ -174,82 +260,73 @@ class OpenScope:
         """Whether a lease for this key is held, or being acquired."""
         return key in self._leases
 
-    def _refuse_if_closed(self, key: str) -> None:
-        if self._closed:
-            raise NoOpenScope(
-                f"the open scope is closed; '{key}' was asked for after its block ended "
-                "(in a background task? use scope.detach())",
-                resource_id=key,
-            )
-
     def _owner(self) -> OwnedTasks:
         if self._tasks is None:
-            self._tasks = OwnedTasks("nebula scope", on_error=_ignore)
+            self._tasks = OwnedTasks("nebula scope", on_error=_told_to_who_waits)
         return self._tasks
 
     # ── beside leases ──
 
     async def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine with this scope as the current one."""
-        token = _current.set(self)
+        token = enter(self)
         try:
             return await work
         finally:
-            _current.reset(token)
+            leave(token)
 
     def detach(self) -> ScopeBlock:
-        """A sibling with its own leases, for background work: ``async with scope.detach():`` may outlive this one."""
-        return ScopeBlock(self._manager, self.context, parent=self.parent)
+        """A sibling with its own leases, for background work: ``async with scope.detach():`` may outlive this one.
+
+        Neither the deadline nor the cancellation of this scope's context goes with it.
+        """
+        from nebula_resource.manager.scope_block import ScopeBlock  # it is made of open scopes
+
+        free = self.context.with_deadline(None).with_cancellation(None)
+        return ScopeBlock(self._manager, free, parent=self.parent, opener=self.parent)
 
     # ── the end ──
 
-    async def close(self, error: BaseException | None) -> list[BaseException]:
-        """Give everything back, the last first, with the outcome; returns what went wrong on the way.
+    def close_now(self) -> bool:
+        """End after a block that ended well, if that takes no await; False when `close` has something left to do."""
+        self._closed = True
+        if self.outcome is not None or self._finalizers:
+            return False
+        leases = self._leases
+        while leases:
+            slot, lease = leases.popitem()
+            if lease.acquisition is None or not lease.acquisition.leave_now():
+                leases[slot] = lease
+                return False
+        return True
 
-        It goes on through any number of cancellations of the caller, and raises the last of them when it has ended.
+    async def close(
+        self, error: BaseException | None
+    ) -> tuple[list[BaseException], asyncio.CancelledError | None]:
+        """Give everything back, the last first, with the outcome.
+
+        It goes on through any number of cancellations of the caller. Returns what went wrong on the way, and the last
+        of those cancellations, which the caller raises.
         """
         self._closed = True
-        if self.outcome is not None and error is None:
-            error = self.outcome
-        if error is None and not self.finalizers and self._close_now():
-            return []
-        closing = self._owner().spawn(self._close(error), name="close", awaited=True)
+        closing = self._owner().spawn(self._close(error or self.outcome), name="close", awaited=True)
         cancelled: asyncio.CancelledError | None = None
         while not closing.done():
             try:
                 await asyncio.wait((closing,))
             except asyncio.CancelledError as raised:
-                cancelled = raised
-        if cancelled is not None:
-            raise cancelled
-        return closing.result()
-
-    def _close_now(self) -> bool:
-        """Give back, without any wait, as long as each lease allows it; False when some are left."""
-        leases = self._leases
-        while leases:
-            key, lease = leases.popitem()
-            if lease.acquisition is None or not lease.acquisition.leave_now():
-                leases[key] = lease
-                return False
-        return True
+                cancelled = raised  # put off, not swallowed
+        return closing.result(), cancelled
 
     async def _close(self, error: BaseException | None) -> list[BaseException]:
         errors: list[BaseException] = []
-        pending = [
-            lease.task for lease in self._leases.values() if lease.task is not None and not lease.task.done()
-        ]
-        for task in pending:
-            cancel_soundly(task)
-        if pending:
-            await asyncio.wait(pending)
-        while self.finalizers:
+        await self._cancel_pending()
+        while self._finalizers:
             try:
-                step = self.finalizers.pop()(error)
-                if step is not None:
-                    await step
+                await self._finalize(self._finalizers.pop(), error)
             except BaseException as raised:
                 errors.append(raised)
+                error = error or raised  # what is ended after it did not end well
         while self._leases:
             _, lease = self._leases.popitem()
             if lease.acquisition is None:
@@ -260,96 +337,46 @@ class OpenScope:
                 else:
                     await lease.acquisition.__aexit__(type(error), error, error.__traceback__)
             except BaseException as raised:
-                errors.append(raised)
+                if raised is not error:
+                    errors.append(raised)
+                error = error or raised
         return errors
 
+    async def _cancel_pending(self) -> None:
+        pending = [
+            lease.task for lease in self._leases.values() if lease.task is not None and not lease.task.done()
+        ]
+        for task in pending:
+            cancel_soundly(task)
+        if pending:
+            await asyncio.wait(pending)
 
-def _ignore(error: BaseException, task: str) -> None:
+    async def _finalize(self, finalizer: Finalizer, error: BaseException | None) -> None:
+        step = finalizer(error)
+        if step is None:
+            return
+        owner = self._owner()
+        task = owner.spawn(_awaited(step), name="finalizer", awaited=True)
+        await asyncio.wait((task,), timeout=FINALIZER_TIMEOUT)
+        if task.done():
+            task.result()
+            return
+        task.cancel()
+        owner.unwatch(task)
+        raise CleanupError(TimeoutError(f"a finalizer of the scope took longer than {FINALIZER_TIMEOUT:g} s"))
+
+
+async def _awaited(step: Awaitable[object]) -> None:
+    await step
+
+
+def _after_the_end(key: str) -> NoOpenScope:
+    return NoOpenScope(
+        f"the open scope is closed; '{key}' was asked for after its block ended (in a background task? use: "
+        "async with scope.detach())",
+        resource_id=key,
+    )
+
+
+def _told_to_who_waits(error: BaseException, task: str) -> None:
     """Errors of a shared acquire are raised to those who wait for it; nobody waiting means nobody wants it."""
-
-
-class ScopeBlock:
-    """``async with manager.scope(...) as scope``: opens every named level that is not open yet, outermost first."""
-
-    __slots__ = ("_context", "_manager", "_opened", "_parent", "_scopes", "_token")
-
-    _token: Token[OpenScope | None]
-
-    def __init__(
-        self,
-        manager: Manager,
-        context: ResourceContext,
-        *,
-        parent: OpenScope | None,
-    ) -> None:
-        self._manager = manager
-        self._context = context
-        self._parent = parent
-        self._scopes: list[OpenScope] = []
-        self._opened = False
-
-    async def __aenter__(self) -> OpenScope:
-        if self._opened:
-            raise ConfigurationError(
-                "this scope block was entered before: call manager.scope() once for every block"
-            )
-        self._opened = True
-        return self.open()
-
-    def open(self) -> OpenScope:
-        """Open the levels; synchronous, so that nothing can be cancelled half-way."""
-        manager = self._manager
-        context = self._context
-        parent = self._parent
-        # A scope of GLOBAL, or one that is open already, gets a block of its own all the same: its own leases.
-        for value in _levels_to_open(context.scope, parent):
-            parent = OpenScope(
-                manager, context if value is context.scope else context.with_scope(value), parent
-            )
-            self._scopes.append(parent)
-            manager.scope_opened(value)
-        assert parent is not None, "there is always one level to open"
-        self._token = _current.set(parent)
-        return parent
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        _reset(self._token)
-        errors: list[BaseException] = []
-        cancelled: asyncio.CancelledError | None = None
-        while self._scopes:
-            scope = self._scopes.pop()
-            try:
-                errors += await scope.close(error)
-            except asyncio.CancelledError as raised:
-                cancelled = raised  # the other levels close first
-            finally:
-                self._manager.scope_closed(scope.scope)
-        if cancelled is not None:
-            raise cancelled
-        if not errors:
-            return
-        if error is not None:
-            for each in errors:
-                if each is not error:
-                    error.add_note(f"closing the scope also raised {type(each).__name__}")
-            return
-        if len(errors) == 1:
-            raise errors[0]
-        raise BaseExceptionGroup("several leases could not be ended", errors)
-
-
-def _reset(token: Token[OpenScope | None]) -> None:
-    try:
-        _current.reset(token)
-    except ValueError:
-        # Closed from another task (an async generator that was collected): that context is gone anyway.
-        pass
-
-
-def _levels_to_open(scope: Scope, parent: OpenScope | None) -> list[Scope]:
-    """The scopes of every level that ``parent`` does not have open, outermost first; at least ``scope`` itself."""
-    base = parent.scope if parent is not None else Scope.GLOBAL
-    values = [each for each in reversed((scope, *scope.ancestors())) if each.level > base.level]
-    return values or [scope]

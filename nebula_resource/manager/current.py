@@ -1,0 +1,42 @@
+"""Current: which open scope a call chain is in."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar, Token
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nebula_resource.manager.open_scope import OpenScope
+
+__all__ = ["Detached", "current_scope", "enter", "leave"]
+
+_current: ContextVar[OpenScope | None] = ContextVar("nebula_resource_scope", default=None)
+
+current_scope = _current.get
+"""The innermost open scope of this call chain, or None."""
+
+enter = _current.set
+"""Make a scope the innermost one; the token takes it back."""
+
+
+def leave(token: Token[OpenScope | None]) -> None:
+    """Take back what `enter` did."""
+    try:
+        _current.reset(token)
+    except ValueError:
+        # Left from another task (an async generator that was collected): that context is gone anyway.
+        pass
+
+
+class Detached:
+    """``with manager.detached():`` leaves the open scopes of this call chain; operators and janitors only."""
+
+    __slots__ = ("_token",)
+
+    _token: Token[OpenScope | None]
+
+    def __enter__(self) -> None:
+        self._token = enter(None)
+
+    def __exit__(self, *_: object) -> None:
+        leave(self._token)

@@ -1,0 +1,120 @@
+"""ScopeBlock: ``async with manager.scope(...)``: opens every named level that is not open yet, outermost first."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextvars import Token
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from nebula_resource.errors import ConfigurationError
+from nebula_resource.manager.current import enter, leave
+from nebula_resource.manager.open_scope import OpenScope
+from nebula_resource.model.context import ResourceContext
+from nebula_resource.model.scope import Scope
+
+if TYPE_CHECKING:
+    from nebula_resource.manager.manager import Manager
+
+__all__ = ["ScopeBlock", "end_scopes"]
+
+
+class ScopeBlock:
+    """One use of ``manager.scope(...)``; it is entered once."""
+
+    __slots__ = ("_context", "_manager", "_opened", "_opener", "_parent", "_scopes", "_token")
+
+    _token: Token[OpenScope | None]
+
+    def __init__(
+        self,
+        manager: Manager,
+        context: ResourceContext,
+        *,
+        parent: OpenScope | None,
+        opener: OpenScope | None,
+    ) -> None:
+        self._manager = manager
+        self._context = context
+        self._parent = parent
+        self._opener = opener
+        self._scopes: list[OpenScope] = []
+        self._opened = False
+
+    async def __aenter__(self) -> OpenScope:
+        return self.open()
+
+    def open(self) -> OpenScope:
+        """Open the levels; synchronous, so that nothing can be cancelled half-way."""
+        if self._opened:
+            raise ConfigurationError(
+                "this scope block was entered before: call manager.scope() once for every block"
+            )
+        self._opened = True
+        manager = self._manager
+        parent, opener = self._parent, self._opener
+        # A scope of GLOBAL, or one that is open already, gets a block of its own all the same: its own leases.
+        for value in _levels_to_open(self._context.scope, parent):
+            parent = opener = OpenScope(manager, value, self._context, parent, opener)
+            self._scopes.append(parent)
+            manager.scope_opened(value)
+        assert parent is not None, "there is always one level to open"
+        self._token = enter(parent)
+        return parent
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        leave(self._token)
+        scopes = self._scopes
+        while error is None and scopes and scopes[-1].close_now():
+            self._manager.scope_closed(scopes.pop().scope)
+        if scopes:
+            await end_scopes(scopes, error)
+
+
+async def end_scopes(scopes: list[OpenScope], error: BaseException | None, *, counted: bool = True) -> None:
+    """Close scopes, the last first, with what their block raised; raise what goes wrong.
+
+    ``counted`` says whether the manager was told that they opened.
+
+    Close errors become notes on the block's error, and on a cancellation that came meanwhile; without either, a single
+    one is raised as itself, several as one `ExceptionGroup`.
+    """
+    errors: list[BaseException] = []
+    outcome = error
+    cancelled: asyncio.CancelledError | None = None
+    while scopes:
+        scope = scopes.pop()
+        try:
+            failed, again = await scope.close(outcome)
+        finally:
+            if counted:
+                scope.manager.scope_closed(scope.scope)
+        errors += failed
+        if outcome is None and failed:
+            outcome = failed[0]  # the outer ones do not end well either
+        cancelled = again or cancelled  # the other levels close first
+    if cancelled is not None:
+        _note(cancelled, errors)
+        raise cancelled
+    if error is not None:
+        _note(error, errors)
+    elif len(errors) == 1:
+        raise errors[0]
+    elif errors:
+        raise BaseExceptionGroup("several leases could not be ended", errors)
+
+
+def _note(error: BaseException, others: Sequence[BaseException]) -> None:
+    for each in others:
+        if each is not error:
+            error.add_note(f"closing the scope also raised {type(each).__name__}")
+
+
+def _levels_to_open(scope: Scope, parent: OpenScope | None) -> list[Scope]:
+    """The scopes of every level that ``parent`` does not have open, outermost first; at least ``scope`` itself."""
+    base = parent.scope if parent is not None else Scope.GLOBAL
+    values = [each for each in reversed((scope, *scope.ancestors())) if each.level > base.level]
+    return values or [scope]
