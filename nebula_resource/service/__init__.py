@@ -1,0 +1,18 @@
+"""Service: what runs an application: its port, its signals, its end in good order."""
+
+from nebula_resource.service.lifespan import Lifespan
+from nebula_resource.service.listener import Listener, PortNotAvailable, claim
+from nebula_resource.service.server import CLEANUP, DRAIN, Server, serve
+from nebula_resource.service.signals import stop_on_signal
+
+__all__ = [
+    "CLEANUP",
+    "DRAIN",
+    "Lifespan",
+    "Listener",
+    "PortNotAvailable",
+    "Server",
+    "claim",
+    "serve",
+    "stop_on_signal",
+]

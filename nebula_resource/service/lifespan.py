@@ -1,0 +1,69 @@
+"""Lifespan: an application's own start and end, with the error that stopped it instead of a log line."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, MutableMapping
+from typing import Any
+
+from nebula_resource._aio import OwnedTasks
+
+__all__ = ["AsgiApp", "Lifespan"]
+
+AsgiApp = Callable[..., Any]
+"""``await app(scope, receive, send)``."""
+
+
+class Lifespan:
+    """Speaks ASGI's lifespan protocol with an application, in a task of its own.
+
+    uvicorn's would log a failed start with its traceback and leave with a code of its own; here the application's
+    error comes out of `start`, for the caller to say in one line.
+    """
+
+    def __init__(self, app: AsgiApp) -> None:
+        self._app = app
+        self._tasks = OwnedTasks("lifespan", on_error=_nothing)
+        self._to_app: asyncio.Queue[dict[str, str]] = asyncio.Queue()
+        self._answers: asyncio.Queue[str] = asyncio.Queue()
+        self._task: asyncio.Task[None] | None = None
+        self.state: dict[str, Any] = {}
+        """What the application's lifespan gave to every request."""
+
+    async def start(self) -> None:
+        """Start the application and return when it is up. Raises what its start raised."""
+        scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": self.state}
+        self._task = self._tasks.spawn(self._run(scope), name="application", awaited=True)
+        await self._ask("startup")
+
+    async def stop(self) -> None:
+        """End the application and return when it has ended. Raises what its end raised."""
+        if self._task is not None and not self._task.done():
+            await self._ask("shutdown")
+            await self._task
+
+    async def abort(self) -> None:
+        """Cancel it: the start or the end took too long."""
+        await self._tasks.cancel_all()
+
+    async def _run(self, scope: dict[str, Any]) -> None:
+        await self._app(scope, self._to_app.get, self._hear)
+
+    async def _hear(self, message: MutableMapping[str, Any]) -> None:
+        self._answers.put_nowait(str(message["type"]))
+
+    async def _ask(self, what: str) -> None:
+        """Send one message and wait for its answer, or for the end of the application."""
+        assert self._task is not None, "start comes first"
+        self._to_app.put_nowait({"type": f"lifespan.{what}"})
+        answer = self._tasks.spawn(self._answers.get(), name=what, awaited=True)
+        await asyncio.wait((answer, self._task), return_when=asyncio.FIRST_COMPLETED)
+        if answer.done() and answer.result() == f"lifespan.{what}.complete":
+            return
+        answer.cancel()
+        # It failed: the application raises its own error once it has said so. Raised here, with its traceback.
+        await self._task
+
+
+def _nothing(error: BaseException, task: str) -> None:
+    """Errors of the application are raised to those who start and stop it."""

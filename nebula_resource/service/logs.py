@@ -1,0 +1,60 @@
+"""Logs: everything that writes to `logging`, as lines for people or as JSON for machines, by structlog."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import IO, Literal
+
+import structlog
+from structlog.typing import Processor
+
+__all__ = ["LogFormat", "configure_logs"]
+
+LogFormat = Literal["console", "json"]
+
+
+def configure_logs(
+    form: LogFormat = "console", level: str = "INFO", *, stream: IO[str] | None = None
+) -> None:
+    """Send every log line of this process to one stream (default: standard error), in one format.
+
+    The library, uvicorn and users write to `logging`; a line keeps its message constant and its fields beside it.
+    Tracebacks show frames, never the values in them. Called once, by whoever owns the process.
+
+    Args:
+        form: ``console`` or ``json``.
+        level: the least level that is written, by its name.
+        stream: where to.
+    """
+    target = sys.stderr if stream is None else stream
+    renderer: list[Processor]
+    if form == "json":
+        renderer = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    else:
+        renderer = [
+            structlog.dev.ConsoleRenderer(
+                colors=target.isatty(),
+                exception_formatter=structlog.dev.plain_traceback,  # the default one prints local variables
+            )
+        ]
+    handler = logging.StreamHandler(target)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[
+                structlog.stdlib.add_log_level,
+                structlog.stdlib.add_logger_name,
+                structlog.stdlib.ExtraAdder(),
+                structlog.processors.TimeStamper(fmt="iso", utc=True),
+            ],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderer],
+        )
+    )
+    root = logging.getLogger()
+    for each in list(root.handlers):
+        root.removeHandler(each)
+    root.addHandler(handler)
+    root.setLevel(level)
+    # Theirs tell of every request and every start; what matters of it is said by the service itself.
+    for chatty in ("uvicorn.error", "httpx", "httpcore", "aiosqlite", "asyncio"):
+        logging.getLogger(chatty).setLevel(max(logging.WARNING, root.level))

@@ -1,0 +1,213 @@
+"""Server: an application on uvicorn that ends without losing a request."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, cast
+
+import uvicorn
+
+from nebula_resource.service.lifespan import AsgiApp, Lifespan
+from nebula_resource.service.listener import Listener, claim
+from nebula_resource.service.signals import stop_on_signal
+
+if TYPE_CHECKING:
+    from nebula_resource.manager import Manager, ShutdownReport
+
+__all__ = ["CLEANUP", "DRAIN", "Server", "serve"]
+
+DRAIN = 3.0
+"""Seconds that requests and handles get to end (SPEC §24)."""
+CLEANUP = 1.5
+"""Seconds that cleaning up gets (SPEC §24)."""
+
+LINGER = 0.25
+"""Seconds between "not ready" and the end of listening: clients that keep connections leave them by themselves."""
+GRACE = 0.25
+"""Seconds that a connection accepted at the very end gets to send its request."""
+LOOK_EVERY = 0.02
+"""Seconds between two looks at whether the connections have ended."""
+KEEP_ALIVE = 75.0
+"""Seconds an idle connection is kept: longer than clients keep theirs, so that they and not we close it."""
+
+_CLOSE = (b"connection", b"close")
+
+
+async def serve(
+    app: AsgiApp,
+    *,
+    manager: Manager,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    listener: Listener | None = None,
+    drain: float = DRAIN,
+    cleanup: float = CLEANUP,
+    on_started: Callable[[Server], None] | None = None,
+    on_stopping: Callable[[], None] | None = None,
+) -> ShutdownReport:
+    """Serve an application until SIGINT, SIGTERM or ``Server.stop``, then end in good order; returns the report.
+
+    In this order: ``on_stopping`` (ready turns 503, streams say goodbye); what is asked meanwhile is still answered,
+    with ``Connection: close``; the port is given up and who stood in line is taken in; requests end, for up to
+    ``drain`` seconds from the signal on, then they are cancelled; the manager shuts down, within what is left of
+    ``drain`` and ``cleanup``; the application's lifespan ends. A second signal ends the process at once.
+
+    Args:
+        app: an ASGI application; its lifespan is run.
+        manager: whose resources the application uses; it is shut down before the lifespan ends.
+        host: the address to listen on.
+        port: the port to listen on; 0: any free one.
+        listener: a port claimed before (`claim`); then ``host`` and ``port`` are not looked at.
+        drain: seconds.
+        cleanup: seconds.
+        on_started: called once requests are answered.
+        on_stopping: called once, first of all, when the end begins.
+
+    Raises:
+        PortNotAvailable: the port cannot be had.
+        Exception: what the application's start raised; the manager is shut down then, and nothing is left behind.
+    """
+    listening = claim(host, port) if listener is None else listener
+    lifespan = Lifespan(app)
+    server = Server(app, listening, drain=drain, on_stopping=on_stopping)
+    with contextlib.closing(listening), stop_on_signal(server.stop):
+        try:
+            await lifespan.start()
+            await server.run_until_stopped(lifespan.state, on_started)
+        except BaseException:
+            await manager.shutdown(drain=0.0, cleanup=cleanup, terminate=cleanup)
+            await _end(lifespan, cleanup)
+            raise
+        # Two thirds to clean up in good order, one third for what must be cancelled.
+        report = await manager.shutdown(drain=server.left(), cleanup=cleanup * 2 / 3, terminate=cleanup / 3)
+        await _end(lifespan, cleanup)
+        return report
+
+
+async def _end(lifespan: Lifespan, seconds: float) -> None:
+    """End the application's lifespan; one that takes too long is cancelled."""
+    try:
+        async with asyncio.timeout(seconds):
+            await lifespan.stop()
+    except TimeoutError:
+        await lifespan.abort()
+
+
+class Server(uvicorn.Server):
+    """uvicorn, ended by us: its own way closes connections whose request is on its way, and raises the signal again.
+
+    Args:
+        app: the application.
+        listener: the port.
+        drain: seconds from `stop` on until requests that still run are cancelled.
+        on_stopping: called once, first of all.
+    """
+
+    def __init__(
+        self,
+        app: AsgiApp,
+        listener: Listener,
+        *,
+        drain: float = DRAIN,
+        on_stopping: Callable[[], None] | None = None,
+    ) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                lifespan="off",  # ours, so that its errors arrive
+                log_config=None,  # logs are the application's
+                access_log=False,
+                proxy_headers=False,  # who is a peer decides what he may: no header says otherwise
+                server_header=False,
+                timeout_keep_alive=int(KEEP_ALIVE),
+            )
+        )
+        self.listener = listener
+        self.cancelled = 0
+        """Requests that had not ended in time."""
+        self._on_stopping = on_stopping
+        self._drain = drain
+        self._deadline: float | None = None
+
+    # ── start ──
+
+    async def run_until_stopped(
+        self, state: dict[str, object], on_started: Callable[[Server], None] | None = None
+    ) -> None:
+        """Answer requests until `stop`, and until those under way have ended."""
+        self.config.load()
+        self.lifespan = self.config.lifespan_class(self.config)
+        self.lifespan.state.update(state)
+        await self.startup(sockets=[self.listener.socket])
+        if on_started is not None and not self.should_exit:
+            on_started(self)
+        await self.main_loop()
+        await self.shutdown()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """Leave signals alone: uvicorn would raise them again after a good end, and the exit code would not be 0."""
+        yield
+
+    # ── stop ──
+
+    def stop(self, received: signal.Signals | None = None) -> None:
+        """Begin the end; a second call does nothing."""
+        if self._deadline is not None:
+            return
+        self._deadline = asyncio.get_running_loop().time() + self._drain
+        if self._on_stopping is not None:
+            self._on_stopping()
+        # From now on every answer ends its connection, so that a client's next request goes elsewhere.
+        self.config.encoded_headers.append(_CLOSE)
+        self.server_state.default_headers = [*self.server_state.default_headers, _CLOSE]
+        self.should_exit = True
+
+    def left(self) -> float:
+        """Seconds that draining still has."""
+        assert self._deadline is not None, "stop comes first"
+        return max(0.0, self._deadline - asyncio.get_running_loop().time())
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Give up the port, let requests end, cancel those that do not in time."""
+        await asyncio.sleep(min(LINGER, self.left()))
+        await self._close_port()
+        await asyncio.sleep(min(GRACE, self.left()))
+        # Idle ones are closed; one with a request under way closes after its answer.
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        while self._is_busy() and self.left():  # noqa: ASYNC110  # uvicorn keeps sets, and tells nobody of their end
+            await asyncio.sleep(LOOK_EVERY)
+        late = list(self.server_state.tasks)
+        self.cancelled = len(late)
+        for task in late:
+            task.cancel("the service ends")
+        if late:
+            await asyncio.wait(late, timeout=GRACE)
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+
+    async def _close_port(self) -> None:
+        """Stop listening, without refusing those whom the kernel has already let in."""
+        loop = asyncio.get_running_loop()
+        waiting = self.listener.accept_all()
+        for server in self.servers:
+            server.close()
+        self.listener.close()
+        # ours from here on: a client that left meanwhile is no reason to forget the others
+        for connection in waiting:
+            try:
+                await loop.connect_accepted_socket(self._protocol, connection)
+            except OSError:
+                connection.close()
+
+    def _protocol(self) -> asyncio.Protocol:
+        make = cast("Callable[..., asyncio.Protocol]", self.config.http_protocol_class)
+        return make(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+
+    def _is_busy(self) -> bool:
+        return bool(self.server_state.connections or self.server_state.tasks)

@@ -1,0 +1,245 @@
+"""Server: an application that ends without losing a request, on real sockets."""
+
+import asyncio
+import random
+import socket
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager, closing
+from typing import Any
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from nebula_resource import Manager
+from nebula_resource.errors import Unavailable
+from nebula_resource.manager import ShutdownReport
+from nebula_resource.model.factory import resource_factory
+from nebula_resource.service import PortNotAvailable, Server, claim, serve
+
+
+class Running:
+    """A service under test: where it is, and how it ended."""
+
+    def __init__(self, server: Server, ended: asyncio.Task[ShutdownReport]) -> None:
+        self.server = server
+        self.url = server.listener.url
+        self.port = server.listener.port
+        self.ended = ended
+
+
+@asynccontextmanager
+async def running(app: Any, manager: Manager | None = None, **options: Any) -> AsyncGenerator[Running]:
+    """Serve an application on a free port for the time of a block."""
+    listener = claim("127.0.0.1", 0)
+    started: asyncio.Future[Server] = asyncio.get_running_loop().create_future()
+    ended = asyncio.create_task(
+        serve(app, manager=manager or Manager(), listener=listener, on_started=started.set_result, **options)
+    )
+    await asyncio.wait((started, ended), return_when=asyncio.FIRST_COMPLETED)
+    if ended.done():
+        ended.result()
+    service = Running(started.result(), ended)
+    try:
+        yield service
+    finally:
+        service.server.stop()
+        await ended
+
+
+async def until(happened: Callable[[], bool]) -> None:
+    """Wait for what uvicorn tells nobody of; the test's own time limit bounds it."""
+    while not happened():  # noqa: ASYNC110  # there is no event to wait for
+        await asyncio.sleep(0.002)
+
+
+async def sleepy(request: Request) -> Response:
+    """Answer after ``?seconds=``."""
+    await asyncio.sleep(float(request.query_params.get("seconds", "0")))
+    return JSONResponse({"state": getattr(request.state, "word", None)})
+
+
+def application(**options: Any) -> Starlette:
+    """An application with one path."""
+    return Starlette(routes=[Route("/", sleepy)], **options)
+
+
+async def test_no_request_is_lost_when_it_stops_under_load() -> None:
+    """Clients with kept and with fresh connections see answers or, later, a closed port, and nothing else."""
+    answers: Counter[int] = Counter()
+    chance = random.Random(7)
+
+    async def keeps_its_connection(url: str) -> None:
+        async with httpx.AsyncClient(base_url=url, trust_env=False) as http:
+            for _ in range(1000):
+                try:
+                    got = await http.get("/", params={"seconds": chance.choice((0.0, 0.0, 0.05, 0.3, 0.8))})
+                except httpx.ConnectError:
+                    return
+                answers[got.status_code] += 1
+                await asyncio.sleep(chance.random() * 0.05)
+
+    async def comes_and_goes(port: int) -> None:
+        for _ in range(5000):
+            try:
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            except ConnectionRefusedError:
+                return
+            await asyncio.sleep(chance.random() * 0.02)
+            writer.write(b"GET / HTTP/1.1\r\nHost: it\r\nConnection: close\r\n\r\n")
+            answers[int((await reader.read()).split(b" ", 2)[1])] += 1
+            writer.close()
+
+    async with running(application()) as service, asyncio.TaskGroup() as clients:
+        for _ in range(15):
+            clients.create_task(keeps_its_connection(service.url))
+            clients.create_task(comes_and_goes(service.port))
+        await until(lambda: answers.total() >= 60)
+        service.server.stop()
+    assert set(answers) == {200}
+    assert service.server.cancelled == 0
+
+
+async def test_a_connection_let_in_at_the_end_still_gets_to_ask() -> None:
+    """Who was connected when the port closed, and asks a moment later, is answered."""
+    async with running(application()) as service:
+        reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
+        service.server.stop()
+        await until(lambda: service.server.listener.socket.fileno() == -1)
+        writer.write(b"GET / HTTP/1.1\r\nHost: it\r\n\r\n")
+        assert (await reader.read()).startswith(b"HTTP/1.1 200")
+        writer.close()
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", service.port)
+
+
+async def test_answers_after_the_stop_end_their_connection() -> None:
+    """Once it stops, an answer says so, and the request before had kept its connection."""
+    async with running(application()) as service, httpx.AsyncClient(base_url=service.url) as http:
+        assert "connection" not in (await http.get("/")).headers
+        service.server.stop()
+        assert (await http.get("/")).headers["connection"] == "close"
+
+
+async def test_what_comes_first_comes_first() -> None:
+    """`on_stopping` is called once, while requests are still answered."""
+    called: list[str] = []
+    async with (
+        running(application(), on_stopping=lambda: called.append("stopping")) as service,
+        httpx.AsyncClient(base_url=service.url) as http,
+    ):
+        service.server.stop()
+        service.server.stop()
+        assert called == ["stopping"]
+        assert (await http.get("/")).status_code == 200
+
+
+async def test_a_request_that_takes_too_long_is_cancelled() -> None:
+    """After ``drain`` seconds a request that still runs is cancelled, and the end goes on."""
+    loop = asyncio.get_running_loop()
+    async with running(application(), drain=0.6) as service, httpx.AsyncClient(base_url=service.url) as http:
+        asking = asyncio.create_task(http.get("/", params={"seconds": 60}))
+        await until(lambda: bool(service.server.server_state.tasks))
+        service.server.stop()
+        stopped = loop.time()
+        await service.ended
+        assert 0.55 < loop.time() - stopped < 2.0
+        assert (await asking).status_code == 500
+    assert service.server.cancelled == 1
+
+
+async def test_the_manager_is_shut_down_before_the_lifespan_ends() -> None:
+    """Requests end, then resources are cleaned up, then the application's own end runs; the report says how it went."""
+    story: list[str] = []
+
+    @resource_factory(id="thing")
+    async def thing(config: object, context: object) -> AsyncGenerator[str]:
+        yield "thing"
+        story.append("cleaned up")
+
+    manager = Manager()
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[dict[str, str]]:
+        await manager.register(thing, None, required=True)
+        yield {"word": "from the lifespan"}
+        story.append("lifespan ended")
+
+    async with (
+        running(application(lifespan=lifespan), manager) as service,
+        httpx.AsyncClient(base_url=service.url) as http,
+    ):
+        assert (await http.get("/")).json() == {"state": "from the lifespan"}
+    assert story == ["cleaned up", "lifespan ended"]
+    report = service.ended.result()
+    assert (report.drained, report.forced, report.failed, report.left) == (1, 0, 0, 0)
+
+
+async def test_an_error_of_the_start_comes_out() -> None:
+    """An application that cannot start: its own error, the manager shut down, the port free again."""
+    manager = Manager()
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        raise Unavailable("not_open")
+        yield
+
+    listener = claim("127.0.0.1", 0)
+    with pytest.raises(Unavailable):
+        await serve(application(lifespan=lifespan), manager=manager, listener=listener)
+    with pytest.raises(Unavailable):
+        await manager.register(nothing_at_all, None)
+    claim("127.0.0.1", listener.port).close()
+
+
+@resource_factory(id="nothing")
+async def nothing_at_all(config: object, context: object) -> AsyncGenerator[None]:
+    """A resource that is never opened."""
+    yield None
+
+
+async def test_an_end_that_hangs_is_cut_off() -> None:
+    """A lifespan that does not end gets ``cleanup`` seconds."""
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        yield
+        await asyncio.sleep(3600)
+
+    loop = asyncio.get_running_loop()
+    async with running(application(lifespan=lifespan), drain=0.1, cleanup=0.2) as service:
+        service.server.stop()
+        stopped = loop.time()
+        await service.ended
+        assert loop.time() - stopped < 2.0
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+async def test_a_port_in_use_is_refused(host: str) -> None:
+    """One port has one service, and the error says which port and why."""
+    with closing(claim(host, 0)) as first, pytest.raises(PortNotAvailable, match="it is in use") as caught:
+        claim(host, first.port)
+    assert (caught.value.host, caught.value.port) == (host, first.port)
+
+
+def test_an_address_of_another_machine_is_refused() -> None:
+    """An address this machine does not have: said in words."""
+    with pytest.raises(PortNotAvailable, match="no such address"):
+        claim("192.0.2.1", 0)
+
+
+def test_only_those_in_line_are_accepted() -> None:
+    """`accept_all` takes who stands in line and does not wait for more."""
+    listener = claim("127.0.0.1", 0)
+    waiting = [socket.create_connection((listener.host, listener.port)) for _ in range(3)]
+    taken = listener.accept_all()
+    assert len(taken) == 3
+    assert listener.accept_all() == []
+    for each in (*waiting, *taken):
+        each.close()
+    listener.close()
+    assert listener.accept_all() == []
