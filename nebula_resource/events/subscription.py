@@ -126,8 +126,8 @@ class Mailbox:
             self.overran = True
             self.finish()
 
-    def take(self) -> Event | Lagged | None:
-        """Return what the reader gets next; None when there is nothing now."""
+    def take(self) -> Event | Lagged:
+        """Return what the reader gets next; called only when there is something."""
         if self.lost_ahead:
             lost, self.lost_ahead = self.lost_ahead, 0
             return Lagged(lost)
@@ -138,11 +138,9 @@ class Mailbox:
                 if self.room:
                     self.room -= 1
             return item
-        if self.lost_behind:
-            lost, self.lost_behind = self.lost_behind, 0
-            self.room = 0 if self.ended else self.buffer
-            return Lagged(lost)
-        return None
+        lost, self.lost_behind = self.lost_behind, 0
+        self.room = 0 if self.ended else self.buffer
+        return Lagged(lost)
 
     def finish(self) -> None:
         """Take no more; what is here may still be read."""
@@ -218,9 +216,8 @@ class Subscription:
         while True:
             if box.queue and not box.markers and not box.lost_ahead:
                 return box.queue.popleft()  # nothing was lost: the common case, without a call
-            item = box.take()
-            if item is not None:
-                return item
+            if box.queue or box.lost_ahead or box.lost_behind:
+                return box.take()
             if box.ended:
                 break
             if box.waiter is not None:

@@ -111,6 +111,32 @@ def test_each_reader_sees_the_model(
 
 @settings(max_examples=1000)
 @given(
+    turns=st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), max_size=30),
+    buffer=st.integers(1, 3),
+    overflow=st.sampled_from([Overflow.DROP_OLDEST, Overflow.DROP_NEWEST]),
+)
+def test_one_reader_over_a_long_time_sees_the_model(
+    turns: list[tuple[int, int]], buffer: int, overflow: Overflow
+) -> None:
+    """Turn after turn of publishing a few and reading a few, with a buffer so short that it overflows often."""
+
+    async def main() -> None:
+        bus = EventBus()
+        model = Model(buffer, overflow)
+        subscription = bus.subscribe(buffer=buffer, overflow=overflow)
+        for published, read in turns:
+            for _ in range(published):
+                bus.publish(PoolDraining)
+                model.put(bus.seq)
+            for expected in model.take(read):
+                item = await anext(subscription)
+                assert (item if isinstance(item, Lagged) else item.seq) == expected
+
+    run_virtual(main())
+
+
+@settings(max_examples=1000)
+@given(
     bursts=st.lists(st.integers(1, 8), max_size=12),
     buffer=st.integers(1, 8),
     overflow=st.sampled_from([Overflow.DROP_OLDEST, Overflow.DROP_NEWEST]),

@@ -51,6 +51,18 @@ async def test_a_marker_takes_no_place_in_the_buffer() -> None:
     assert await drain(subscription) == [4, Lagged(1), 6]
 
 
+async def test_a_marker_that_was_read_leaves_no_place_behind() -> None:
+    """Afterwards the buffer is as long as it was meant to be."""
+    bus = EventBus()
+    subscription = bus.subscribe(buffer=2, overflow=Overflow.DROP_NEWEST)
+    publish(bus, 3)  # 3 is lost
+    assert await read(subscription, 1) == [1]
+    publish(bus, 1)
+    assert await read(subscription, 3) == [2, Lagged(1), 4]
+    publish(bus, 3)
+    assert await drain(subscription) == [5, 6, Lagged(1)]
+
+
 async def test_close_gives_what_was_buffered_and_then_raises() -> None:
     """A reader that must not miss anything learns that it did, once, and the bus is rid of it."""
     bus = EventBus()

@@ -38,8 +38,9 @@ def test_pools_of_one_resource_in_many_tenants_are_one() -> None:
             pool(
                 tenant="globex",
                 scope_level="tenant",
-                size=3,
+                size=6,
                 idle=3,
+                in_use=3,
                 max=12,
                 acquisitions=5,
                 exhausted=2,
@@ -53,7 +54,7 @@ def test_pools_of_one_resource_in_many_tenants_are_one() -> None:
     text = render(readings)
     samples = parsed(text)
     tenants = L | {"scope_level": "tenant"}
-    assert value(samples, "pool_instances", **tenants, state="used") == 4
+    assert value(samples, "pool_instances", **tenants, state="used") == 7
     assert value(samples, "pool_instances", **tenants, state="idle") == 3
     assert value(samples, "pool_instances_max", **tenants) == 16
     assert value(samples, "pool_saturation_ratio", **tenants) == 1.0
