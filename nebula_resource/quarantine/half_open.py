@@ -17,7 +17,8 @@ class HalfOpen:
     Args:
         ward: knows the sizes of pools.
         listener: is told of each step.
-        back: leads a resource that failed back to quarantine; False when evidence does not count now.
+        back: leads a resource that failed back to quarantine; False when evidence does not count now, and its
+            admission starts again.
     """
 
     def __init__(self, ward: Ward, listener: QuarantineListener, *, back: Callable[[Case], bool]) -> None:
@@ -40,7 +41,7 @@ class HalfOpen:
             self._admissions[case.id] = Admission(
                 self._ward.max_size(case.id),
                 stepped=lambda permits: self._stepped(case.id, permits),
-                failed=lambda: self._failed(case),
+                failed=lambda: self._back(case),
             )
 
     def drop(self, id: str) -> None:
@@ -59,8 +60,3 @@ class HalfOpen:
         if self._admissions[id].is_open:
             self.drop(id)
         self._listener.stepped(id, permits)
-
-    def _failed(self, case: Case) -> bool:
-        # Not led back and not closed: the checker is suspected, and the admission goes on from its beginning.
-        led_back = self._back(case)
-        return led_back or self._closed

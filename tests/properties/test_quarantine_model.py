@@ -11,7 +11,7 @@ from typing import Any
 import hypothesis
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from nebula_resource.errors import AlreadyQuarantined, NotQuarantined, ProbeFailed
 from nebula_resource.model.context import ResourceContext
@@ -83,7 +83,7 @@ class AdmissionMachine(RuleBasedStateMachine):
         self.size = size
         self.admission.resize(size)
 
-    @rule(leads_back=st.booleans())
+    @initialize(leads_back=st.booleans())
     def suspicion(self, leads_back: bool) -> None:
         self.leads_back = leads_back
 
@@ -102,7 +102,7 @@ class AdmissionMachine(RuleBasedStateMachine):
             self.out.append((permit, self.now))
 
     @precondition(lambda self: self.out)
-    @rule(data=st.data(), outcome=st.sampled_from([Outcome.OK, Outcome.OK, *Outcome]))
+    @rule(data=st.data(), outcome=st.sampled_from([Outcome.OK, Outcome.OK, Outcome.OK, *Outcome]))
     def leave(self, data: st.DataObject, outcome: Outcome) -> None:
         permit, _ = self.out.pop(data.draw(st.integers(0, len(self.out) - 1)))
         self.gone.append(permit)
@@ -124,6 +124,7 @@ class AdmissionMachine(RuleBasedStateMachine):
     def leave_what_is_gone(self, data: st.DataObject, outcome: Outcome) -> None:
         data.draw(st.sampled_from(self.gone)).leave(outcome)
 
+    @precondition(lambda self: self.successes or self.step == 3)
     @rule()
     def something_else_fails(self) -> None:
         if self.state == "half open":

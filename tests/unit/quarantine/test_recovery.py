@@ -19,6 +19,7 @@ from nebula_resource.quarantine import (
     CascadeFailure,
     ConsecutiveFailures,
     Manual,
+    Outcome,
     QuarantineEntry,
     QuarantineListener,
     QuarantineManager,
@@ -440,6 +441,136 @@ async def test_members_of_a_cascade_wait_for_its_root() -> None:
     assert 31 <= api <= 32
     assert 31 <= web <= 32
     assert len(manager) == 0
+    await manager.close()
+
+
+async def test_joining_a_cascade_ends_the_attempt_that_runs() -> None:
+    """A member that is being probed when its root falls is not released by that probe, but after the root."""
+
+    async def slowly() -> HealthStatus:
+        await asyncio.sleep(5)
+        return WELL
+
+    ward, diary = FakeWard(lambda id: slowly() if id == "api" else ILL), Diary()
+    manager = quarantine(ward, diary=diary)
+    manager.enter_automatically("api", ConsecutiveFailures(3))
+    await asyncio.sleep(2)
+    person = asyncio.create_task(manager.release_if_well("api", "anna"))
+    await asyncio.sleep(0)
+    manager.enter_automatically("root", CascadeFailure("root"))
+    manager.enter_automatically("api", CascadeFailure("root"))
+    with pytest.raises(ProbeFailed):
+        await person
+    await asyncio.sleep(20)
+    assert "api" in manager
+    assert ward.times("api") == [1.0]
+    manager.release("root", "anna")
+    await asyncio.sleep(7)
+    assert "api" not in manager
+    await manager.close()
+
+
+async def test_two_cascades_that_wait_for_each_other_do_not() -> None:
+    """Named as each other's root by mistake, one of the two is tried all the same, and then the other."""
+    ward = FakeWard(lambda _: WELL)
+    manager = quarantine(ward)
+    manager.enter_automatically("a", CascadeFailure("b"))
+    manager.enter_automatically("b", CascadeFailure("a"))
+    assert manager.retry_after("a") is not None
+    await asyncio.sleep(10)
+    assert len(manager) == 0
+    await manager.close()
+
+
+async def test_a_release_by_a_listener_while_it_is_told_is_one_release() -> None:
+    """Whoever releases on hearing of the attempt does not make the attempt release a second time."""
+
+    class Hasty(Diary):
+        def attempted(self, id: str, entry: QuarantineEntry, outcome: str) -> None:
+            super().attempted(id, entry, outcome)
+            if outcome == "recovered" or entry.attempts == 2:
+                manager.release(id, "the listener")
+
+    answers = iter([WELL, ILL, ILL])
+    ward, diary = FakeWard(lambda _: next(answers)), Hasty()
+    manager = quarantine(ward, QuarantinePolicy(backoff=EXACT, max_attempts=2), diary)
+    manager.enter("db", ConsecutiveFailures(3))
+    await asyncio.sleep(5)
+    manager.enter("db", ConsecutiveFailures(3))
+    await asyncio.sleep(20)
+    assert [line for _, line in diary.lines] == [
+        "db entered: health check failed (3 in a row)",
+        "db recovered",
+        "db released by the listener after 1",
+        "db entered: health check failed (3 in a row)",
+        "db failed",
+        "db failed",
+        "db released by the listener after 2",
+    ]
+    await manager.close()
+
+
+async def test_a_ward_that_breaks_fails_the_attempt() -> None:
+    """An error of the manager's side while an attempt is prepared is a failed attempt, and the next one comes."""
+
+    class Broken(FakeWard):
+        def success_threshold(self, id: str, /) -> int:
+            if now() < 2:
+                raise KeyError(id)
+            return 1
+
+    ward, diary = Broken(lambda _: WELL), Diary()
+    manager = quarantine(ward, diary=diary)
+    manager.enter("db", ConsecutiveFailures(3))
+    await asyncio.sleep(5)
+    assert diary.said("released by recovery after 2") == [3.0]
+    await manager.close()
+
+
+async def test_close_is_the_end_of_entering() -> None:
+    """After close nobody enters: on evidence nothing happens, a person is told."""
+    manager = quarantine(FakeWard())
+    manager.enter("a", Manual("x"))
+    manager.release("a", "anna")
+    await manager.close()
+    assert manager.admission("a") is None
+    manager.failed("a")
+    assert manager.enter_automatically("db", ConsecutiveFailures(3)) is None
+    with pytest.raises(ConfigurationError):
+        manager.enter("db", Manual("x"))
+    assert repr(manager) == "<QuarantineManager 0 quarantined, 0 half open>"
+
+
+async def test_a_resized_pool_moves_the_steps() -> None:
+    """The permits of a half-open admission follow the pool's bound."""
+    manager = quarantine(FakeWard())
+    manager.enter("a", Manual("x"))
+    manager.release("a", "anna")
+    manager.resized("a", 100)
+    manager.resized("b", 100)
+    admission = manager.admission("a")
+    assert admission is not None
+    permit = admission.enter(0.0)
+    assert permit is not None
+    permit.leave(Outcome.OK)
+    assert admission.permits == 25
+    await manager.close()
+
+
+async def test_an_admission_that_opens_is_told_and_gone() -> None:
+    """Each step is told with its permits; open, there is no admission any more."""
+    diary = Diary()
+    manager = quarantine(FakeWard(), diary=diary)
+    manager.enter("db", Manual("x"))
+    manager.release("db", "anna")
+    admission = manager.admission("db")
+    assert admission is not None
+    for _ in range(1 + 3 + 5):
+        permit = admission.enter(0.0)
+        assert permit is not None
+        permit.leave(Outcome.OK)
+    assert [line for _, line in diary.lines[2:]] == ["db 3 permits", "db 5 permits", "db 10 permits"]
+    assert manager.admission("db") is None
     await manager.close()
 
 
