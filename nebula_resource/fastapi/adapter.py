@@ -1,0 +1,65 @@
+"""Adapter: where FastAPI lets a dependency leave work for the end of the handler, or of the response.
+
+This module alone knows the two private names in which FastAPI (the range pinned in pyproject.toml) keeps the exit
+stacks of a request. `canary.private_names_work` drives FastAPI once to see whether they do what is needed; where
+they do not, a generator dependency of FastAPI's own gives us a stack instead, which costs more and needs no private name.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack
+from typing import Annotated, Any, Final, Literal
+
+from fastapi import Depends
+from starlette.requests import HTTPConnection
+
+from nebula_resource.errors import ConfigurationError
+
+__all__ = ["Until", "exit_stack", "fallback_signature", "signature"]
+
+Until = Literal["endpoint", "response"]
+
+_PRIVATE_NAMES: Final = {"endpoint": "fastapi_function_astack", "response": "fastapi_inner_astack"}
+
+
+def exit_stack(conn: HTTPConnection, until: Until) -> AsyncExitStack:
+    """The stack that FastAPI closes, with the handler's exception, when ``until`` is reached."""
+    stack = conn.scope.get(_PRIVATE_NAMES[until])
+    if not isinstance(stack, AsyncExitStack):
+        raise ConfigurationError(
+            "resource(...) is a dependency: it works in FastAPI's Depends and nowhere else"
+        )
+    return stack
+
+
+async def _endpoint_exits() -> AsyncGenerator[AsyncExitStack]:
+    async with AsyncExitStack() as stack:
+        yield stack
+
+
+async def _response_exits() -> AsyncGenerator[AsyncExitStack]:
+    async with AsyncExitStack() as stack:
+        yield stack
+
+
+def signature() -> inspect.Signature:
+    """What FastAPI is told of a dependency that uses the private names."""
+    return inspect.Signature([_parameter("conn", HTTPConnection)])
+
+
+def fallback_signature(until: Until) -> inspect.Signature:
+    """What FastAPI is told of a dependency that gets its stack from a generator dependency."""
+    exits: Any = (
+        Depends(_endpoint_exits, scope="function")
+        if until == "endpoint"
+        else Depends(_response_exits, scope="request")
+    )
+    return inspect.Signature(
+        [_parameter("conn", HTTPConnection), _parameter("stack", Annotated[AsyncExitStack, exits])]
+    )
+
+
+def _parameter(name: str, annotation: object) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=annotation)

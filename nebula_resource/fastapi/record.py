@@ -1,0 +1,52 @@
+"""RequestRecord: what is known of one request or websocket while it is served; it rides in the ASGI scope."""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from typing import TYPE_CHECKING, Any, Final
+
+from nebula_resource.manager import OpenScope, current_scope
+
+if TYPE_CHECKING:
+    from nebula_resource.fastapi.leases import RequestLeases
+
+__all__ = ["RequestRecord", "note_outcome", "record_of"]
+
+RECORD: Final = "nebula_resource"
+"""The key in the ASGI scope."""
+
+
+class RequestRecord:
+    """One request: its open scope, the leases that FastAPI ends for it, and whether its response went out whole."""
+
+    __slots__ = ("endpoint", "is_watched", "is_whole", "response", "scope")
+
+    def __init__(self, scope: OpenScope, *, is_watched: bool = False) -> None:
+        self.scope = scope
+        self.endpoint: RequestLeases | None = None
+        """Leases that end with the handler."""
+        self.response: RequestLeases | None = None
+        """Leases that end when the response was sent."""
+        self.is_watched = is_watched
+        """Whether somebody watches the response go out (the middleware does)."""
+        self.is_whole = False
+        """Whether its last piece was sent."""
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the response is known not to have gone out whole: the client left."""
+        return self.is_watched and not self.is_whole
+
+
+def record_of(scope: MutableMapping[str, Any]) -> RequestRecord | None:
+    """The record in an ASGI scope, if somebody put one there."""
+    record = scope.get(RECORD)
+    return record if isinstance(record, RequestRecord) else None
+
+
+def note_outcome(scope: MutableMapping[str, Any], error: BaseException) -> None:
+    """An error was turned into a response: what is still held in the request's open scope ends with it."""
+    record = record_of(scope)
+    open_scope = current_scope() if record is None else record.scope
+    if open_scope is not None and open_scope.outcome is None:
+        open_scope.outcome = error
