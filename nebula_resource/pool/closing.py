@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,15 +11,19 @@ from nebula_resource._aio import cancel_soundly
 from nebula_resource.errors import InvalidStateTransition
 from nebula_resource.model.lifecycle import Lifecycle
 from nebula_resource.model.reasons import CleanupReason
-from nebula_resource.pool.ledger import PoolState
+from nebula_resource.pool.state import PoolState
 
 if TYPE_CHECKING:
-    from nebula_resource.pool.pool import Pool
+    from nebula_resource.pool.entry import Entry
+    from nebula_resource.pool.parts import PoolParts
 
 __all__ = ["CloseReport", "Closing"]
 
 GRACE = 0.5
-"""Seconds beyond ``cleanup_timeout`` in which a cancelled step may still end; after that it is left behind."""
+"""Seconds beyond its limit in which a cancelled step may still end; after that it is left behind."""
+HOOKS = 10.0
+"""Seconds that hooks before and after a cleanup may take: 5 each (SPEC §10)."""
+OUT = (Lifecycle.IN_USE, Lifecycle.MAINTENANCE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +43,15 @@ class Closing:
 
     __slots__ = ("_closing", "_failed", "_pool", "_quiet")
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: PoolParts) -> None:
         self._pool = pool
-        self._quiet: list[asyncio.Future[None]] = []
+        self._quiet: list[asyncio.Future[bool]] = []
+        """Those who wait until nothing is out; told False when that is no longer to be expected."""
         self._closing: asyncio.Task[CloseReport] | None = None
         self._failed = 0
 
-    def _become(self, state: PoolState) -> None:
+    def become(self, state: PoolState) -> None:
+        """Enter the next state. Raises `InvalidStateTransition`."""
         pool = self._pool
         if not pool.state.can_become(state):
             raise InvalidStateTransition(pool.state, state, resource_id=pool.resource.id)
@@ -57,7 +64,7 @@ class Closing:
         """Hand out nothing; callers wait, or are refused when ``fail``."""
         pool = self._pool
         if pool.state is not PoolState.SUSPENDED:
-            self._become(PoolState.SUSPENDED)
+            self.become(PoolState.SUSPENDED)
             pool.observer.suspended()
         pool.fails_suspended = fail
         if fail:
@@ -68,9 +75,11 @@ class Closing:
         pool = self._pool
         if pool.state is PoolState.OPEN:
             return
-        self._become(PoolState.OPEN)
+        self.become(PoolState.OPEN)
         pool.fails_suspended = False
+        self._tell_quiet(False)
         pool.observer.resumed()
+        pool.desk.hand_out()
         pool.desk.serve()
         pool.upkeep.refill()
         pool.upkeep.wake()
@@ -81,20 +90,19 @@ class Closing:
         if pool.state is PoolState.DRAINED:
             return True
         if pool.state is not PoolState.DRAINING:
-            self._become(PoolState.DRAINING)
+            self.become(PoolState.DRAINING)
             pool.observer.draining()
             pool.line.fail(lambda: pool.desk.refusal("draining"))
-            self._retire_idle(CleanupReason.DRAINED)
-        self.look()
+            self._retire(pool.shelf, CleanupReason.DRAINED)
+            self.look()
         return await self._wait_until_quiet(timeout)
 
     # ── quiet ──
 
     @property
     def is_quiet(self) -> bool:
-        """Whether nothing is out, nothing being made and nothing being checked."""
-        ledger = self._pool.ledger
-        return ledger.creating == 0 and not ledger.count(Lifecycle.IN_USE, Lifecycle.MAINTENANCE)
+        """Whether nothing is out: nothing in use, coming back or being checked. What is being made is nobody's yet."""
+        return not self._pool.ledger.count(*OUT)
 
     def look(self) -> None:
         """Something came back: tell those who wait for the last."""
@@ -102,85 +110,116 @@ class Closing:
         if pool.state not in {PoolState.DRAINING, PoolState.CLOSING} or not self.is_quiet:
             return
         if pool.state is PoolState.DRAINING:
-            self._become(PoolState.DRAINED)
+            self.become(PoolState.DRAINED)
             pool.observer.drained()
-        for waiting in self._quiet:
-            if not waiting.done():
-                waiting.set_result(None)
-        self._quiet.clear()
+        self._tell_quiet(True)
+
+    def _tell_quiet(self, reached: bool) -> None:
+        waiting, self._quiet = self._quiet, []
+        for each in waiting:
+            if not each.done():
+                each.set_result(reached)
 
     async def _wait_until_quiet(self, timeout: float | None) -> bool:
         if self.is_quiet:
             return True
-        quiet = self._pool.loop.create_future()
+        quiet: asyncio.Future[bool] = self._pool.loop.create_future()
         self._quiet.append(quiet)
-        try:
-            async with asyncio.timeout(timeout):
-                await quiet
-        except TimeoutError:
-            return False
-        return True
+        await asyncio.wait((quiet,), timeout=timeout)
+        return quiet.done() and quiet.result()
 
-    def _retire_idle(self, reason: CleanupReason) -> None:
+    def _retire(self, entries: Iterable[Entry], reason: CleanupReason) -> None:
+        """Retire these, idle or not."""
         pool = self._pool
-        for entry in pool.shelf:
-            pool.take_off(entry)
+        for entry in list(entries):
+            pool.shelf.remove(entry)
             pool.retirer.retire(entry, reason)
 
     # ── for good ──
 
     async def close(self, timeout: float | None) -> CloseReport:
         """End the pool; several callers share one end, and none of them can stop it."""
-        if self._closing is None:
-            self._become(PoolState.CLOSING)
-            self._closing = self._pool.closers.spawn(self._close(timeout), name="close", awaited=True)
+        if self._closing is None and self._pool.state is PoolState.CLOSED:
+            return self._report(drained=False, forced=0, left=0)  # its loop ended before it
+        self.begin(timeout)
+        assert self._closing is not None, "begin set it"
         await asyncio.wait((self._closing,))
         return self._closing.result()
 
-    async def _close(self, timeout: float | None) -> CloseReport:
+    def begin(self, timeout: float | None) -> None:
+        """Refuse everybody from now on, and start the end."""
+        if self._closing is not None:
+            return
+        pool = self._pool
+        self.become(PoolState.CLOSING)
+        self._stop()
+        self._retire(pool.shelf, CleanupReason.SHUTDOWN)
+        self.look()
+        self._closing = pool.closers.spawn(self._end(timeout), name="close", awaited=True)
+
+    def _stop(self) -> None:
+        """Nothing begins any more by itself, and nobody waits any more."""
         pool = self._pool
         pool.upkeep.stop()
         pool.maker.stop_timer()
         pool.line.fail(lambda: pool.desk.refusal("closed"))
-        self._retire_idle(CleanupReason.SHUTDOWN)
-        self.look()
-        drained = await self._wait_until_quiet(timeout)
-        forced = 0
-        if not drained:
-            forced = await self._force()
-        left = await self._last_cleanups()
-        self._become(PoolState.CLOSED)
         pool.line.close()
-        return CloseReport(drained, forced, self._failed, left)
 
-    async def _force(self) -> int:
-        """Cancel what still runs, and clean up instances under those who hold them."""
+    async def _end(self, timeout: float | None) -> CloseReport:
         pool = self._pool
-        running = [task for task in pool.tasks if not task.get_name().endswith("cleanup")]
-        for task in running:
-            cancel_soundly(task)
-        if running:
-            await asyncio.wait(running, timeout=GRACE)
-        held = [entry for entry in pool.ledger.entries if entry.state is Lifecycle.IN_USE]
-        for entry in held:
-            pool.retirer.retire(entry, CleanupReason.SHUTDOWN)
-        return sum(entry.holders or 1 for entry in held)
+        drained = await self._wait_until_quiet(timeout)
+        steps = list(pool.tasks)
+        for step in steps:
+            cancel_soundly(step)
+        if steps:
+            await asyncio.wait(steps, timeout=GRACE)
+        out = [entry for entry in pool.ledger.entries if entry.state in OUT]
+        forced = sum(entry.holders or 1 for entry in out)
+        self._retire(out, CleanupReason.SHUTDOWN)
+        await self._last_cleanups()
+        left = sum(not task.done() for task in (*pool.tasks, *pool.cleanups))
+        self.become(PoolState.CLOSED)
+        return self._report(drained=drained, forced=forced, left=left)
 
-    async def _last_cleanups(self) -> int:
-        """Wait for the cleanups, each of which has its own limit; then leave behind what ignores even that."""
+    async def _last_cleanups(self) -> None:
+        """Wait for the cleanups, each of which has its own limit; then cancel what ignores even that."""
         pool = self._pool
         limit = pool.config.cleanup_timeout
-        tasks = list(pool.tasks)
-        if not tasks:
-            return 0
-        await asyncio.wait(tasks, timeout=None if limit is None else limit + GRACE)
-        stubborn = [task for task in pool.tasks if not task.done()]
+        if limit is not None:
+            limit += GRACE + (HOOKS if pool.observer.hooks_cleanup else 0.0)
+        if running := list(pool.cleanups):
+            await asyncio.wait(running, timeout=limit)
+        stubborn = list(pool.cleanups)
         for task in stubborn:
             cancel_soundly(task)
         if stubborn:
             await asyncio.wait(stubborn, timeout=GRACE)
-        return sum(not task.done() for task in stubborn)
+
+    def _report(self, *, drained: bool, forced: int, left: int) -> CloseReport:
+        return CloseReport(drained, forced, self._failed, left)
 
     def count_failure(self) -> None:
         """A cleanup failed."""
         self._failed += 1
+
+    # ── by force, ours or the loop's ──
+
+    def step_stopped(self, entry: Entry | None = None) -> None:
+        """A step of ours, on this entry, was cancelled: a close did that, or the loop ends."""
+        pool = self._pool
+        if pool.state is not PoolState.CLOSING:
+            self.abandon()
+        elif entry is not None and entry.state in OUT:
+            pool.retirer.retire(entry, CleanupReason.SHUTDOWN)
+
+    def abandon(self) -> None:
+        """The loop ends under an open pool, and nothing can be cleaned up any more: close the books (LEAKED)."""
+        pool = self._pool
+        if not pool.state.can_become(PoolState.CLOSING):
+            return
+        self.become(PoolState.CLOSING)
+        self.become(PoolState.CLOSED)
+        self._stop()
+        for entry in list(pool.ledger.entries):
+            pool.shelf.remove(entry)
+            pool.retirer.abandon(entry)

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nebula_resource.errors import CircuitOpen, CreateFailed, PoolExhausted, ResourceError, Unavailable
+from nebula_resource.errors import CircuitOpen, CreateFailed, PoolExhausted, Unavailable
 from nebula_resource.model.lifecycle import Lifecycle
 from nebula_resource.model.reasons import CleanupReason
 from nebula_resource.pool.config import Backpressure
-from nebula_resource.pool.ledger import PoolState
+from nebula_resource.pool.entry import Entry
+from nebula_resource.pool.state import PoolState
 
 if TYPE_CHECKING:
-    from nebula_resource.pool.entry import Entry
-    from nebula_resource.pool.pool import Pool
+    from nebula_resource.pool.parts import PoolParts
     from nebula_resource.pool.waiters import Waiter
 
 __all__ = ["Desk"]
+
+_WHY = {
+    PoolState.NEW: "not_open",
+    PoolState.SUSPENDED: "suspended",
+    PoolState.DRAINING: "draining",
+    PoolState.DRAINED: "draining",
+    PoolState.CLOSING: "closed",
+    PoolState.CLOSED: "closed",
+}
 
 
 class Desk:
@@ -27,32 +36,32 @@ class Desk:
 
     __slots__ = ("_pool",)
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: PoolParts) -> None:
         self._pool = pool
 
     # ── a caller asks ──
 
-    def seek(self, waiter: Waiter, *, since: float, front: bool = False) -> None:
-        """Serve this waiter now, start what will serve it, or put it in line; ``front``: it was served before.
-
-        Raises what a refused caller is to see.
-        """
+    def seek(self, waiter: Waiter, since: float) -> None:
+        """Serve this waiter now, start what will serve it, or put it in line. Raises what a refused caller is to see."""
         pool = self._pool
         self.refuse_if_shut()
-        if pool.state is PoolState.OPEN and (front or not pool.line) and self._attend(waiter):
+        if pool.state is PoolState.OPEN and not pool.line and self._attend(waiter, since):
             return
-        if not front:
-            self._refuse_if_hopeless()
-        pool.line.join(waiter, since, front=front)
+        self._refuse_if_hopeless()
+        pool.line.join(waiter, since)
         self.want()
 
-    def _attend(self, waiter: Waiter) -> bool:
+    def _attend(self, waiter: Waiter, since: float) -> bool:
         """Hand over an idle entry, or start to check or make one for this waiter; False: it can only wait."""
         pool = self._pool
         entry = self._take_living()
         if entry is None:
-            return pool.maker.start(waiter) is not None
-        if entry.is_due(pool.loop.time(), pool.config.validation_interval):
+            if not pool.maker.start(waiter):
+                return False
+            pool.line.attend(waiter, since)
+            return True
+        if entry.is_due(pool.loop.time(), pool.inspector.interval):
+            pool.line.attend(waiter, since)
             pool.inspector.check(entry, waiter)
         else:
             self.hand_over(entry, waiter)
@@ -70,37 +79,46 @@ class Desk:
         return None
 
     def take_ready(self) -> Entry | None:
-        """The next idle entry that may be lent without any step that waits; None when there is none."""
+        """Lend the next idle entry that needs no step that waits; None when there is none."""
+        entry = self._pick_ready()
+        if entry is not None:
+            self._lend(entry)
+        return entry
+
+    def _pick_ready(self) -> Entry | None:
+        """Take off the shelf the next entry that may be lent as it is."""
         pool = self._pool
         now = pool.loop.time()
         for entry in pool.shelf.in_order():
-            if entry.doom is None and not entry.is_expired(now):
-                if not entry.is_due(now, pool.config.validation_interval):
-                    pool.shelf.remove(entry)
-                    entry.move(Lifecycle.IN_USE)
-                    entry.uses += 1
-                    return entry
+            if entry.doom is None and not entry.is_expired(now) and not entry.is_due(now, pool.inspector.interval):
+                pool.shelf.remove(entry)
+                return entry
         return None
 
     def refuse_if_shut(self) -> None:
         """Raise where a caller is not even put in line."""
-        error = self._pool.shut_error()
-        if error is not None:
-            raise error
+        pool = self._pool
+        if pool.state is PoolState.OPEN or (pool.state is PoolState.SUSPENDED and not pool.fails_suspended):
+            return
+        raise self.refusal(_WHY[pool.state])
+
+    def refusal(self, why: str) -> Unavailable:
+        """The error of a caller who is turned away because of the pool's state."""
+        return Unavailable(why, retryable=why in {"suspended", "draining"}, **self._pool.names)
 
     def _refuse_if_hopeless(self) -> None:
         """Raise where waiting is forbidden, or could end well in no way."""
         pool = self._pool
         config = pool.config
+        if self.is_hopeless():
+            pool.observer.rejected("circuit")
+            raise self._circuit_error()
         if config.backpressure is Backpressure.FAIL_FAST or (
-            config.max_waiting is not None and len(pool.line) >= config.max_waiting
+            config.max_waiting is not None and pool.line.is_longer_than(config.max_waiting - 1)
         ):
             pool.ledger.exhausted += 1
             pool.observer.rejected("exhausted")
             raise PoolExhausted(pool.ledger.max_size, len(pool.line), **pool.names)
-        if pool.state is PoolState.OPEN and pool.ledger.size == 0 and not pool.maker.circuit.is_closed:
-            pool.observer.rejected("circuit")
-            raise self._circuit_error()
 
     def want(self) -> None:
         """Tell a budget how many wait."""
@@ -111,16 +129,19 @@ class Desk:
 
     def hand_over(self, entry: Entry, waiter: Waiter) -> None:
         """This entry is the waiter's from here on."""
+        self._lend(entry)
+        self._pool.line.tell(waiter, entry)
+
+    def _lend(self, entry: Entry) -> None:
         if entry.state is Lifecycle.IN_USE:
             entry.move(Lifecycle.READY)
         entry.move(Lifecycle.IN_USE)
         entry.uses += 1
-        waiter.set_result(entry)
 
     def offer(self, entry: Entry) -> None:
-        """Pass on a clean instance: to the first in line, else to the shelf; or retire it where it is not wanted."""
+        """Pass on a clean instance: to the first who waits, else to the shelf; or retire it where it is not wanted."""
         pool = self._pool
-        reason = entry.doom or pool.unwanted()
+        reason = self._why_not(entry)
         if reason is not None:
             pool.retirer.retire(entry, reason)
             return
@@ -132,35 +153,49 @@ class Desk:
         pool.shelf.put(entry)
         pool.changed()
 
+    def _why_not(self, entry: Entry) -> CleanupReason | None:
+        """Why this entry is not to be lent again; None: it is."""
+        pool = self._pool
+        return entry.doom or pool.unwanted() or (CleanupReason.EVICTED if pool.ledger.is_over else None)
+
     def serve(self) -> None:
         """Pass on a vacancy: start an instance for the first in line as long as one may be made.
 
-        Called whenever room, a create slot, capacity or time to try again turns up; idle ones (left when a pool
-        resumes) go first.
+        Called whenever room, a create slot, capacity or time to try again turns up.
         """
         pool = self._pool
-        while pool.state is PoolState.OPEN and (waiter := pool.line.first()) is not None:
-            if not self._attend(waiter):
+        line = pool.line
+        while pool.state is PoolState.OPEN and (waiter := line.first()) is not None:
+            if not self._attend(waiter, line.waiters[waiter]):
+                if self.is_hopeless():
+                    for _ in range(line.fail(self._circuit_error)):
+                        pool.observer.rejected("circuit")
                 break
-            pool.line.leave(waiter)
         self.want()
         pool.changed()
 
-    def again(self, waiter: Waiter) -> None:
-        """What this waiter was promised proved useless: it looks again, before all who came later."""
-        if waiter.done():
-            return
-        try:
-            self.seek(waiter, since=self._pool.loop.time(), front=True)
-        except ResourceError as error:
-            waiter.set_result(error)
+    def hand_out(self) -> None:
+        """Give what lies idle since a suspension to whoever came first, even if one is being made for them."""
+        line = self._pool.line
+        while line.waiters and (entry := self._pick_ready()) is not None:
+            waiter = line.next()
+            if waiter is None:
+                self._pool.shelf.put(entry)
+                break
+            self.hand_over(entry, waiter)
+
+    def again(self, waiter: Waiter | None) -> None:
+        """What this waiter was promised proved useless: it looks again, at its old place."""
+        if waiter is not None:
+            self._pool.line.neglect(waiter)
+        self.serve()
 
     def give_up(self, waiter: Waiter) -> None:
         """A caller stopped waiting; if it had been served by then, what it got is passed on."""
         self._pool.line.leave(waiter)
         if waiter.done() and not waiter.cancelled():
             result = waiter.result()
-            if not isinstance(result, BaseException):
+            if isinstance(result, Entry):
                 self.take_back(result)
         self.want()
 
@@ -173,15 +208,17 @@ class Desk:
 
     def create_failed(self, failure: CreateFailed, waiter: Waiter | None) -> None:
         """Tell the caller for whom it was made."""
-        if waiter is not None and not waiter.done():
-            waiter.set_result(failure)
+        if waiter is not None:
+            self._pool.line.tell(waiter, failure)
 
-    def fail_hopeless(self) -> None:
-        """The create circuit opened: whoever waits for a pool without a single instance is told so now."""
+    def is_hopeless(self) -> bool:
+        """Whether waiting could end well in no way: not one instance, and the create circuit open."""
         pool = self._pool
-        if pool.ledger.size == 0 and not pool.maker.circuit.is_closed:
-            for _ in range(pool.line.fail(self._circuit_error)):
-                pool.observer.rejected("circuit")
+        return pool.state is PoolState.OPEN and pool.ledger.size == 0 and not pool.maker.circuit.is_closed
+
+    def could_serve(self) -> bool:
+        """Whether somebody who waits unattended could be helped now; then nobody may be waiting."""
+        return bool(self._pool.shelf) or self._pool.maker.may_start()
 
     def _circuit_error(self) -> CircuitOpen:
         pool = self._pool
@@ -191,7 +228,3 @@ class Desk:
         if pool.ledger.last_create_error is not None:
             error.__cause__ = pool.ledger.last_create_error[1]
         return error
-
-    def refusal(self, why: str) -> Unavailable:
-        """The error of a caller who is turned away because of the pool's state."""
-        return Unavailable(why, retryable=why in {"suspended", "draining"}, **self._pool.names)

@@ -11,20 +11,24 @@ if TYPE_CHECKING:
     from nebula_resource.model.reasons import CleanupReason
     from nebula_resource.pool.leaks import Positions
 
-__all__ = ["Entry", "Use"]
+__all__ = ["FRESH", "SPENT", "Entry", "Use", "marker"]
+
+
+SLACK = 1e-6
+"""Seconds by which a timer may seem to ring early: a sum of intervals, in floats, is not the interval's multiple."""
 
 
 class Use:
-    """What is remembered of one use that takes the long way: timed by sample, leased, tainted or traced."""
+    """What is remembered of one use that takes the long way: timed by sample, leased or traced."""
 
-    __slots__ = ("cm", "frames", "reported", "started", "taint", "waited")
+    __slots__ = ("cm", "frames", "reported", "started", "waited")
 
     def __init__(self) -> None:
         self.cm: AbstractAsyncContextManager[Any] | None = None
         self.frames: Positions | None = None
         self.reported = False
+        """Its being held too long was told (shared pools; else `Entry.leak_reported`)."""
         self.started: float | None = None
-        self.taint = False
         self.waited = 0.0
 
 
@@ -38,23 +42,22 @@ class Entry:
 
     __slots__ = (
         "__weakref__", "attention", "birth", "checked_at", "created_at", "dependencies", "doom", "expires_at",
-        "frames", "generation", "holders", "instance", "leak_reported", "seen_at", "seen_uses", "state", "use", "uses", "value",
+        "frames", "holders", "instance", "leak_reported", "lent_at", "probed", "seen_at", "seen_uses", "state", "use",
+        "uses", "value",
     )  # fmt: skip  # one list of names
 
-    def __init__(
-        self, instance: Any, *, now: float, expires_at: float | None, birth: int, generation: int
-    ) -> None:
+    def __init__(self, instance: Any, *, now: float, expires_at: float | None, birth: int) -> None:
         self.instance = instance
         self.value = instance
-        """What the caller gets: the instance, or what its lease made of it."""
-        self.state = Lifecycle.READY
+        """What a caller without a lease gets."""
+        self.state = Lifecycle.CREATED
         self.attention = False
         self.doom: CleanupReason | None = None
         self.use: Use | None = None
         self.uses = 0
         self.holders = 0
+        """How many have it at once; above one only when it is shared."""
         self.birth = birth
-        self.generation = generation
         self.created_at = now
         self.expires_at = expires_at
         self.checked_at = now
@@ -65,6 +68,10 @@ class Entry:
         """Where the present use began, when the pool looks for leaks."""
         self.leak_reported = 0
         """The number of the use that was reported as a leak."""
+        self.lent_at: float | None = None
+        """When the present use began, in a pool that times every use of the short way."""
+        self.probed = False
+        """It is being checked where it is, shared and in use."""
 
     def __repr__(self) -> str:
         doomed = f" to be retired: {self.doom.name}" if self.doom is not None else ""
@@ -89,12 +96,36 @@ class Entry:
         """When it was last used, at the latest (seconds of the loop's clock)."""
         return now if self.uses != self.seen_uses else self.seen_at
 
+    def held_since(self, now: float) -> float:
+        """When the present use began: exact where it is timed, else the first tick that saw it."""
+        use = self.use
+        if use is not None and use.started is not None:
+            return use.started
+        return self.idle_since(now) if self.lent_at is None else self.lent_at
+
     def is_expired(self, now: float) -> bool:
         """Whether its life time is over."""
-        return self.expires_at is not None and now >= self.expires_at
+        return self.expires_at is not None and now >= self.expires_at - SLACK
+
+    def has_idled(self, now: float, seconds: float | None) -> bool:
+        """Whether nobody used it for so long."""
+        return seconds is not None and now - self.idle_since(now) >= seconds - SLACK
 
     def is_due(self, now: float, interval: float | None) -> bool:
         """Whether it must be validated before it is lent: neither used nor checked within ``interval`` seconds."""
         if interval is None:
             return False
-        return now - max(self.checked_at, self.idle_since(now)) >= interval
+        return now - max(self.checked_at, self.idle_since(now)) >= interval - SLACK
+
+
+def marker() -> Entry:
+    """An entry of no pool, to stand where there is none; it wants attention, so no short way takes it for one."""
+    entry = Entry(None, now=0.0, expires_at=None, birth=0)
+    entry.attention = True
+    return entry
+
+
+FRESH = marker()
+"""In place of an entry: nothing was taken yet."""
+SPENT = marker()
+"""In place of an entry: it was given back."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import warnings
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -13,12 +12,13 @@ from typing_extensions import TypeVar
 
 from nebula_resource.errors import ConfigurationError, HandleReleased, InternalError
 from nebula_resource.model.lifecycle import Lifecycle
+from nebula_resource.model.reasons import CleanupReason
 from nebula_resource.pool.config import Sharing
-from nebula_resource.pool.entry import Entry, Use
+from nebula_resource.pool.entry import FRESH, SPENT, Entry, Use
 
 if TYPE_CHECKING:
     from nebula_resource.model.context import ResourceContext
-    from nebula_resource.pool.pool import Pool
+    from nebula_resource.pool.parts import PoolParts
 
 __all__ = ["Acquisition", "Handle", "Usage"]
 
@@ -38,7 +38,7 @@ class Handle(Generic[T]):
 
     __slots__ = ("_entry", "_held", "_pool", "_use", "_value")
 
-    def __init__(self, pool: Pool[Any, Any, T], entry: Entry, use: Use, value: T) -> None:
+    def __init__(self, pool: PoolParts, entry: Entry, use: Use, value: T) -> None:
         self._pool = pool
         self._entry: Entry | None = entry
         self._use = use
@@ -52,7 +52,7 @@ class Handle(Generic[T]):
     def __del__(self) -> None:
         entry = getattr(self, "_entry", None)
         if entry is not None:
-            self._pool.report_lost(entry, self._use)
+            self._pool.returns.report_lost(entry, self._use)
 
     def _held_entry(self) -> Entry:
         entry = self._entry
@@ -87,9 +87,9 @@ class Handle(Generic[T]):
 
     def taint(self, reason: str) -> None:
         """Say that the instance must not be lent again; ``reason`` goes to the log. Raises `HandleReleased`."""
-        self._held_entry()
-        self._use.taint = True
-        self._pool.log_taint(reason)
+        entry = self._held_entry()
+        self._pool.ledger.doom(entry, CleanupReason.TAINTED)
+        self._pool.returns.log_taint(reason)
 
     def detach(self) -> Any:
         """Take the instance out of the pool, without cleanup: it is the caller's from now on.
@@ -99,6 +99,7 @@ class Handle(Generic[T]):
         """
         entry = self._held_entry()
         pool = self._pool
+        pool.check_owner()
         if self._use.cm is not None or pool.config.sharing is Sharing.SHARED or pool.is_budgeted:
             raise ConfigurationError(
                 "this instance cannot be detached: it is leased, shared, or counted by a budget",
@@ -113,12 +114,13 @@ class Handle(Generic[T]):
         """Give it back; ``error`` reports how the use ended, None that it ended well.
 
         Always ends. Cancelled, it stops waiting at once and the release goes on by itself. A second release does
-        nothing but warn. Raises what the lease raised while it ended (a failed commit).
+        nothing but warn. Raises what the lease raised while it ended (a failed commit), and `WrongEventLoop`.
         """
         entry = self._entry
         if entry is None:
             warn_released_twice(self._pool.resource.id)
             return
+        self._pool.check_owner()
         self._settle(entry)
         await self._pool.give_back(entry, self._use, error)
 
@@ -143,21 +145,20 @@ class Acquisition(Generic[T]):
     ``async with acquisition as value`` takes it for a block; ``await acquisition`` gives the `Handle`. Either, once.
     """
 
-    __slots__ = ("_context", "_handle", "_pool", "_spent", "_timeout")
+    __slots__ = ("_context", "_entry", "_handle", "_pool", "_timeout")
 
-    def __init__(
-        self, pool: Pool[Any, Any, T], context: ResourceContext | None, timeout: float | None
-    ) -> None:
+    def __init__(self, pool: PoolParts, context: ResourceContext | None, timeout: float | None) -> None:
         self._pool = pool
         self._context = context
         self._timeout = timeout
         self._handle: Handle[T] | None = None
-        self._spent = False
+        self._entry = FRESH
+        """FRESH or SPENT, as in a quick acquisition; the handle has the real one."""
 
     async def _take(self) -> Handle[T]:
-        if self._spent:
+        if self._entry is not FRESH:
             raise entered_twice(self._pool.resource.id)
-        self._spent = True
+        self._entry = SPENT
         return await self._pool.obtain_handle(self._context, self._timeout)
 
     def __await__(self) -> Generator[Any, Any, Handle[T]]:
@@ -187,14 +188,3 @@ def entered_twice(resource_id: str) -> InternalError:
 def warn_released_twice(resource_id: str) -> None:
     """Tell the author of a second release."""
     warnings.warn(f"a handle of '{resource_id}' is released a second time", RuntimeWarning, stacklevel=4)
-
-
-def is_closing(error: BaseException | None) -> bool:
-    """Whether the caller's coroutine is being closed, so that it may not wait for anything any more."""
-    return isinstance(error, GeneratorExit)
-
-
-async def watch(task: asyncio.Task[BaseException | None]) -> BaseException | None:
-    """Wait for work of the pool; a cancelled watcher leaves at once and the work goes on."""
-    await asyncio.wait((task,))
-    return None if task.cancelled() else task.result()

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from nebula_resource.model.lifecycle import Lifecycle
 from nebula_resource.model.reasons import CleanupReason
-from nebula_resource.pool.maker import is_ours
+from nebula_resource.model.resource import overrides
+from nebula_resource.pool.steps import is_stopped, must_pass, run_step
 
 if TYPE_CHECKING:
     from nebula_resource.pool.entry import Entry
-    from nebula_resource.pool.pool import Pool
+    from nebula_resource.pool.parts import PoolParts
     from nebula_resource.pool.waiters import Waiter
 
 __all__ = ["Inspector"]
@@ -24,38 +24,64 @@ class Inspector:
     looks again before everybody who came later.
     """
 
-    __slots__ = ("_pool",)
+    __slots__ = ("_pool", "asks", "interval")
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: PoolParts) -> None:
         self._pool = pool
+        self.asks = overrides(pool.resource, "is_valid")
+        """Whether there is anything to ask: left at its default, the answer is always yes."""
+        self.interval = pool.config.validation_interval if self.asks else None
+        """Seconds after which an instance is due; None: never."""
 
-    def check(self, entry: Entry, waiter: Waiter | None = None) -> asyncio.Task[None]:
+    def check(self, entry: Entry, waiter: Waiter | None = None) -> None:
         """Reserve an entry that was just taken off the shelf, and check it."""
         entry.move(Lifecycle.MAINTENANCE)
-        return self._pool.spawn(self._check(entry, waiter), "validate")
+        self._pool.start(self._check(entry, waiter), "validate")
+
+    def check_in_place(self, entry: Entry) -> None:
+        """Check a shared instance while others use it; it goes when the last of them has left, if it must."""
+        if not entry.probed:
+            entry.probed = True
+            self._pool.start(self._check_in_place(entry), "validate")
 
     async def _check(self, entry: Entry, waiter: Waiter | None) -> None:
         pool = self._pool
-        error: BaseException | None = None
-        valid = False
-        try:
-            async with asyncio.timeout(pool.config.validate_timeout):
-                valid = bool(await pool.resource.is_valid(entry.instance))
-        except BaseException as raised:
-            # Anything but True counts as no (SPEC §2); its connection may be in the middle of an answer.
-            error = raised
-            if is_ours(raised):
-                pool.retirer.retire(entry, pool.unwanted() or CleanupReason.BROKEN)
-                if waiter is not None:
-                    pool.desk.again(waiter)
-                raise
-        if valid:
+        valid, error = await self._ask(entry)
+        if entry.state is not Lifecycle.MAINTENANCE:
+            pass  # a close took it meanwhile
+        elif error is not None and is_stopped(error):
+            pool.closing.step_stopped(entry)
+        elif valid:
             self._passed(entry, waiter)
         else:
             pool.observer.validation_failed(error)
             pool.retirer.retire(entry, CleanupReason.HEALTH_CHECK_FAILED)
-            if waiter is not None:
-                pool.desk.again(waiter)
+            pool.desk.again(waiter)
+        if error is not None and must_pass(error):
+            raise error
+
+    async def _check_in_place(self, entry: Entry) -> None:
+        pool = self._pool
+        valid, error = await self._ask(entry)
+        entry.probed = False
+        if error is not None and must_pass(error):
+            raise error
+        if valid:
+            entry.checked_at = pool.loop.time()
+        elif entry.state in {Lifecycle.IN_USE, Lifecycle.IDLE}:
+            pool.observer.validation_failed(error)
+            pool.sizing.dismiss(entry, CleanupReason.HEALTH_CHECK_FAILED)
+
+    async def _ask(self, entry: Entry) -> tuple[bool, BaseException | None]:
+        """Anything but True counts as no (SPEC §2): whoever does not answer may be in the middle of an answer."""
+        pool = self._pool
+        try:
+            step = pool.resource.is_valid(entry.instance)
+            return bool(await run_step(pool, "validate", step, pool.config.validate_timeout)), None
+        except GeneratorExit:  # the loop is gone, and everything with it
+            raise
+        except BaseException as error:
+            return False, error
 
     def _passed(self, entry: Entry, waiter: Waiter | None) -> None:
         pool = self._pool

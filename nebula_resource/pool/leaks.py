@@ -9,7 +9,8 @@ from typing import TypeAlias
 
 __all__ = ["FRAMES", "Positions", "caller_frame", "capture_six", "describe"]
 
-_HERE = os.path.join("nebula_resource", "pool")
+_HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+"""The folder of this package: its own frames are nobody's fault."""
 FRAMES = 6
 """How many callers are remembered."""
 
@@ -39,7 +40,7 @@ def capture_six(frame: FrameType | None) -> Positions:
 def caller_frame() -> FrameType | None:
     """The nearest frame outside this package: whoever asked for the use."""
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and _HERE in frame.f_code.co_filename:
+    while frame is not None and frame.f_code.co_filename.startswith(_HERE):
         frame = frame.f_back
     return frame
 

@@ -2,42 +2,14 @@
 
 from __future__ import annotations
 
-from enum import Enum
-
 from nebula_resource.errors import CreateFailed, InternalError
 from nebula_resource.model.histogram import Histogram
 from nebula_resource.model.lifecycle import Lifecycle
 from nebula_resource.model.reasons import CleanupReason
 from nebula_resource.pool.entry import Entry, Use
+from nebula_resource.pool.state import PoolState
 
 __all__ = ["Ledger", "PoolState"]
-
-
-class PoolState(Enum):
-    """What a pool does with callers."""
-
-    NEW = "new"
-    OPEN = "open"
-    SUSPENDED = "suspended"
-    DRAINING = "draining"
-    DRAINED = "drained"
-    CLOSING = "closing"
-    CLOSED = "closed"
-
-    def can_become(self, new: PoolState) -> bool:
-        """Whether the table below has this move."""
-        return new in _MOVES[self]
-
-
-_MOVES: dict[PoolState, frozenset[PoolState]] = {
-    PoolState.NEW: frozenset({PoolState.OPEN, PoolState.CLOSING}),
-    PoolState.OPEN: frozenset({PoolState.SUSPENDED, PoolState.DRAINING, PoolState.CLOSING}),
-    PoolState.SUSPENDED: frozenset({PoolState.OPEN, PoolState.DRAINING, PoolState.CLOSING}),
-    PoolState.DRAINING: frozenset({PoolState.OPEN, PoolState.DRAINED, PoolState.CLOSING}),
-    PoolState.DRAINED: frozenset({PoolState.OPEN, PoolState.CLOSING}),
-    PoolState.CLOSING: frozenset({PoolState.CLOSED}),
-    PoolState.CLOSED: frozenset(),
-}
 
 
 class Ledger:
@@ -64,6 +36,7 @@ class Ledger:
         self.careful = True
         """Every return takes the long way (see `Entry.attention`)."""
         self.generation = 0
+        """How often everything was replaced."""
         self.births = 0
         self.shared_uses: dict[Use, Entry] = {}
         # counters: they only grow
@@ -94,9 +67,14 @@ class Ledger:
         return len(self.entries) + self.creating < self.max_size
 
     @property
+    def living(self) -> int:
+        """Instances that are there to stay: all but those being cleaned up."""
+        return self.size - self.count(Lifecycle.CLEANUP)
+
+    @property
     def is_over(self) -> bool:
-        """Whether there are more than the bound allows (it shrank under load)."""
-        return self.size > self.max_size
+        """Whether more are there to stay than the bound allows (it shrank under load)."""
+        return self.size > self.max_size and self.living > self.max_size
 
     def count(self, *states: Lifecycle) -> int:
         """How many entries are in one of these states."""

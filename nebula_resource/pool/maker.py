@@ -3,110 +3,117 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from nebula_resource._aio import watch_steps
-from nebula_resource.errors import AcquireTimeout, CreateFailed, InternalError
+from nebula_resource.errors import CreateFailed, HookCancelled, InternalError
 from nebula_resource.model.circuit import Circuit
+from nebula_resource.model.health import Postponed
+from nebula_resource.model.lifecycle import Lifecycle
 from nebula_resource.model.reasons import CleanupReason
-from nebula_resource.pool.config import Sharing
 from nebula_resource.pool.entry import Entry
-from nebula_resource.pool.ledger import PoolState
+from nebula_resource.pool.steps import is_stopped, must_pass, run_step
 
 if TYPE_CHECKING:
-    from nebula_resource.pool.pool import Pool
+    from nebula_resource.pool.parts import PoolParts
     from nebula_resource.pool.waiters import Waiter
 
 __all__ = ["Maker"]
 
-BLOCKED_AFTER = 0.1
-"""Seconds that one step of a create may hold the loop before it is reported (asyncio's own debug threshold)."""
+
+class Made(NamedTuple):
+    """What a create came to."""
+
+    instance: Any
+    dependencies: Any
+    seconds: float
 
 
 class Maker:
     """Runs ``Resource.create`` in tasks of the pool, so that no caller's cancellation can tear one in two.
 
-    A caller for whom an instance is made only watches its future. When it has left by the time the instance is there,
-    the instance goes to the next in line or on the shelf.
+    A caller for whom an instance is made only watches its future. When it has left, or was served something else, by
+    the time the instance is there, the instance goes to the next in line or on the shelf.
     """
 
-    __slots__ = ("_pool", "circuit", "retry_timer")
+    __slots__ = ("_judgements", "_pool", "_retry_timer", "circuit")
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: PoolParts) -> None:
         self._pool = pool
         self.circuit = Circuit(pool.config.circuit_threshold, pool.config.circuit_open_for)
-        self.retry_timer: asyncio.TimerHandle | None = None
+        self._retry_timer: asyncio.TimerHandle | None = None
         """Serves the line when the open circuit may be tried again."""
+        self._judgements: list[tuple[Callable[[Entry], bool], CleanupReason]] = []
+        """What was decided over all instances while some were being made."""
 
-    def start(self, waiter: Waiter | None) -> asyncio.Task[None] | None:
-        """Begin one creation if there is room, a slot, a closed circuit and capacity; None otherwise."""
+    def may_start(self) -> bool:
+        """Whether one may be made as far as the pool itself can tell; a budget is not asked."""
         pool = self._pool
         ledger = pool.ledger
-        if (
-            not ledger.has_room
-            or ledger.creating >= pool.config.max_concurrent_creates
-            or not self.circuit.passes(pool.loop.time())
-            or not pool.capacity.take()
-        ):
+        return (
+            ledger.has_room
+            and ledger.creating < pool.config.max_concurrent_creates
+            and self.circuit.passes(pool.loop.time())
+            and pool.unwanted() is None
+        )
+
+    def start(self, waiter: Waiter | None = None, *, for_probe: bool = False) -> asyncio.Task[bool] | None:
+        """Begin one creation if there is room, a slot, a closed circuit and capacity; None otherwise.
+
+        The task tells whether an instance came of it.
+        """
+        pool = self._pool
+        if not self.may_start() or not pool.capacity.take():
             return None
-        ledger.creating += 1
+        pool.ledger.creating += 1
         self.circuit.start()
         # ours from here on: the task gives back the place, whatever happens
-        return pool.spawn(self._make(waiter), "create")
+        return pool.spawn(self._make(waiter, for_probe=for_probe), "create")
 
-    async def _make(self, waiter: Waiter | None) -> None:
+    def judge(self, chosen: Callable[[Entry], bool], reason: CleanupReason) -> None:
+        """Apply this also to the instances that are being made now, when they are there."""
+        if self._pool.ledger.creating:
+            self._judgements.append((chosen, reason))
+
+    async def _make(self, waiter: Waiter | None, *, for_probe: bool) -> bool:
         pool = self._pool
         observer = pool.observer
         started = pool.loop.time()
+        judged = len(self._judgements)
         token: object = None
         failure: BaseException | None = None
-        hooked = observer.hooks_create
         try:
-            if hooked:
+            if observer.hooks_create:
                 token = await observer.before_create()
-            made = await self._create()
+            instance, dependencies = await self._create()
+        except GeneratorExit:  # the loop is gone, and everything with it
+            raise
         except BaseException as error:
             failure = error
             self._undo(error, waiter)
-            if is_ours(error):
-                raise
         else:
             # ours from here on: it is in the books before anything can wait
-            self._made(made, waiter, pool.loop.time() - started)
-        if hooked and token is not None:
+            made = Made(instance, dependencies, pool.loop.time() - started)
+            self._made(made, waiter, judged, for_probe=for_probe)
+        if token is not None:
             await observer.after_create(token, failure)
+        if failure is not None and must_pass(failure):
+            raise failure
+        return failure is None
 
     async def _create(self) -> tuple[Any, Any]:
         """One creation within its time limit; whatever is raised is why it failed."""
         pool = self._pool
         context, dependencies = pool.creation_context()
-        limit = pool.config.create_timeout
         try:
-            async with asyncio.timeout(limit) as watch:
-                instance = await watch_steps(
-                    pool.resource.create(pool.resource_config, context), BLOCKED_AFTER, self._blocked
-                )
+            step = pool.resource.create(pool.resource_config, context)
+            instance = await run_step(pool, "create", step, pool.config.create_timeout)
             self._accept(instance)
-        except BaseException as error:
+        except BaseException:
             if dependencies is not None:
                 dependencies.release()
-            if isinstance(error, TimeoutError) and watch.expired():
-                raise AcquireTimeout("create", limit or 0.0, **pool.names) from error
             raise
         return instance, dependencies
-
-    def _undo(self, error: BaseException, waiter: Waiter | None) -> None:
-        """No instance came of it: the place is free again, and whoever can use it gets it."""
-        pool = self._pool
-        pool.ledger.creating -= 1
-        pool.capacity.give_back()
-        if is_ours(error):
-            self.circuit.abandoned()
-            if waiter is not None and not waiter.done():
-                waiter.set_result(pool.desk.refusal("closed"))
-            pool.desk.serve()
-            return
-        self._failed(error, waiter)
 
     def _accept(self, instance: Any) -> None:
         pool = self._pool
@@ -120,33 +127,69 @@ class Maker:
                 resource_id=pool.resource.id,
             )
 
-    def _made(self, made: tuple[Any, Any], waiter: Waiter | None, seconds: float) -> None:
+    # ── it went well ──
+
+    def _made(self, made: Made, waiter: Waiter | None, judged: int, *, for_probe: bool) -> None:
+        pool = self._pool
+        entry = self._enter(made, judged)
+        if self.circuit.succeeded():
+            pool.observer.circuit_closed("create")
+        pool.upkeep.create_went_well()
+        pool.observer.created(made.seconds)
+        if waiter is None or waiter.done():
+            pool.desk.offer(entry)
+        elif (reason := entry.doom or pool.unwanted()) is not None:
+            pool.retirer.retire(entry, reason)
+            if for_probe:
+                pool.line.tell(waiter, Postponed("the instance was retired as soon as it was made"))
+            pool.desk.again(waiter)
+        elif for_probe:
+            entry.move(Lifecycle.MAINTENANCE)
+            pool.line.tell(waiter, entry)
+        else:
+            pool.desk.hand_over(entry, waiter)
+        pool.desk.serve()
+
+    def _enter(self, made: Made, judged: int) -> Entry:
+        """Write the new instance into the books."""
         pool = self._pool
         ledger = pool.ledger
         now = pool.loop.time()
         ledger.creating -= 1
         ledger.births += 1
-        entry = Entry(
-            made[0],
-            now=now,
-            expires_at=pool.draw_expiry(now),
-            birth=ledger.births,
-            generation=ledger.generation,
-        )
-        entry.dependencies = made[1]
+        entry = Entry(made.instance, now=now, expires_at=pool.upkeep.draw_expiry(now), birth=ledger.births)
+        entry.move(Lifecycle.INITIALIZING)
+        entry.move(Lifecycle.READY)
+        entry.dependencies = made.dependencies
         ledger.enter(entry)
-        ledger.create_times.add(seconds)
-        if self.circuit.succeeded():
-            pool.observer.circuit_closed("create")
-        pool.upkeep.create_went_well()
-        pool.observer.created(seconds)
-        if pool.config.sharing is Sharing.SHARED or waiter is None or waiter.done():
-            pool.desk.offer(entry)
-        elif pool.unwanted() is not None:
-            pool.retirer.retire(entry, CleanupReason.CREATE_CANCELLED)
-            pool.desk.again(waiter)
+        ledger.create_times.add(made.seconds)
+        for chosen, reason in self._judgements[judged:]:
+            if chosen(entry):
+                ledger.doom(entry, reason)
+        self._forget_judgements()
+        return entry
+
+    # ── it did not ──
+
+    def _undo(self, error: BaseException, waiter: Waiter | None) -> None:
+        """No instance came of it: the place is free again, and whoever can use it gets it."""
+        pool = self._pool
+        pool.ledger.creating -= 1
+        pool.capacity.give_back()
+        self._forget_judgements()
+        if is_stopped(error):
+            self.circuit.abandoned()
+            pool.closing.step_stopped()
+            if waiter is not None:
+                pool.line.tell(waiter, pool.desk.refusal("closed"))
+        elif isinstance(error, HookCancelled):
+            # Nobody asked the server: this speaks neither for nor against it.
+            self.circuit.abandoned()
+            pool.upkeep.create_failed(pool.loop.time())
+            if waiter is not None:
+                pool.line.tell(waiter, error)
         else:
-            pool.desk.hand_over(entry, waiter)
+            self._failed(error, waiter)
         pool.desk.serve()
 
     def _failed(self, error: BaseException, waiter: Waiter | None) -> None:
@@ -160,31 +203,21 @@ class Maker:
         pool.upkeep.create_failed(now)
         pool.observer.create_failed(failure)
         pool.desk.create_failed(failure, waiter)
-        pool.desk.fail_hopeless()
-        pool.desk.serve()
 
     def _opened(self, now: float) -> None:
         pool = self._pool
         wait = self.circuit.retry_after(now)
         self.stop_timer()
-        if pool.state is not PoolState.CLOSING:
-            self.retry_timer = pool.loop.call_later(wait, pool.desk.serve)
+        if pool.unwanted() is None:
+            self._retry_timer = pool.loop.call_later(wait, pool.desk.serve)
         pool.observer.circuit_opened("create", wait)
 
     def stop_timer(self) -> None:
         """Forget the planned retry."""
-        if self.retry_timer is not None:
-            self.retry_timer.cancel()
-            self.retry_timer = None
+        if self._retry_timer is not None:
+            self._retry_timer.cancel()
+            self._retry_timer = None
 
-    def _blocked(self, seconds: float) -> None:
-        self._pool.observer.loop_blocked("create", seconds)
-
-
-def is_ours(error: BaseException) -> bool:
-    """Whether an error means that this very task was cancelled from outside.
-
-    A CancelledError that a user's code raises by itself is a failure like any other.
-    """
-    task = asyncio.current_task()
-    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
+    def _forget_judgements(self) -> None:
+        if not self._pool.ledger.creating:
+            self._judgements.clear()

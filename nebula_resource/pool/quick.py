@@ -14,29 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from nebula_resource.model.lifecycle import Lifecycle
 from nebula_resource.pool.config import UseTiming
-from nebula_resource.pool.entry import Entry
-from nebula_resource.pool.leaks import capture_six
+from nebula_resource.pool.entry import FRESH, SPENT, Entry, marker
 from nebula_resource.pool.handle import Handle, entered_twice, warn_released_twice
+from nebula_resource.pool.leaks import capture_six
 
 if TYPE_CHECKING:
-    from nebula_resource.pool.pool import Pool
+    from nebula_resource.pool.parts import PoolParts
 
-__all__ = ["QuickAcquisition", "quick_class"]
-
-SAMPLE = 63
-"""One use in 64 is timed: those whose number has none of these bits."""
-
-
-def marker() -> Entry:
-    entry = Entry(None, now=0.0, expires_at=None, birth=0, generation=0)
-    entry.attention = True
-    return entry
-
-
-FRESH = marker()
-"""In place of an entry: nothing was taken yet."""
-SPENT = marker()
-"""In place of an entry: it was given back."""
+__all__ = ["FRESH", "SPENT", "QuickAcquisition", "marker", "quick_class"]
 
 
 class QuickAcquisition:
@@ -46,14 +31,14 @@ class QuickAcquisition:
     _entry: Entry
 
 
-def quick_class(pool: Pool[Any, Any, Any]) -> type[QuickAcquisition]:
+def quick_class(pool: PoolParts) -> type[QuickAcquisition]:
     """The acquisition class of this pool."""
     if pool.config.leak_threshold is not None or pool.config.use_timing is UseTiming.ALWAYS:
         return _timed_class(pool)
     return _plain_class(pool)
 
 
-def _plain_class(pool: Pool[Any, Any, Any]) -> type[QuickAcquisition]:
+def _plain_class(pool: PoolParts) -> type[QuickAcquisition]:
     take = pool.shelf.take_hot
     put = pool.shelf.hot.append
     line = pool.line.waiters
@@ -97,7 +82,7 @@ def _plain_class(pool: Pool[Any, Any, Any]) -> type[QuickAcquisition]:
     return PlainAcquisition
 
 
-def _timed_class(pool: Pool[Any, Any, Any]) -> type[QuickAcquisition]:
+def _timed_class(pool: PoolParts) -> type[QuickAcquisition]:
     take = pool.shelf.take_hot
     put = pool.shelf.hot.append
     line = pool.line.waiters
@@ -110,7 +95,7 @@ def _timed_class(pool: Pool[Any, Any, Any]) -> type[QuickAcquisition]:
     class TimedAcquisition(QuickAcquisition):
         """Times every use; with a leak threshold the entry also remembers where its use began."""
 
-        __slots__ = ("_started",)
+        __slots__ = ()
 
         async def __aenter__(self) -> Any:
             if self._entry is not fresh:
@@ -124,7 +109,7 @@ def _timed_class(pool: Pool[Any, Any, Any]) -> type[QuickAcquisition]:
                 entry.uses += 1
             if where is not None:
                 entry.frames = where(sys._getframe(1))
-            self._started = clock()
+            entry.lent_at = clock()
             return entry.value
 
         async def __aexit__(
@@ -133,7 +118,7 @@ def _timed_class(pool: Pool[Any, Any, Any]) -> type[QuickAcquisition]:
             entry = self._entry
             self._entry = spent
             if entry is not spent:
-                times.add(clock() - self._started)
+                times.add(clock() - entry.lent_at)  # type: ignore[operator]  # set on the way in
             if kind is None and not entry.attention and not line:
                 entry.state = idle
                 put(entry)
@@ -146,7 +131,7 @@ def _timed_class(pool: Pool[Any, Any, Any]) -> type[QuickAcquisition]:
     return TimedAcquisition
 
 
-async def _long_way(pool: Pool[Any, Any, Any], entry: Entry, error: BaseException | None) -> None:
+async def _long_way(pool: PoolParts, entry: Entry, error: BaseException | None) -> None:
     """Give back an entry that must be looked at."""
     if entry is SPENT:
         warn_released_twice(pool.resource.id)
@@ -154,7 +139,7 @@ async def _long_way(pool: Pool[Any, Any, Any], entry: Entry, error: BaseExceptio
     await pool.give_back(entry, entry.use, error)
 
 
-async def _as_handle(pool: Pool[Any, Any, Any], acquisition: QuickAcquisition) -> Handle[Any]:
+async def _as_handle(pool: PoolParts, acquisition: QuickAcquisition) -> Handle[Any]:
     """Awaited instead of entered: the caller wants a handle."""
     if acquisition._entry is not FRESH:
         raise entered_twice(pool.resource.id)

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from nebula_resource.errors import AcquireTimeout
 from nebula_resource.model.circuit import Circuit
+from nebula_resource.model.lifecycle import Lifecycle
 from nebula_resource.model.reasons import CleanupReason
 from nebula_resource.model.resource import overrides
 from nebula_resource.pool.config import OnError, Sharing
-from nebula_resource.pool.maker import is_ours
+from nebula_resource.pool.steps import is_stopped, must_pass, run_step
 
 if TYPE_CHECKING:
-    from nebula_resource.pool.entry import Entry, Use
-    from nebula_resource.pool.pool import Pool
+    from contextlib import AbstractAsyncContextManager
 
-__all__ = ["Releaser"]
+    from nebula_resource.pool.entry import Entry, Use
+    from nebula_resource.pool.parts import PoolParts
+
+__all__ = ["Release", "Releaser"]
+
+Release = asyncio.Task["BaseException | None"]
+"""What goes on with an instance that came back; its result is what the caller is to be told, or None."""
 
 
 class Releaser:
@@ -28,7 +33,7 @@ class Releaser:
 
     __slots__ = ("_pool", "_recycles", "_retires_on_error", "circuit", "looks")
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: PoolParts) -> None:
         self._pool = pool
         shared = pool.config.sharing is Sharing.SHARED
         self._recycles = overrides(pool.resource, "recycle") and not shared
@@ -37,25 +42,31 @@ class Releaser:
         """Whether every single return needs a look."""
         self.circuit = Circuit(pool.config.circuit_threshold, pool.config.circuit_open_for)
 
-    def begin(
-        self, entry: Entry, use: Use | None, error: BaseException | None
-    ) -> asyncio.Task[BaseException | None] | None:
+    def begin(self, entry: Entry, use: Use | None, error: BaseException | None) -> Release | None:
         """Take an entry back, after a body that ended with ``error``; ours from here on, whatever the caller does.
 
-        Returns None when all is done, or the task that goes on with it. The task never raises: its result is what the
-        caller is to be told (the lease could not end well), or None.
+        Returns None when all is done, or the task that goes on with it, which does not raise.
         """
         pool = self._pool
         if error is not None and self._is_fault(error):
             pool.observer.body_failed(error)
         elif error is None:
             pool.observer.served()
+        entry.leak_reported = entry.uses  # it comes back: however long that takes, it is no leak
         if use is not None:
             self._count(entry, use)
             if use.cm is not None:
                 # The lease may look at the caller's context variables, so it keeps them.
-                return pool.tasks.spawn(self._end_lease(entry, use, error), name="lease exit", awaited=True)
-        return self._return(entry, error, tainted=use is not None and use.taint)
+                return pool.tasks.spawn(
+                    self._end_lease(entry, use.cm, error), name="lease exit", awaited=True
+                )
+        return self._return(entry, error)
+
+    def end_late(
+        self, entry: Entry, cm: AbstractAsyncContextManager[Any], error: BaseException | None
+    ) -> Release:
+        """Let a lease learn its outcome although a close took the instance from under it."""
+        return self._pool.tasks.spawn(self._exit(entry, cm, error), name="late lease exit", awaited=True)
 
     def _is_fault(self, error: BaseException) -> bool:
         pool = self._pool
@@ -72,56 +83,56 @@ class Releaser:
         if use.started is not None:
             pool.ledger.use_times.add(max(0.0, pool.loop.time() - use.started))
 
-    async def _end_lease(self, entry: Entry, use: Use, error: BaseException | None) -> BaseException | None:
+    async def _end_lease(
+        self, entry: Entry, cm: AbstractAsyncContextManager[Any], error: BaseException | None
+    ) -> BaseException | None:
         pool = self._pool
-        failure: BaseException | None = None
-        assert use.cm is not None, "begin looked"
         try:
-            failure = await self._exit(use, error)
+            failure = await self._exit(entry, cm, error)
+        except GeneratorExit:  # the loop is gone, and everything with it
+            raise
         except BaseException as raised:
-            # Only our own cancellation comes here: the pool ends by force, the lease did not end.
-            pool.retirer.retire(entry, pool.unwanted() or CleanupReason.LEAKED)
-            if is_ours(raised):
-                raise
-            return raised
-        work = self._return(entry, error if error is not None else failure, tainted=use.taint)
+            if is_stopped(raised):
+                pool.closing.step_stopped(entry)
+            elif entry.state is Lifecycle.IN_USE:
+                pool.retirer.retire(entry, entry.doom or CleanupReason.TAINTED)
+            raise
+        if entry.state is not Lifecycle.IN_USE:
+            return failure  # a close took it meanwhile
+        work = self._return(entry, error if error is not None else failure)
         if work is not None:
             await asyncio.wait((work,))
         return failure
 
-    async def _exit(self, use: Use, error: BaseException | None) -> BaseException | None:
-        """Let the lease learn the outcome; return what it raised of its own."""
+    async def _exit(
+        self, entry: Entry, cm: AbstractAsyncContextManager[Any], error: BaseException | None
+    ) -> BaseException | None:
+        """Let the lease learn the outcome; return what it raised of its own. What it swallows is not swallowed."""
         pool = self._pool
-        limit = pool.config.lease_timeout
-        assert use.cm is not None
         try:
-            async with asyncio.timeout(limit) as watch:
-                if error is None:
-                    await use.cm.__aexit__(None, None, None)
-                else:
-                    await use.cm.__aexit__(type(error), error, error.__traceback__)
+            if error is None:
+                step = cm.__aexit__(None, None, None)
+            else:
+                step = cm.__aexit__(type(error), error, error.__traceback__)
+            await run_step(pool, "lease exit", step, pool.config.lease_timeout)
         except BaseException as raised:
             if raised is error:
                 return None
-            if is_ours(raised):
+            if must_pass(raised):
                 raise
-            use.taint = use.taint or not isinstance(raised, Exception)
-            if isinstance(raised, TimeoutError) and watch.expired():
-                use.taint = True
-                return AcquireTimeout("lease exit", limit or 0.0, **pool.names)
+            # Nobody knows in which state a lease leaves the instance that did not end of itself.
+            if isinstance(raised, TimeoutError) or not isinstance(raised, Exception):
+                pool.ledger.doom(entry, CleanupReason.TAINTED)
             return raised
         return None
 
     # ── back to the pool ──
 
-    def _return(
-        self, entry: Entry, error: BaseException | None, *, tainted: bool
-    ) -> asyncio.Task[BaseException | None] | None:
+    def _return(self, entry: Entry, error: BaseException | None) -> Release | None:
         pool = self._pool
-        reason = self._verdict(entry, error, tainted)
+        reason = self._verdict(entry, error)
         if reason is not None:
             pool.retirer.retire(entry, reason)
-            pool.changed()
             return None
         if not self._recycles:
             pool.desk.offer(entry)
@@ -131,7 +142,7 @@ class Releaser:
             step = pool.resource.recycle(entry.instance)
         except BaseException as raised:
             self._recycle_failed(entry, raised)
-            if not isinstance(raised, Exception | asyncio.CancelledError):
+            if must_pass(raised):
                 raise
             return None
         if step is None:
@@ -139,19 +150,13 @@ class Releaser:
             return None
         return pool.spawn(self._recycle(entry, step), "recycle")
 
-    def _verdict(self, entry: Entry, error: BaseException | None, tainted: bool) -> CleanupReason | None:
+    def _verdict(self, entry: Entry, error: BaseException | None) -> CleanupReason | None:
         """Why this instance must not be lent again; None: it may."""
         pool = self._pool
         reason = entry.doom or pool.unwanted()
         if reason is not None:
             return reason
-        if tainted:
-            return CleanupReason.TAINTED
-        try:
-            if pool.resource.is_broken(entry.instance):
-                return CleanupReason.BROKEN
-        except Exception as raised:
-            pool.observer.failed(raised)
+        if self._is_broken(entry):
             return CleanupReason.BROKEN
         now = pool.loop.time()
         if entry.is_expired(now):
@@ -164,17 +169,28 @@ class Releaser:
             return CleanupReason.RECYCLE_FAILED
         return None
 
+    def _is_broken(self, entry: Entry) -> bool:
+        pool = self._pool
+        try:
+            return pool.resource.is_broken(entry.instance)
+        except Exception as raised:
+            pool.observer.failed(raised)
+            return True
+
     async def _recycle(self, entry: Entry, step: Awaitable[None]) -> BaseException | None:
         pool = self._pool
         try:
-            async with asyncio.timeout(pool.config.recycle_timeout):
-                await step
+            await run_step(pool, "recycle", step, pool.config.recycle_timeout)
+        except GeneratorExit:  # the loop is gone, and everything with it
+            raise
         except BaseException as raised:
-            if is_ours(raised):
+            if is_stopped(raised):
                 self.circuit.abandoned()
-                pool.retirer.retire(entry, pool.unwanted() or CleanupReason.RECYCLE_FAILED)
+                pool.closing.step_stopped(entry)
                 raise
             self._recycle_failed(entry, raised)
+            if must_pass(raised):
+                raise
             return None
         self._recycled(entry)
         return None
@@ -183,8 +199,9 @@ class Releaser:
         pool = self._pool
         if self.circuit.succeeded():
             pool.observer.circuit_closed("recycle")
-        entry.checked_at = pool.loop.time()
-        pool.desk.offer(entry)
+        if entry.state is Lifecycle.IN_USE:  # else a close took it meanwhile
+            entry.checked_at = pool.loop.time()
+            pool.desk.offer(entry)
 
     def _recycle_failed(self, entry: Entry, error: BaseException) -> None:
         pool = self._pool
@@ -192,5 +209,5 @@ class Releaser:
         if self.circuit.failed(now):
             pool.observer.circuit_opened("recycle", self.circuit.retry_after(now))
         pool.observer.failed(error)
-        pool.retirer.retire(entry, CleanupReason.RECYCLE_FAILED)
-        pool.changed()
+        if entry.state is Lifecycle.IN_USE:  # else a close took it meanwhile
+            pool.retirer.retire(entry, CleanupReason.RECYCLE_FAILED)

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nebula_resource.model.lifecycle import Lifecycle
 from nebula_resource.model.stats import PoolStats
 
 if TYPE_CHECKING:
-    from nebula_resource.pool.pool import Pool
+    from nebula_resource.pool.parts import PoolParts
 
 __all__ = ["report"]
 
 
-def report(pool: Pool[Any, Any, Any]) -> PoolStats:
+def report(pool: PoolParts) -> PoolStats:
     """Every number of the pool, now."""
     ledger = pool.ledger
-    now = pool.loop.time() if pool.has_loop else 0.0
+    now = pool.loop.time() if pool.was_opened else 0.0
     waits = ledger.wait_times.snapshot()
     acquisitions = ledger.acquisitions
     in_use = ledger.in_use
@@ -50,22 +50,21 @@ def report(pool: Pool[Any, Any, Any]) -> PoolStats:
     )
 
 
-def _held(pool: Pool[Any, Any, Any]) -> int:
+def _held(pool: PoolParts) -> int:
     return sum(entry.holders or 1 for entry in pool.ledger.entries if entry.state is Lifecycle.IN_USE)
 
 
-def _oldest_wait(pool: Pool[Any, Any, Any], now: float) -> float | None:
+def _oldest_wait(pool: PoolParts, now: float) -> float | None:
     since = pool.line.oldest_since()
     return None if since is None else max(0.0, now - since)
 
 
-def _oldest_hold(pool: Pool[Any, Any, Any], now: float) -> float | None:
+def _oldest_hold(pool: PoolParts, now: float) -> float | None:
     """Exact for timed uses; for the others since the first tick that saw them."""
     since = [
-        entry.use.started
-        if entry.use is not None and entry.use.started is not None
-        else entry.idle_since(now)
+        entry.held_since(now)
         for entry in pool.ledger.entries
-        if entry.state is Lifecycle.IN_USE
+        if entry.state is Lifecycle.IN_USE and not entry.holders
     ]
+    since += [now if use.started is None else use.started for use in pool.ledger.shared_uses]
     return max(0.0, now - min(since)) if since else None

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
+from contextvars import Context
 from typing import TYPE_CHECKING
 
-from nebula_resource.errors import AcquireTimeout, CleanupError
+from nebula_resource.errors import CleanupError
 from nebula_resource.model.lifecycle import Lifecycle
 from nebula_resource.model.reasons import CleanupReason
-from nebula_resource.model.resource import overrides
-from nebula_resource.pool.maker import is_ours
+from nebula_resource.pool.steps import is_stopped, must_pass, run_step
 
 if TYPE_CHECKING:
     from nebula_resource.pool.entry import Entry
-    from nebula_resource.pool.pool import Pool
+    from nebula_resource.pool.parts import PoolParts
 
 __all__ = ["Retirer"]
 
@@ -21,74 +20,93 @@ __all__ = ["Retirer"]
 class Retirer:
     """Runs ``Resource.cleanup`` in tasks of the pool; an instance counts until that has ended, one way or another."""
 
-    __slots__ = ("_cleans", "_pool")
+    __slots__ = ("_pool",)
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: PoolParts) -> None:
         self._pool = pool
-        self._cleans = overrides(pool.resource, "cleanup")
 
     def retire(self, entry: Entry, reason: CleanupReason) -> None:
-        """End this entry's instance; the caller has it, it is on no shelf."""
+        """End this entry's instance; the caller has it, it is on no shelf.
+
+        Nothing is free before its cleanup has ended, so nothing is passed on here: a decision that retires on its
+        way is never interrupted by another.
+        """
         pool = self._pool
         entry.move(Lifecycle.CLEANUP)
         entry.doom = reason
         entry.attention = True
         pool.observer.retired(reason)
-        if self._cleans or pool.observer.hooks_cleanup or entry.dependencies is not None:
-            pool.spawn(self._clean(entry, reason), "cleanup")
-        else:
-            self._gone(entry, reason, None)
+        pool.cleanups.start(self._clean(entry, reason), name="cleanup", context=Context())
+        pool.changed()
 
     def forget(self, entry: Entry) -> None:
         """The holder keeps the instance: it leaves the pool without a cleanup (DETACHED)."""
         entry.move(Lifecycle.CLEANUP)
-        if entry.dependencies is not None:
-            entry.dependencies.release()
         self._gone(entry, CleanupReason.DETACHED, None)
+
+    def abandon(self, entry: Entry) -> None:
+        """The loop ends and nobody can clean up any more: the books are closed over it (LEAKED)."""
+        pool = self._pool
+        entry.move(Lifecycle.FAILED)
+        entry.move(Lifecycle.TERMINATED)
+        pool.ledger.leave(entry, CleanupReason.LEAKED)
+        pool.capacity.give_back()
 
     async def _clean(self, entry: Entry, reason: CleanupReason) -> None:
         pool = self._pool
         observer = pool.observer
-        hooked = observer.hooks_cleanup
         token: object = None
         failure: BaseException | None = None
-        gone = False
         try:
-            if hooked:
-                token = await observer.before_cleanup(reason)
+            if observer.hooks_cleanup:
+                token = await self._before(reason)
             failure = await self._cleanup(entry)
-        finally:
-            # Also when this task is cancelled: the books must not wait for an instance that nobody ends any more.
-            if entry.dependencies is not None:
-                entry.dependencies.release()
-            self._gone(entry, reason, failure)
-            gone = True
-        if hooked and gone and token is not None:
+        except GeneratorExit:  # the loop is gone, and everything with it
+            raise
+        except BaseException as error:
+            # The books must not wait for an instance that nobody ends any more.
+            if is_stopped(error):
+                pool.closing.step_stopped()
+            self._gone(entry, reason, error)
+            raise
+        self._gone(entry, reason, failure)
+        if token is not None:
             await observer.after_cleanup(token, reason, failure)
+
+    async def _before(self, reason: CleanupReason) -> object:
+        """Hooks may look on; none of them keeps an instance from being cleaned up."""
+        observer = self._pool.observer
+        try:
+            return await observer.before_cleanup(reason)
+        except Exception as error:
+            observer.failed(error)
+            return None
 
     async def _cleanup(self, entry: Entry) -> BaseException | None:
         """Run the user's cleanup; what it raises is returned, for there is no caller to raise it to."""
         pool = self._pool
-        limit = pool.config.cleanup_timeout
         try:
-            async with asyncio.timeout(limit) as watch:
-                await pool.resource.cleanup(entry.instance)
+            await run_step(
+                pool, "cleanup", pool.resource.cleanup(entry.instance), pool.config.cleanup_timeout
+            )
         except BaseException as error:
-            if is_ours(error):
+            if must_pass(error):
                 raise
-            if isinstance(error, TimeoutError) and watch.expired():
-                return AcquireTimeout("cleanup", limit or 0.0, **pool.names)
             return error
         return None
 
     def _gone(self, entry: Entry, reason: CleanupReason, failure: BaseException | None) -> None:
         pool = self._pool
+        if entry.state is Lifecycle.TERMINATED:
+            return  # abandoned meanwhile
         entry.move(Lifecycle.TERMINATED)
         pool.ledger.leave(entry, reason)
         pool.capacity.give_back()
         if failure is not None:
             pool.closing.count_failure()
             pool.observer.failed(CleanupError(failure, resource_id=pool.resource.id))
+        if entry.dependencies is not None:
+            entry.dependencies.release()
         pool.observer.cleaned_up(reason, failure)
         pool.refresh()
         pool.desk.serve()

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from nebula_resource.errors import FieldViolation, ValidationFailed
 from nebula_resource.model.lifecycle import Lifecycle
 from nebula_resource.model.reasons import CleanupReason
 
 if TYPE_CHECKING:
     from nebula_resource.pool.entry import Entry
-    from nebula_resource.pool.pool import Pool
+    from nebula_resource.pool.parts import PoolParts
 
 __all__ = ["Sizing"]
 
@@ -22,104 +22,102 @@ class Sizing:
 
     __slots__ = ("_pool",)
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: PoolParts) -> None:
         self._pool = pool
 
     def resize(self, min_size: int | None, max_size: int | None) -> None:
-        """Move the bounds."""
+        """Move the bounds; the rules are those of `PoolConfig`."""
         pool = self._pool
         ledger = pool.ledger
-        new_min = ledger.min_size if min_size is None else min_size
-        new_max = ledger.max_size if max_size is None else max_size
-        found = []
-        if new_max < 1:
-            found.append(FieldViolation("max_size", "must be at least 1", str(new_max)))
-        if new_min < 0:
-            found.append(FieldViolation("min_size", "must be at least 0", str(new_min)))
-        if new_min > new_max >= 1:
-            found.append(FieldViolation("min_size", f"must not be above max_size ({new_max})", str(new_min)))
-        if found:
-            raise ValidationFailed(found, resource_id=pool.resource.id)
-        if new_max < ledger.max_size:
+        bounds = replace(
+            pool.config,
+            min_size=ledger.min_size if min_size is None else min_size,
+            max_size=ledger.max_size if max_size is None else max_size,
+        )
+        if bounds.max_size < ledger.max_size:
             ledger.shrunk_from = max(ledger.size, ledger.shrunk_from)
-        ledger.min_size, ledger.max_size = new_min, new_max
-        self._retire_idle(ledger.size - ledger.count(Lifecycle.CLEANUP) - new_max)
+        ledger.min_size, ledger.max_size = bounds.min_size, bounds.max_size
+        self._retire_idle(ledger.living - ledger.max_size)
         pool.refresh()
-        pool.observer.resized(new_min, new_max)
+        pool.observer.resized(ledger.min_size, ledger.max_size)
         pool.upkeep.refill()
         pool.desk.serve()
 
     async def scale_up(self, count: int) -> int:
         """Make up to ``count`` instances ahead of need, within ``max_size``; returns how many were made."""
-        before = self._pool.ledger.created
-        await self.fill(self._pool.ledger.size + count)
-        return self._pool.ledger.created - before
+        return await self.fill(self._pool.ledger.living + count)
 
-    async def fill(self, size: int) -> None:
+    async def fill(self, size: int) -> int:
         """Make instances until there are ``size``, and wait for them; the first failure ends it.
 
-        Cancelled, it stops waiting; what is being made is finished by the pool.
+        Returns how many were made. Cancelled, it stops waiting; what is being made is finished by the pool.
         """
         pool = self._pool
-        failures = pool.ledger.create_failures
-        running: set[asyncio.Task[None]] = set()
-        while pool.ledger.create_failures == failures:
-            while pool.ledger.size < size and len(running) < pool.config.warm_concurrency:
-                task = pool.maker.start(None)
+        running: set[asyncio.Task[bool]] = set()
+        made = 0
+        failed = False
+        while True:
+            while not failed and pool.ledger.living < size and len(running) < pool.config.warm_concurrency:
+                task = pool.maker.start()
                 if task is None:
                     break
                 running.add(task)
             if not running:
-                break
-            _, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-        if running:
-            await asyncio.wait(running)
+                return made
+            done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            succeeded = sum(not task.cancelled() and task.result() for task in done)
+            made += succeeded
+            failed = failed or succeeded < len(done)
 
     def scale_down(self, count: int) -> int:
         """Retire up to ``count`` idle instances, never below ``min_size``; returns how many go."""
         ledger = self._pool.ledger
-        living = ledger.size - ledger.count(Lifecycle.CLEANUP)
-        return self._retire_idle(min(count, living - ledger.min_size))
+        return self._retire_idle(min(count, ledger.living - ledger.min_size))
 
     def _retire_idle(self, count: int) -> int:
         """Retire so many of the idle, those that lie there longest first."""
         pool = self._pool
-        gone = 0
-        for entry in pool.shelf:
-            if gone >= count:
-                break
-            pool.take_off(entry)
-            pool.retirer.retire(entry, CleanupReason.EVICTED)
-            gone += 1
-        return gone
+        chosen = list(pool.shelf)[: max(count, 0)]
+        for entry in chosen:
+            self.dismiss(entry, CleanupReason.EVICTED)
+        return len(chosen)
+
+    # ── chosen ones ──
 
     def retain(self, predicate: Callable[[Any], bool]) -> int:
         """Retire every idle instance for which ``predicate(instance)`` is False; returns how many go."""
-        return self._retire_those(
-            lambda entry: not predicate(entry.instance), CleanupReason.EVICTED, busy=False
-        )
+        chosen = [entry for entry in self._pool.shelf if not predicate(entry.instance)]
+        return self._dismiss(chosen, CleanupReason.EVICTED)
 
     def retire_where(self, predicate: Callable[[Any], bool], reason: CleanupReason) -> int:
-        """Retire every instance for which ``predicate(instance)`` is True: idle now, busy when it comes back."""
-        return self._retire_those(lambda entry: predicate(entry.instance), reason, busy=True)
+        """Retire every instance for which ``predicate(instance)`` is True: idle now, busy when it comes back.
+
+        One that is being made is asked about when it is there, and is not in the number returned.
+        """
+        pool = self._pool
+        chosen = [
+            entry
+            for entry in pool.ledger.entries
+            if entry.state is not Lifecycle.CLEANUP and predicate(entry.instance)
+        ]
+        pool.maker.judge(lambda entry: predicate(entry.instance), reason)
+        return self._dismiss(chosen, reason)
 
     def recycle_all(self) -> int:
         """Replace every instance: idle now, busy when it comes back; returns how many."""
         self._pool.ledger.generation += 1
-        return self._retire_those(lambda entry: True, CleanupReason.EVICTED, busy=True)
+        return self.retire_where(lambda _: True, CleanupReason.EVICTED)
 
-    def _retire_those(self, chosen: Callable[[Entry], bool], reason: CleanupReason, *, busy: bool) -> int:
+    def _dismiss(self, chosen: list[Entry], reason: CleanupReason) -> int:
+        for entry in chosen:
+            self.dismiss(entry, reason)
+        self._pool.upkeep.refill()
+        self._pool.desk.serve()
+        return len(chosen)
+
+    def dismiss(self, entry: Entry, reason: CleanupReason) -> None:
+        """Retire it now if it is idle, else when it comes back."""
         pool = self._pool
-        count = 0
-        for entry in list(pool.ledger.entries):
-            idle = entry in pool.shelf
-            if entry.state is Lifecycle.CLEANUP or not (idle or busy) or not chosen(entry):
-                continue
-            count += 1
-            if idle:
-                pool.take_off(entry)
-                pool.retirer.retire(entry, reason)
-            else:
-                pool.ledger.doom(entry, reason)
-        pool.upkeep.refill()
-        return count
+        pool.ledger.doom(entry, reason)
+        if pool.shelf.remove(entry):
+            pool.retirer.retire(entry, entry.doom or reason)

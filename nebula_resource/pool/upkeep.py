@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 from nebula_resource.model.lifecycle import Lifecycle
 from nebula_resource.model.reasons import CleanupReason
-from nebula_resource.pool.ledger import PoolState
+from nebula_resource.pool.entry import SLACK
+from nebula_resource.pool.state import PoolState
 
 if TYPE_CHECKING:
     from nebula_resource.pool.entry import Entry
-    from nebula_resource.pool.pool import Pool
+    from nebula_resource.pool.parts import PoolParts
 
 __all__ = ["Upkeep"]
 
@@ -34,7 +35,7 @@ class Upkeep:
 
     __slots__ = ("_failures", "_pool", "_references", "_refill_timer", "_rng", "_sweep_timer", "_tick_timer")
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: PoolParts) -> None:
         self._pool = pool
         self._rng = random.Random()
         self._references = _references_of_a_forgotten_entry()
@@ -48,7 +49,7 @@ class Upkeep:
     def wake(self) -> None:
         """There is an entry to look after."""
         pool = self._pool
-        if pool.state in {PoolState.CLOSING, PoolState.CLOSED}:
+        if pool.unwanted() is not None:
             return
         if self._tick_timer is None and pool.config.tick is not None:
             self._tick_timer = pool.loop.call_later(pool.config.tick, self._tick)
@@ -63,7 +64,11 @@ class Upkeep:
             self.wake()
 
     def mark(self) -> None:
-        """Note what was used, what is past its time, what was lost; send what is due to be looked at."""
+        """Note what was used, what is past its time, what was lost; send what is due to be looked at.
+
+        An entry in use that nobody but the ledger refers to is lost: a handle says so itself when it is collected, a
+        quick acquisition (in an exit stack that was dropped, say) is too cheap for that.
+        """
         pool = self._pool
         now = pool.loop.time()
         for entry in list(pool.ledger.entries):
@@ -72,7 +77,7 @@ class Upkeep:
             entry.look(now)
             if entry.state is Lifecycle.IN_USE:
                 if sys.getrefcount(entry) <= self._references:
-                    pool.lost(entry, entry.use)
+                    pool.returns.lost(entry, entry.use)
                 else:
                     self._look_after_lent(entry, now)
         self._look_after_shared(now)
@@ -80,31 +85,33 @@ class Upkeep:
         self._keep_alive(now)
 
     def _look_after_lent(self, entry: Entry, now: float) -> None:
-        """Report what is held too long; take back what nobody holds any more."""
+        """Report what is held too long; each use once."""
         pool = self._pool
         threshold = pool.config.leak_threshold
-        if threshold is not None and entry.leak_reported != entry.uses and entry.state is Lifecycle.IN_USE:
-            use = entry.use
-            since = entry.seen_at if use is None or use.started is None else use.started
-            if now - since >= threshold:
-                entry.leak_reported = entry.uses
-                pool.report_leak(now - since, entry.frames)
+        if threshold is None or entry.leak_reported == entry.uses or entry.holders:
+            return
+        held = now - entry.held_since(now)
+        if held >= threshold - SLACK:
+            entry.leak_reported = entry.uses
+            pool.returns.report_leak(held, entry.frames)
 
     def _look_after_shared(self, now: float) -> None:
         threshold = self._pool.config.leak_threshold
         for use in self._pool.ledger.shared_uses:
-            if threshold is not None and use.started is not None and not use.reported:
-                if now - use.started >= threshold:
-                    use.reported = True
-                    self._pool.report_leak(now - use.started, use.frames)
+            if threshold is None or use.started is None or use.reported:
+                continue
+            if now - use.started >= threshold - SLACK:
+                use.reported = True
+                self._pool.returns.report_leak(now - use.started, use.frames)
 
     def _keep_alive(self, now: float) -> None:
         pool = self._pool
         interval = pool.config.keepalive_interval
-        if interval is None or pool.state is not PoolState.OPEN:
+        if interval is None or not pool.inspector.asks or pool.state is not PoolState.OPEN:
             return
-        for entry in pool.shelf:
-            if now - max(entry.checked_at, entry.idle_since(now)) >= interval and pool.shelf.remove(entry):
+        for entry in list(pool.shelf):
+            if entry.doom is None and entry.is_due(now, interval):
+                pool.shelf.remove(entry)
                 pool.inspector.check(entry)
 
     # ── the sweep: act ──
@@ -120,29 +127,37 @@ class Upkeep:
         pool = self._pool
         if pool.state is not PoolState.OPEN:
             return
+        self.mark()
         now = pool.loop.time()
-        for entry in pool.shelf:
+        for entry in list(pool.shelf):
             reason = self._reason_to_go(entry, now)
             if reason is not None:
-                pool.take_off(entry)
+                pool.shelf.remove(entry)
                 pool.retirer.retire(entry, reason)
-            elif entry.is_due(now, pool.config.validation_interval):
-                pool.take_off(entry)
+            elif entry.is_due(now, pool.inspector.interval):
+                pool.shelf.remove(entry)
                 pool.inspector.check(entry)
+        self._check_shared(now)
         pool.sort_shelf()
         self.refill()
 
     def _reason_to_go(self, entry: Entry, now: float) -> CleanupReason | None:
         pool = self._pool
-        config = pool.config
         if entry.doom is not None:
             return entry.doom
-        if entry.is_expired(now):
-            return CleanupReason.EXPIRED
-        living = len(pool.ledger.entries) - pool.ledger.count(Lifecycle.CLEANUP)
-        if living <= pool.ledger.min_size or config.idle_timeout is None:
-            return None
-        return CleanupReason.IDLE_TIMEOUT if now - entry.idle_since(now) >= config.idle_timeout else None
+        if entry.has_idled(now, pool.config.idle_timeout) and pool.ledger.living > pool.ledger.min_size:
+            return CleanupReason.IDLE_TIMEOUT
+        return None
+
+    def _check_shared(self, now: float) -> None:
+        """A shared instance may never be idle; it is checked where it is."""
+        pool = self._pool
+        interval = pool.inspector.interval
+        if interval is None:
+            return
+        for entry in pool.ledger.entries:
+            if entry.holders and entry.doom is None and now - entry.checked_at >= interval - SLACK:
+                pool.inspector.check_in_place(entry)
 
     # ── refill, and its back-off ──
 
@@ -152,9 +167,8 @@ class Upkeep:
         if pool.state is not PoolState.OPEN or self._refill_timer is not None:
             return
         ledger = pool.ledger
-        living = ledger.size - ledger.count(Lifecycle.CLEANUP)
-        for _ in range(min(ledger.min_size - living, pool.config.warm_concurrency - ledger.creating)):
-            if not pool.maker.start(None):
+        for _ in range(min(ledger.min_size - ledger.living, pool.config.warm_concurrency - ledger.creating)):
+            if not pool.maker.start():
                 break
 
     def create_went_well(self) -> None:
@@ -171,7 +185,7 @@ class Upkeep:
         """Wait longer before the next background create."""
         pool = self._pool
         self._failures += 1
-        if self._refill_timer is None and pool.state in {PoolState.OPEN, PoolState.SUSPENDED}:
+        if self._refill_timer is None and pool.unwanted() is None:
             delay = max(
                 pool.config.create_backoff.delay(self._failures, self._rng),
                 pool.maker.circuit.retry_after(now),
@@ -182,9 +196,10 @@ class Upkeep:
         self._refill_timer = None
         self.refill()
 
-    def draw_lifetime(self, lifetime: float) -> float:
-        """A life time of this instance's own, up to 5 % shorter, so that they do not all end together."""
-        return lifetime * (1 - 0.05 * self._rng.random())
+    def draw_expiry(self, now: float) -> float | None:
+        """When an instance made now has lived long enough: up to 5 % early, so that they do not all end together."""
+        lifetime = self._pool.config.max_lifetime
+        return None if lifetime is None else now + lifetime * (1 - 0.05 * self._rng.random())
 
     def stop(self) -> None:
         """Cancel the timers."""

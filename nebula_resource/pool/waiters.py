@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from nebula_resource.pool.entry import Entry
 
-__all__ = ["Line", "Waiter"]
+__all__ = ["CALLED_OFF", "TIMED_OUT", "Line", "Waiter", "call_off", "time_out"]
 
 
 class TimedOut(Exception):
@@ -28,65 +28,99 @@ An error is a *result*, so that one which nobody is left to hear needs no "never
 
 TIMED_OUT = TimedOut()
 CALLED_OFF = CalledOff()
+CROWD = 256
+"""Deadlines that are kept before those of callers who left are dropped."""
 
 
 class Line:
-    """Waiters in order, and the deadlines of all who wait for this pool, in line or for an instance being made.
+    """Everybody who waits, in the order they came, and their deadlines.
 
-    Joining, leaving and being served are O(1) each. Deadlines of the pool's own ``acquire_timeout`` come due in the
-    order they were set, so one timer serves them all; any other deadline has its own.
+    Some are *attended*: an instance is being made or checked for them. They keep their place, because whatever comes
+    back first goes to whoever came first; they are not counted as waiting in line, for nobody has to do anything for
+    them. Joining, leaving and being served are O(1) each. Deadlines of the pool's own ``acquire_timeout`` come due in
+    the order they were set, so one timer serves them all; any other deadline has its own.
     """
 
-    __slots__ = ("_deadlines", "_loop", "_timer", "waiters")
+    __slots__ = ("_attended", "_crowded_at", "_deadlines", "_loop", "_timer", "waiters")
 
     def __init__(self) -> None:
         self.waiters: OrderedDict[Waiter, float] = OrderedDict()
-        """Each with the time it began to wait. The hot path asks only whether this is empty. A waiter that is being cancelled may still stand in it."""
+        """Each with the time it began to wait. The hot path asks only whether this is empty.
+
+        One that is being cancelled or has just timed out stands in it until its own task has run.
+        """
+        self._attended: set[Waiter] = set()
         self._deadlines: deque[tuple[float, Waiter]] = deque()
+        self._crowded_at = CROWD
         self._timer: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def __len__(self) -> int:
-        return sum(not waiter.done() for waiter in self.waiters)
+        """How many wait unattended."""
+        return sum(not waiter.done() and waiter not in self._attended for waiter in self.waiters)
 
     def __bool__(self) -> bool:
         return self.first() is not None
 
-    def join(self, waiter: Waiter, since: float, *, front: bool = False) -> None:
-        """Stand in line: at its end, or at its head (a caller who was served something that proved useless)."""
+    def join(self, waiter: Waiter, since: float) -> None:
+        """Stand at the end of the line; one who stands in it already keeps its place."""
         self.waiters[waiter] = since
-        if front:
-            self.waiters.move_to_end(waiter, last=False)
+
+    def attend(self, waiter: Waiter, since: float) -> None:
+        """Something is being done for this one."""
+        self.waiters[waiter] = since
+        self._attended.add(waiter)
+
+    def neglect(self, waiter: Waiter) -> None:
+        """What was done for this one came to nothing: it waits unattended again, where it stood."""
+        self._attended.discard(waiter)
 
     def leave(self, waiter: Waiter) -> None:
-        """Give up, wherever in line; nothing happens when it was served already."""
+        """Go, wherever in line; nothing happens when it was served already."""
         self.waiters.pop(waiter, None)
+        self._attended.discard(waiter)
+
+    def tell(self, waiter: Waiter, result: Entry | BaseException) -> None:
+        """End one wait, which takes the waiter out of the line; one that ended already hears nothing."""
+        self.leave(waiter)
+        if not waiter.done():
+            waiter.set_result(result)
 
     def first(self) -> Waiter | None:
-        """The first who still waits, left where it is."""
-        waiters = self.waiters
-        while waiters:
-            waiter = next(iter(waiters))
-            if not waiter.done():
-                return waiter
-            del waiters[waiter]
-        return None
-
-    def oldest_since(self) -> float | None:
-        """When the one who waits longest began to (loop time, seconds)."""
-        return min((since for waiter, since in self.waiters.items() if not waiter.done()), default=None)
+        """The first who waits unattended, left where it is."""
+        gone: list[Waiter] = []
+        found = None
+        for waiter in self.waiters:
+            if waiter.done():
+                gone.append(waiter)
+            elif waiter not in self._attended:
+                found = waiter
+                break
+        for waiter in gone:
+            self.leave(waiter)
+        return found
 
     def next(self) -> Waiter | None:
-        """The first who still waits, out of the line now; None when nobody does."""
+        """The first of all who wait, out of the line now; None when nobody does."""
         waiters = self.waiters
         while waiters:
             waiter = waiters.popitem(last=False)[0]
+            self._attended.discard(waiter)
             if not waiter.done():
                 return waiter
         return None
 
+    def is_longer_than(self, limit: int) -> bool:
+        """Whether more than ``limit`` wait unattended; counted only where that is in doubt."""
+        return len(self.waiters) - len(self._attended) > limit and len(self) > limit
+
+    def oldest_since(self) -> float | None:
+        """When the one who waits longest unattended began to (loop time, seconds)."""
+        first = self.first()
+        return None if first is None else self.waiters[first]
+
     def fail(self, error: Callable[[], BaseException]) -> int:
-        """Tell everybody in line an error of their own; returns how many there were."""
+        """Tell everybody who waits, attended or not, an error of their own; returns how many there were."""
         told = 0
         while (waiter := self.next()) is not None:
             waiter.set_result(error())
@@ -100,10 +134,19 @@ class Line:
         deadlines = self._deadlines
         while deadlines and deadlines[0][1].done():
             deadlines.popleft()
+        if len(deadlines) >= self._crowded_at:
+            self._drop_gone()
         deadlines.append((when, waiter))
         if self._timer is None:
             self._loop = loop
             self._timer = loop.call_at(when, self._expire)
+
+    def _drop_gone(self) -> None:
+        """Forget the deadlines of those who left behind one that still waits: amortised, each is moved once."""
+        living = [each for each in self._deadlines if not each[1].done()]
+        self._deadlines.clear()
+        self._deadlines.extend(living)
+        self._crowded_at = max(CROWD, 2 * len(living))
 
     def _expire(self) -> None:
         assert self._loop is not None, "the timer is set by expire_at, which knows the loop"

@@ -1,0 +1,176 @@
+"""Obtainer: takes an instance for a caller: one wait, at most, and then the lease."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from nebula_resource._aio import TokenGuard, earliest
+from nebula_resource.errors import AcquireCancelled, AcquireTimeout
+from nebula_resource.model.context import ResourceContext
+from nebula_resource.pool.config import Sharing, UseTiming
+from nebula_resource.pool.entry import Entry, Use
+from nebula_resource.pool.handle import Handle
+from nebula_resource.pool.leaks import caller_frame, capture_six
+from nebula_resource.pool.waiters import CALLED_OFF, TIMED_OUT, call_off, time_out
+
+if TYPE_CHECKING:
+    from nebula_resource.pool.parts import PoolParts
+    from nebula_resource.pool.waiters import Waiter
+
+__all__ = ["Obtainer"]
+
+
+class Obtainer:
+    """The way in, for everybody who does not find an idle instance on the short way."""
+
+    __slots__ = ("_pool",)
+
+    def __init__(self, pool: PoolParts) -> None:
+        self._pool = pool
+
+    async def handle(self, context: ResourceContext | None, timeout: float | None) -> Handle[Any]:
+        """Take an instance and wrap it, its lease entered."""
+        pool = self._pool
+        use = Use()
+        entry = await self.entry(context, timeout, use)
+        # ours from here on
+        self.note(entry, use)
+        if not pool.leases:
+            return Handle(pool, entry, use, entry.instance)
+        return Handle(pool, entry, use, await self._enter_lease(entry, use, context, timeout))
+
+    async def entry(
+        self, context: ResourceContext | None, timeout: float | None, use: Use | None = None
+    ) -> Entry:
+        """Take an entry: idle, made for us, or handed to us in line."""
+        pool = self._pool
+        pool.check_owner()
+        loop = pool.loop
+        token = context.cancellation if context is not None else None
+        if token is not None and token.cancelled:
+            raise AcquireCancelled(**pool.names)
+        since = loop.time()
+        waiter: Waiter = loop.create_future()
+        pool.desk.seek(waiter, since)
+        if waiter.done():
+            result = waiter.result()
+        else:
+            result = await self._watch(waiter, since, context, timeout)
+            waited = loop.time() - since
+            if use is not None:
+                use.waited = waited
+            if type(result) is Entry:
+                pool.ledger.wait_times.add(waited)
+        if type(result) is Entry:
+            return result
+        assert isinstance(result, BaseException), "a waiter is told an entry or an error"
+        raise self._translated(result, waiter, since)
+
+    async def _watch(
+        self, waiter: Waiter, since: float, context: ResourceContext | None, timeout: float | None
+    ) -> Entry | BaseException:
+        pool = self._pool
+        loop = pool.loop
+        timer: asyncio.TimerHandle | None = None
+        unsubscribe: Callable[[], None] | None = None
+        deadline = self._deadline(since, context, timeout)
+        if context is None and timeout is None:
+            pool.line.expire_at(deadline, waiter, loop)
+        elif deadline <= since:
+            time_out(waiter)
+        else:
+            timer = loop.call_at(deadline, time_out, waiter)
+            if context is not None and context.cancellation is not None:
+                unsubscribe = context.cancellation.subscribe(partial(call_off, waiter))
+        try:
+            return await waiter
+        except BaseException:
+            pool.ledger.cancelled += 1
+            pool.desk.give_up(waiter)
+            raise
+        finally:
+            if timer is not None:
+                timer.cancel()
+            if unsubscribe is not None:
+                unsubscribe()
+
+    def _deadline(self, since: float, context: ResourceContext | None, timeout: float | None) -> float:
+        """The earliest of all that bound a wait which began at ``since``."""
+        limit = self._pool.config.acquire_timeout
+        deadline = since + (limit if timeout is None else min(limit, timeout))
+        if context is not None and context.deadline is not None:
+            return min(deadline, context.deadline)
+        return deadline
+
+    def _translated(self, told: BaseException, waiter: Waiter, since: float) -> BaseException:
+        """What a caller who got no instance is to see."""
+        pool = self._pool
+        if told is TIMED_OUT:
+            pool.desk.give_up(waiter)
+            return self._timed_out("acquire", since)
+        if told is CALLED_OFF:
+            pool.desk.give_up(waiter)
+            pool.ledger.cancelled += 1
+            return AcquireCancelled(**pool.names)
+        return told
+
+    def _timed_out(self, operation: str, since: float) -> AcquireTimeout:
+        pool = self._pool
+        pool.ledger.timeouts += 1
+        pool.observer.rejected("timeout")
+        error = AcquireTimeout(operation, pool.loop.time() - since, **pool.names)
+        last = pool.ledger.last_create_error
+        if last is not None and last[0] >= since:
+            error.__cause__ = last[1]
+        return error
+
+    # ── a use begins ──
+
+    def note(self, entry: Entry, use: Use) -> Use:
+        """Remember what a handle's use needs to be told, timed and traced."""
+        pool = self._pool
+        config = pool.config
+        if (
+            config.use_timing is UseTiming.ALWAYS
+            or config.leak_threshold is not None
+            or not entry.uses & pool.sample_mask
+        ):
+            use.started = pool.loop.time()
+        if config.leak_threshold is not None:
+            use.frames = capture_six(caller_frame())
+        if config.sharing is Sharing.SHARED:
+            pool.ledger.shared_uses[use] = entry
+        else:
+            entry.use = use
+            entry.frames = use.frames
+            entry.attention = True
+        return use
+
+    async def _enter_lease(
+        self, entry: Entry, use: Use, context: ResourceContext | None, timeout: float | None
+    ) -> Any:
+        """Let the resource make what the caller gets; the instance is given back when it cannot."""
+        pool = self._pool
+        now = pool.loop.time()
+        since = now - use.waited
+        limit = pool.config.lease_timeout
+        deadline = earliest(self._deadline(since, context, timeout), None if limit is None else now + limit)
+        lent_to = context if context is not None else ResourceContext()
+        watch = asyncio.timeout_at(deadline)
+        try:
+            guard = TokenGuard(lent_to.cancellation, error=partial(AcquireCancelled, **pool.names))
+            async with guard, watch:
+                cm = pool.resource.lease(entry.instance, lent_to)
+                value = await cm.__aenter__()
+                use.cm = cm
+            return value
+        except BaseException as error:
+            pool.returns.begin(entry, use, error)
+            if isinstance(error, asyncio.CancelledError | AcquireCancelled):
+                pool.ledger.cancelled += 1
+            if isinstance(error, TimeoutError) and watch.expired():
+                raise self._timed_out("lease entry", since) from error
+            raise

@@ -1,0 +1,234 @@
+"""PoolParts: what a pool is made of, and what its parts ask of each other."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from asyncio import base_events
+from collections.abc import Callable, Coroutine
+from contextvars import Context
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from nebula_resource._aio import OwnedTasks
+from nebula_resource.errors import WrongEventLoop
+from nebula_resource.model.context import ResourceContext
+from nebula_resource.model.ports import Capacity, PoolObserver, Unlimited
+from nebula_resource.model.reasons import CleanupReason
+from nebula_resource.model.resource import Resource, overrides
+from nebula_resource.pool.closing import Closing
+from nebula_resource.pool.config import PoolConfig, Sharing, UseTiming
+from nebula_resource.pool.desk import Desk
+from nebula_resource.pool.entry import Use
+from nebula_resource.pool.inspector import Inspector
+from nebula_resource.pool.ledger import Ledger
+from nebula_resource.pool.maker import Maker
+from nebula_resource.pool.obtain import Obtainer
+from nebula_resource.pool.release import Releaser
+from nebula_resource.pool.retire import Retirer
+from nebula_resource.pool.returns import Returns
+from nebula_resource.pool.shared import SharedDesk, SharedReleaser
+from nebula_resource.pool.shelf import Shelf
+from nebula_resource.pool.sizing import Sizing
+from nebula_resource.pool.state import PoolState
+from nebula_resource.pool.upkeep import Upkeep
+from nebula_resource.pool.waiters import Line
+
+if TYPE_CHECKING:
+    from nebula_resource.pool.entry import Entry
+    from nebula_resource.pool.handle import Handle
+
+__all__ = ["SAMPLE", "ContextFactory", "PoolParts"]
+
+log = logging.getLogger("nebula_resource.pool")
+
+ContextFactory: TypeAlias = "Callable[[], tuple[ResourceContext, Any]]"
+"""Makes the context of a create, and what to release when its instance is gone (or None)."""
+SAMPLE = 63
+"""One use in 64 is timed: those whose number has none of these bits."""
+_SHUT = {
+    PoolState.DRAINING: CleanupReason.DRAINED,
+    PoolState.DRAINED: CleanupReason.DRAINED,
+    PoolState.CLOSING: CleanupReason.SHUTDOWN,
+    PoolState.CLOSED: CleanupReason.SHUTDOWN,
+}
+
+
+class PoolParts:
+    """The parts of one pool, introduced to each other. Each knows this class, none knows another part by itself.
+
+    ``shelf`` and ``ledger`` hold entries, ``line`` holds callers. ``desk`` decides who gets what; ``obtainer`` and
+    ``returns`` are the way in and out; ``maker``, ``inspector``, ``releaser`` and ``retirer`` run the user's steps;
+    ``upkeep``, ``sizing`` and ``closing`` act without being asked by a caller.
+    """
+
+    __slots__ = (
+        "__weakref__", "_context_factory", "_loop", "_process", "capacity", "cleanups", "clock", "closers", "closing",
+        "config", "desk", "fails_suspended", "inspector", "is_budgeted", "leases", "ledger", "line", "maker", "names",
+        "observer", "obtainer", "releaser", "resource", "resource_config", "retirer", "returns", "sample_mask",
+        "shelf", "sizing", "state", "tasks", "upkeep",
+    )  # fmt: skip  # one list of names
+
+    def __init__(
+        self,
+        resource: Resource[Any, Any, Any],
+        resource_config: Any,
+        config: PoolConfig,
+        *,
+        context_factory: ContextFactory | None,
+        capacity: Capacity | None,
+        observer: PoolObserver | None,
+    ) -> None:
+        self.resource = resource
+        self.resource_config = resource_config
+        self.config = config
+        self.names: dict[str, Any] = {"resource_id": resource.id}
+        """What every error of this pool names."""
+        self.observer = observer or PoolObserver()
+        self.capacity: Capacity = capacity or Unlimited()
+        self.is_budgeted = capacity is not None
+        self.state = PoolState.NEW
+        self.fails_suspended = False
+        self.leases = overrides(resource, "lease")
+        # With timing off no number has none of these bits, so no use is ever picked.
+        self.sample_mask = SAMPLE if config.use_timing is UseTiming.SAMPLED else -1
+        self.clock: Callable[[], float] = time.monotonic  # noqa: TID251  # replaced when it is opened
+        self._context_factory = context_factory
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._process = 0
+        self.tasks = OwnedTasks(f"pool {resource.id}", on_error=self._task_failed)
+        """Steps that a close may cancel."""
+        self.cleanups = OwnedTasks(f"pool {resource.id}", on_error=self._task_failed)
+        """Steps that have their time even in a close."""
+        self.closers = OwnedTasks(f"pool {resource.id}", on_error=self._task_failed)
+        self.ledger = Ledger(config.min_size, config.max_size)
+        self.shelf = Shelf(config.strategy)
+        self.shelf.seal()
+        self.line = Line()
+        self._introduce()
+
+    def _introduce(self) -> None:
+        shared = self.config.sharing is Sharing.SHARED
+        self.desk: Desk = (SharedDesk if shared else Desk)(self)
+        self.maker = Maker(self)
+        self.inspector = Inspector(self)
+        self.retirer = Retirer(self)
+        self.releaser: Releaser = (SharedReleaser if shared else Releaser)(self)
+        self.obtainer = Obtainer(self)
+        self.returns = Returns(self)
+        self.upkeep = Upkeep(self)
+        self.sizing = Sizing(self)
+        self.closing = Closing(self)
+
+    # ── its loop ──
+
+    def settle_in(self) -> None:
+        """From now on it belongs to the loop that runs."""
+        self._loop = loop = asyncio.get_running_loop()
+        self._process = os.getpid()
+        # The stock loop's clock is this function, without the method around it.
+        is_stock = type(loop).time is base_events.BaseEventLoop.time
+        self.clock = time.monotonic if is_stock else loop.time  # noqa: TID251  # the loop's own clock
+
+    @property
+    def was_opened(self) -> bool:
+        """Whether it belongs to a loop."""
+        return self._loop is not None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether its loop runs, here and now."""
+        return self._loop is not None and asyncio._get_running_loop() is self._loop
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop that owns it. Raises `Unavailable` before it was opened."""
+        if self._loop is None:
+            raise self.desk.refusal("not_open")
+        return self._loop
+
+    def check_owner(self) -> None:
+        """Raise `WrongEventLoop` outside the loop that owns the pool, a forked process included."""
+        # The running loop is looked up by thread and process, so this catches a fork as well.
+        if asyncio._get_running_loop() is not self.loop:
+            raise WrongEventLoop(resource_id=self.resource.id, forked=os.getpid() != self._process)
+
+    def spawn(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
+        """Start work of the pool's own; it sees no context variable of whoever happened to cause it."""
+        return self.tasks.spawn(work, name=name, context=Context())
+
+    def start(self, work: Coroutine[Any, Any, Any], name: str) -> None:
+        """`spawn`, for work at whose task nobody looks."""
+        self.tasks.start(work, name=name, context=Context())
+
+    def _task_failed(self, error: BaseException, task: str) -> None:
+        """A step of ours raised: that is a fault of ours, and is told."""
+        log.error(
+            "a task of the pool failed", exc_info=error, extra={"resource.id": self.resource.id, "task": task}
+        )
+        self.observer.failed(error)
+
+    # ── the way in and out, as quick acquisitions and handles see it ──
+
+    def obtain(
+        self, context: ResourceContext | None, timeout: float | None, use: Use | None = None
+    ) -> Coroutine[Any, Any, Entry]:
+        """Take an entry: idle, made for us, or handed to us in line."""
+        return self.obtainer.entry(context, timeout, use)
+
+    def obtain_handle(
+        self, context: ResourceContext | None, timeout: float | None
+    ) -> Coroutine[Any, Any, Handle[Any]]:
+        """Take an instance and wrap it, its lease entered."""
+        return self.obtainer.handle(context, timeout)
+
+    def give_back(
+        self, entry: Entry, use: Use | None, error: BaseException | None
+    ) -> Coroutine[Any, Any, None]:
+        """Take an instance back from whoever held it."""
+        return self.returns.give_back(entry, use, error)
+
+    def time_this(self, entry: Entry) -> Any:
+        """A quick use whose turn it is to be timed; returns what the caller gets."""
+        use = entry.use = Use()
+        use.started = self.clock()
+        entry.attention = True
+        return entry.value
+
+    # ── what the parts ask of each other ──
+
+    def creation_context(self) -> tuple[ResourceContext, Any]:
+        """The context of a create, and what to release when its instance is gone."""
+        return self._context_factory() if self._context_factory is not None else (ResourceContext(), None)
+
+    def unwanted(self) -> CleanupReason | None:
+        """Why this pool takes no instance in; None: it does."""
+        return _SHUT.get(self.state)
+
+    def changed(self) -> None:
+        """An instance came back or went."""
+        self.closing.look()
+
+    def sort_shelf(self) -> None:
+        """Part what may be lent as it is from what must be looked at first."""
+        now = self.loop.time()
+        interval = self.inspector.interval
+        self.shelf.sort(lambda entry: entry.doom is not None or entry.is_due(now, interval))
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Derive anew whether hits and returns may take the short way."""
+        shelf = self.shelf
+        sealed = (
+            self.state is not PoolState.OPEN
+            or self.inspector.interval == 0
+            or self.config.sharing is Sharing.SHARED
+        )
+        if sealed and not shelf.sealed:
+            shelf.seal()
+        elif shelf.sealed and not sealed:
+            shelf.sealed = False
+            self.sort_shelf()
+            return
+        self.ledger.be_careful(sealed or self.releaser.looks or self.ledger.is_over or bool(shelf.cold))
