@@ -143,7 +143,9 @@ def _histograms(name: str, labels: Sequence[str], read: Callable[[PoolStats], Hi
     series = CATALOGUE[name].series_name
     last: list[HistogramSnapshot | None] = [None] * len(labels)
     texts: list[str] = [""] * len(labels)
-    prefixes: list[list[str]] = [[] for _ in labels]
+    pieces: list[list[str]] = [
+        [] for _ in labels
+    ]  # of each pool: before the first number, a number, before the next
 
     def write(totals: Sequence[PoolTotals]) -> str:
         for index, total in enumerate(totals):
@@ -152,12 +154,22 @@ def _histograms(name: str, labels: Sequence[str], read: Callable[[PoolStats], Hi
             if before == snapshot:
                 continue
             if before is None or before.bounds != snapshot.bounds:
-                prefixes[index] = histogram_prefixes(series, labels[index], snapshot.bounds)
+                pieces[index] = _with_places(histogram_prefixes(series, labels[index], snapshot.bounds))
             last[index] = snapshot
-            texts[index] = _lines(prefixes[index], histogram_values(snapshot))
+            mine = pieces[index]
+            mine[1::2] = map(str, histogram_values(snapshot))
+            texts[index] = "".join(mine)
         return "".join(texts)
 
     return write
+
+
+def _with_places(prefixes: Sequence[str]) -> list[str]:
+    """The lines with a place behind each for its number: joined, they are the text."""
+    pieces = [prefixes[0]]
+    for line in prefixes[1:]:
+        pieces += ("", f"\n{line}")
+    return [*pieces, "", "\n"]
 
 
 def _lines(prefixes: Sequence[str], values: Iterable[int | float]) -> str:
