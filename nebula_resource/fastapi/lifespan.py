@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
@@ -18,7 +18,7 @@ def compose_lifespan(app: FastAPI, manager: Manager) -> None:
     own: Any = app.router.lifespan_context
 
     @asynccontextmanager
-    async def lifespan(started: Any) -> AsyncIterator[Mapping[str, Any] | None]:
+    async def lifespan(started: Any) -> AsyncGenerator[Mapping[str, Any] | None]:
         async with manager:
             inner: AbstractAsyncContextManager[Mapping[str, Any] | None] = own(started)
             async with inner as state:
