@@ -77,7 +77,11 @@ async def delivered(count: int, readers: int, burst: int) -> float:
     bus = EventBus()
     subscriptions = [bus.subscribe() for _ in range(readers)]
     got = await _timed(
-        count, burst, subscriptions, lambda: bus.publish(Acquired, "db", waited_s=0.001), _close(subscriptions)
+        count,
+        burst,
+        subscriptions,
+        lambda: bus.publish(Acquired, "db", waited_s=0.001),
+        _close(subscriptions),
     )
     lost = sum(subscription.dropped for subscription in subscriptions)
     if lost:
@@ -134,7 +138,9 @@ async def _timed(
     return count / took
 
 
-Row = tuple[str, float | None, Callable[[int], Awaitable[float]], Callable[[int], Awaitable[float]] | None, int]
+Row = tuple[
+    str, float | None, Callable[[int], Awaitable[float]], Callable[[int], Awaitable[float]] | None, int
+]
 
 ROWS: list[Row] = [
     ("nobody listens", 1_000_000, silent, None, 200_000),
