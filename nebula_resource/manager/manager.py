@@ -116,6 +116,7 @@ class Manager:
         self.not_now = NOT_NOW
         self.watch.reopen = self._startup.reopen
         self.watch.on_road_changed = self._pave
+        self.watch.on_released = self._released
         self.hooks.on_change(self._pave_all)
         self.events.on_interest(self._pave_all)
 
@@ -223,6 +224,12 @@ class Manager:
             context_factory=creation,
             capacity=registration.budget,
             observer=observer,
+        )
+
+    def _released(self, registration: Registration) -> None:
+        """What waited for it can be opened now."""
+        self._tasks.start(
+            self._startup.open_dependents(registration), name=f"open dependents of {registration.public_id}"
         )
 
     def _pool_opened(self, registration: Registration) -> None:

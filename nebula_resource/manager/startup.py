@@ -53,6 +53,8 @@ def checked_config(resource: Resource[Any, Any, Any], config: Any) -> Any:
     model = config_model(resource)
     if model is None and isinstance(config, BaseModel):
         model = type(config)
+    if config is None and model is not None:
+        config = {}  # every field at its default, or a violation for each that has none
     try:
         checked = validate_config(model, config) if model is not None else config
     except ValidationFailed as error:
@@ -190,9 +192,11 @@ class Startup:
         registration.state = RegistrationState.READY
         registration.allow(Cause.NOT_OPEN)
         self._opened(registration)
-        await self._open_dependents(registration)
+        if registration.refusal is None:
+            await self.open_dependents(registration)
 
-    async def _open_dependents(self, registration: Registration) -> None:
+    async def open_dependents(self, registration: Registration) -> None:
+        """Open those that waited for it, now that it can be had."""
         for each in self._registry:
             waits = registration.key in each.dependencies and each.state is RegistrationState.CREATED
             if waits and each.public_id not in self._watch.quarantine:

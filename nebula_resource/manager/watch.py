@@ -324,6 +324,8 @@ class Watch(QuarantineListener):
         registration.allow(Cause.UNHEALTHY)
         registration.allow(Cause.QUARANTINED)
         self._publish(registration, QuarantineReleased, by=by, attempts=attempts)
+        if registration.is_open and self.on_released is not None:
+            self.on_released(registration)
         log.info("resource released from quarantine", extra={"resource.id": registration.key, "by": by})
         self._changed_road(registration)
 
@@ -345,6 +347,8 @@ class Watch(QuarantineListener):
         if registration is not None:
             self._publish(registration, ErrorOccurred, code="recovery_strategy", error=type(error).__name__)
 
+    on_released: Callable[[Registration], None] | None = None
+    """Called when callers may have a registration again; set by the manager."""
     on_road_changed: Callable[[Registration], None] | None = None
     """Called when the gates of a registration changed; set by the manager."""
 

@@ -1,0 +1,241 @@
+"""What operators do: quarantine and release, check, resize, drain, reload; and what happens by itself."""
+
+import asyncio
+
+import pytest
+
+from nebula_resource import (
+    AlreadyQuarantined,
+    CreateFailed,
+    HealthPolicy,
+    Manager,
+    NotQuarantined,
+    NotRegistered,
+    ProbeFailed,
+    Unavailable,
+    ValidationFailed,
+)
+from nebula_resource.events import (
+    ConfigReloaded,
+    ConfigReloadRejected,
+    HealthChanged,
+    Quarantined,
+    QuarantineReleased,
+)
+from nebula_resource.manager import ReloadResult
+from tests.unit.manager.things import Instance, Needy, Thing, assert_manager_sound
+
+
+async def test_a_quarantine_by_hand_stays_until_it_is_released() -> None:
+    """Recovery never releases it; a second one is refused; a release of what is not in is refused."""
+    async with Manager() as manager:
+        await manager.register(Thing())
+        entry = manager.quarantine("thing", "suspicious")
+        assert entry.by == "operator"
+        with pytest.raises(AlreadyQuarantined):
+            manager.quarantine("thing", "again")
+        await asyncio.sleep(3600)
+        with pytest.raises(Unavailable):
+            await manager.acquire("thing")
+        await manager.release("thing")
+        async with manager.acquire("thing"):
+            pass
+        with pytest.raises(NotQuarantined):
+            await manager.release("thing")
+        with pytest.raises(NotRegistered):
+            manager.quarantine("thang", "typo")
+        assert_manager_sound(manager)
+
+
+async def test_a_quarantine_by_hand_may_expire() -> None:
+    """``expires_in`` ends it by itself, and the refusal says when."""
+    async with Manager() as manager:
+        await manager.register(Thing())
+        manager.quarantine("thing", "maintenance", expires_in=60)
+        with pytest.raises(Unavailable) as caught:
+            await manager.acquire("thing")
+        assert caught.value.retry_after == pytest.approx(60, abs=0.1)
+        await asyncio.sleep(61)
+        async with manager.acquire("thing"):
+            pass
+
+
+async def test_release_by_probe_needs_a_passing_probe_and_force_does_not() -> None:
+    """A resource that is still broken answers ProbeFailed; force lets it out all the same."""
+    async with Manager() as manager:
+        thing = Thing()
+        await manager.register(thing)
+        manager.quarantine("thing", "ill")
+        thing.valid = False
+        made = len(thing.made)
+        with pytest.raises(ProbeFailed):
+            await manager.release("thing")
+        assert len(thing.made) - made <= 2, "at most success_threshold connects"
+        await manager.release("thing", "force")
+        assert "thing" not in manager.watch.quarantine
+
+
+async def test_failing_checks_lead_into_quarantine_and_out_again() -> None:
+    """Three failed checks in a row quarantine; recovery releases by itself when the server is back; events tell it."""
+    async with Manager(health=HealthPolicy(interval=10, jitter=0)) as manager:
+        thing = Thing()
+        await manager.register(thing)
+        names: list[str] = []
+        manager.events.add_listener(
+            lambda event: names.append(event.name), (HealthChanged, Quarantined, QuarantineReleased)
+        )
+        thing.valid = False
+        thing.fails = ConnectionResetError("gone")
+        await asyncio.sleep(45)
+        with pytest.raises(Unavailable) as caught:
+            await manager.acquire("thing")
+        assert caught.value.why == "quarantined"
+        thing.valid, thing.fails = True, None
+        await asyncio.sleep(60)
+        async with manager.acquire("thing"):
+            pass
+        assert names.index("quarantine.entered") < names.index("quarantine.released")
+        assert_manager_sound(manager)
+
+
+async def test_a_dependency_that_is_down_degrades_its_dependents() -> None:
+    """Quarantined, it makes those that need it Degraded, naming it; released, exactly that is taken back."""
+    async with Manager() as manager:
+        await manager.register(Thing("db"))
+        user = await manager.register(Thing("repo", dependencies=["db"]))
+        manager.quarantine("db", "down")
+        state = manager.watch.health_of(user)
+        assert state.kind == "degraded" and "db" in state.because
+        async with manager.acquire("repo"):
+            pass
+        await manager.release("db")
+        assert manager.watch.health_of(user).kind in {"healthy", "unknown"}
+
+
+async def test_after_a_release_callers_are_let_in_step_by_step() -> None:
+    """One permit first; as many successes as permits open the next step; at the end the road is plain again."""
+    async with Manager() as manager:
+        registration = await manager.register(Thing(), pool={"max_size": 4})
+        manager.quarantine("thing", "ill")
+        await manager.release("thing")
+        async with manager.acquire("thing"):
+            with pytest.raises(Unavailable) as caught:
+                await manager.acquire("thing")
+            assert caught.value.why == "quarantined"
+        for _ in range(8):
+            async with manager.acquire("thing"):
+                pass
+        assert registration.is_plain
+        assert_manager_sound(manager)
+
+
+async def test_a_fault_while_half_open_returns_to_quarantine() -> None:
+    """An error that the resource confirms as the server's sends it back; an application's error does not."""
+    async with Manager() as manager:
+        await manager.register(Thing())
+        manager.quarantine("thing", "ill")
+        await manager.release("thing")
+        with pytest.raises(ValueError, match="ours"):
+            async with manager.acquire("thing"):
+                raise ValueError("ours")
+        assert "thing" not in manager.watch.quarantine
+        with pytest.raises(ConnectionError):
+            async with manager.acquire("thing"):
+                raise ConnectionError("theirs")
+        assert "thing" in manager.watch.quarantine
+
+
+async def test_an_unrecoverable_resource_is_refused_and_its_idle_instances_go() -> None:
+    """Unhealthy(not recoverable): refused without retry, idle instances retired at once."""
+    from nebula_resource.model.health import Unhealthy
+
+    async with Manager() as manager:
+        thing = Thing()
+        registration = await manager.register(thing)
+        for _ in range(3):
+            manager.watch.board.observe(
+                registration.public_id, Unhealthy("licence expired", recoverable=False)
+            )
+        with pytest.raises(Unavailable) as caught:
+            await manager.acquire("thing")
+        assert caught.value.why in {"unhealthy", "quarantined"}
+        await asyncio.sleep(0)
+        assert thing.made[0] in thing.gone
+
+
+async def test_a_reload_swaps_without_a_gap() -> None:
+    """Old handles go on, new callers get the new configuration, the old instances are cleaned up afterwards."""
+    async with Manager() as manager:
+        thing = Thing()
+        registration = await manager.register(thing, {"name": "old"})
+        names: list[str] = []
+        manager.events.add_listener(
+            lambda event: names.append(event.name), (ConfigReloaded, ConfigReloadRejected)
+        )
+        handle = await manager.acquire("thing")
+        outcome = await manager.reload("thing", {"name": "new"})
+        assert (outcome.result, outcome.generation) == (ReloadResult.SWAPPED, 2)
+        assert isinstance(handle.value, Instance) and handle.value.open
+        async with manager.acquire("thing") as instance:
+            assert instance is not handle.value
+        old = handle.value
+        await handle.release()
+        await asyncio.sleep(1)
+        assert not old.open and registration.config.name == "new"
+        same = await manager.reload("thing", {"name": "new"})
+        assert (same.result, same.generation) == (ReloadResult.NO_CHANGE, 2)
+        with pytest.raises(ValidationFailed):
+            await manager.reload("thing", {"name": 5})
+        thing.fails = OSError("down")
+        with pytest.raises(CreateFailed):
+            await manager.reload("thing", {"name": "newer"})
+        assert registration.config.name == "new" and registration.generation == 2
+        thing.fails = None
+        async with manager.acquire("thing") as still:
+            assert still is instance
+        assert names == ["pool.config_reloaded", "pool.config_rejected", "pool.config_rejected"]
+        assert_manager_sound(manager)
+
+
+async def test_register_with_replace_is_a_reload() -> None:
+    """The same (id, scope) with replace=True may bring another resource; callers meet no gap."""
+    async with Manager() as manager:
+        first, second = Thing(), Thing()
+        await manager.register(first)
+        registration = await manager.register(second, replace=True)
+        assert registration.generation == 2
+        async with manager.acquire("thing") as instance:
+            assert instance in second.made
+
+
+async def test_resize_drain_resume_recycle_check() -> None:
+    """The operator's verbs reach the pool that is meant."""
+    async with Manager() as manager:
+        thing = Thing()
+        registration = await manager.register(thing)
+        manager.resize("thing", max_size=3, min_size=2)
+        await asyncio.sleep(0)
+        assert manager.stats()["thing"].max == 3
+        assert (await manager.check("thing")).state.kind == "healthy"
+        assert await manager.drain("thing", timeout=1)
+        with pytest.raises(Unavailable, match="draining"):
+            await manager.acquire("thing")
+        manager.resume("thing")
+        await asyncio.sleep(1)
+        assert registration.pool.stats().idle == 2
+        before = set(thing.made)
+        assert manager.recycle("thing") == 2
+        async with manager.acquire("thing") as instance:
+            assert instance not in before
+        assert_manager_sound(manager)
+
+
+async def test_a_dependency_is_held_as_long_as_the_instance_lives() -> None:
+    """`await context.dependency(id)` holds it; when the instance goes it is given back."""
+    async with Manager() as manager:
+        await manager.register(Thing("db"))
+        await manager.register(Needy("repo", dependencies=["db"]))
+        assert manager.stats()["db"].in_use == 1
+        await manager.deregister("repo")
+        await asyncio.sleep(0)
+        assert manager.stats()["db"].in_use == 0

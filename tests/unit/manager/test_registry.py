@@ -1,0 +1,137 @@
+"""Registry: who serves a caller, by scope first; who an operator means."""
+
+import pytest
+
+from nebula_resource import (
+    AlreadyRegistered,
+    AmbiguousScope,
+    Manager,
+    NotRegistered,
+    ResourceContext,
+    ResourceNotFound,
+    Scope,
+    Strategy,
+)
+from nebula_resource.manager.registration import public_id
+from tests.unit.manager.things import Instance, Thing, assert_manager_sound
+
+ACME, GLOBEX = Scope.tenant("acme"), Scope.tenant("globex")
+
+
+async def who_serves(manager: Manager, scope: Scope, strategy: str | None = None) -> Scope:
+    """The scope of the registration that serves a caller in ``scope``."""
+    async with manager.acquire("thing", ResourceContext(scope), strategy=strategy) as instance:
+        assert isinstance(instance, Instance)
+        return instance.context.scope
+
+
+async def test_the_deepest_registration_that_contains_the_caller_serves() -> None:
+    """HIERARCHICAL and FALLBACK choose the deepest containing scope; STRICT only the equal one."""
+    async with Manager() as manager:
+        for scope in (Scope.GLOBAL, ACME, Scope.workflow("w1", tenant="acme")):
+            await manager.register(Thing(), scope=scope)
+        deep = Scope.execution("e1", workflow="w1", tenant="acme")
+        for strategy in (None, "hierarchical", "fallback"):
+            assert await who_serves(manager, deep, strategy) == Scope.workflow("w1", tenant="acme")
+            assert await who_serves(manager, Scope.execution("e1", tenant="acme"), strategy) == ACME
+            assert await who_serves(manager, GLOBEX, strategy) == Scope.GLOBAL
+            assert await who_serves(manager, Scope.GLOBAL, strategy) == Scope.GLOBAL
+        assert await who_serves(manager, ACME, "strict") == ACME
+        with pytest.raises(ResourceNotFound):
+            await who_serves(manager, GLOBEX, "strict")
+        assert_manager_sound(manager)
+
+
+async def test_unknown_and_foreign_look_the_same() -> None:
+    """A tenant learns nothing of another's resources: one class, one text, also when the other's is quarantined."""
+    async with Manager() as manager:
+        await manager.register(Thing("secret"), scope=ACME)
+        manager.quarantine("secret", "ill")
+        texts = []
+        for key in ("secret", "missing"):
+            with pytest.raises(ResourceNotFound) as caught:
+                async with manager.acquire(key, ResourceContext(GLOBEX)):
+                    pass
+            assert type(caught.value) is ResourceNotFound
+            texts.append(str(caught.value).replace(key, "…"))
+        assert texts[0] == texts[1]
+        assert "acme" not in texts[0]
+
+
+async def test_two_of_the_same_depth_fail_closed() -> None:
+    """Where two registrations fit equally, the caller gets AmbiguousScope and neither of them."""
+    async with Manager() as manager:
+        await manager.register(Thing(), scope=Scope.workflow("w", tenant="acme"))
+        await manager.register(Thing(), scope=Scope.workflow("w", user="u"), cross_tenant=True)
+        with pytest.raises(AmbiguousScope) as caught:
+            await who_serves(manager, Scope.execution("e", workflow="w", user="u", tenant="acme"))
+        assert len(caught.value.candidates) == 2
+
+
+async def test_a_registration_without_a_tenant_serves_no_tenant_unless_it_says_so() -> None:
+    """A workflow registered without a tenant is not visible to every tenant with a workflow of that id."""
+    async with Manager() as manager:
+        await manager.register(Thing(), scope=Scope.workflow("w"))
+        caller = Scope.execution("e", workflow="w", tenant="acme")
+        with pytest.raises(ResourceNotFound):
+            await who_serves(manager, caller)
+        assert await who_serves(manager, Scope.execution("e", workflow="w")) == Scope.workflow("w")
+        await manager.deregister("thing")
+        await manager.register(Thing(), scope=Scope.workflow("w"), cross_tenant=True)
+        assert await who_serves(manager, caller) == Scope.workflow("w")
+
+
+async def test_look_alike_ids_are_different_scopes() -> None:
+    """`a` and `ab`, `a` and `A`, and a tenant that is spelt like a path are all different."""
+    async with Manager() as manager:
+        await manager.register(Thing(), scope=Scope.tenant("a"))
+        for other in ("ab", "A", "a/workflow:w", "tenant:a"):
+            with pytest.raises(ResourceNotFound):
+                await who_serves(manager, Scope.tenant(other))
+
+
+async def test_an_id_is_registered_once_per_scope() -> None:
+    """The same (id, scope) again is AlreadyRegistered; the same id elsewhere is another registration."""
+    async with Manager() as manager:
+        await manager.register(Thing(), scope=ACME)
+        await manager.register(Thing(), scope=GLOBEX)
+        with pytest.raises(AlreadyRegistered):
+            await manager.register(Thing(), scope=ACME)
+        assert len(manager.pools()) == 2
+
+
+async def test_public_ids_tell_nothing_of_the_scope() -> None:
+    """GLOBAL has the bare id; any other scope ten base32 characters that do not contain it."""
+    assert public_id("db", Scope.GLOBAL) == "db"
+    one, other = public_id("db", ACME), public_id("db", GLOBEX)
+    assert one != other
+    assert one.startswith("db~") and len(one) == len("db~") + 10
+    assert "acme" not in one
+
+
+async def test_an_operator_names_a_public_id_or_the_only_one() -> None:
+    """An exact public id wins; a bare id means the only one; several are AmbiguousScope with their public ids."""
+    async with Manager() as manager:
+        with pytest.raises(NotRegistered):
+            manager.registry.resolve("thing")
+        only = await manager.register(Thing(), scope=ACME)
+        assert manager.registry.resolve("thing") is only
+        assert manager.registry.resolve(only.public_id) is only
+        other = await manager.register(Thing(), scope=GLOBEX)
+        with pytest.raises(AmbiguousScope) as caught:
+            manager.registry.resolve("thing")
+        assert set(caught.value.candidates) == {only.public_id, other.public_id}
+        assert manager.registry.resolve("thing", GLOBEX) is other
+        with pytest.raises(NotRegistered):
+            manager.registry.resolve("thing", Scope.tenant("initech"))
+
+
+async def test_answers_are_not_remembered_beyond_a_change() -> None:
+    """A caller served from further out is served by a nearer registration from the moment there is one."""
+    async with Manager(strategy=Strategy.HIERARCHICAL) as manager:
+        await manager.register(Thing())
+        assert await who_serves(manager, ACME) == Scope.GLOBAL
+        await manager.register(Thing(), scope=ACME)
+        assert await who_serves(manager, ACME) == ACME
+        await manager.deregister("thing", scope=ACME)
+        assert await who_serves(manager, ACME) == Scope.GLOBAL
