@@ -22,7 +22,7 @@ from nebula_resource import (
 from nebula_resource.events import Acquired, Released
 from nebula_resource.hooks import Cancel, HookEvent, HookPayload, HookResult, ResourceHook
 from nebula_resource.manager.registration import Cause
-from tests.unit.manager.things import Instance, Leasing, Thing, assert_manager_sound
+from tests.unit.manager.things import Instance, Leasing, Thing, ThingConfig, assert_manager_sound
 
 
 class Gate:
@@ -51,7 +51,8 @@ async def test_the_three_ways_to_acquire() -> None:
             assert isinstance(instance, Instance)
             assert_manager_sound(manager, out=1)
         handle = await manager.acquire("thing")
-        assert handle.value is instance and handle.instance is instance
+        assert handle.value is instance
+        assert handle.instance is instance
         await handle.release()
         with pytest.raises(HandleReleased):
             _ = handle.value
@@ -98,7 +99,7 @@ async def test_a_wait_does_not_outlive_the_verdict() -> None:
     """Refused while an instance is made for the caller: the instance goes back, the caller is refused."""
 
     class Slow(Thing):
-        async def create(self, config, context):  # type: ignore[no-untyped-def]  # a test's shorthand
+        async def create(self, config: ThingConfig, context: ResourceContext) -> Instance:
             await asyncio.sleep(5)
             return await super().create(config, context)
 
@@ -200,7 +201,7 @@ async def test_events_cost_nothing_until_somebody_listens() -> None:
         assert not registration.is_plain
         async with manager.acquire("thing"):
             pass
-        names = [(await anext(subscription)).name for _ in range(2)]  # type: ignore[union-attr]  # no Lagged here
+        names = [(await anext(subscription)).name for _ in range(2)]
         assert names == ["resource.acquired", "resource.released"]
         subscription.close()
         assert registration.is_plain

@@ -105,7 +105,8 @@ async def test_a_dependency_that_is_down_degrades_its_dependents() -> None:
         user = await manager.register(Thing("repo", dependencies=["db"]))
         manager.quarantine("db", "down")
         state = manager.watch.health_of(user)
-        assert state.kind == "degraded" and "db" in state.because
+        assert state.kind == "degraded"
+        assert "db" in state.because
         async with manager.acquire("repo"):
             pass
         await manager.release("db")
@@ -175,13 +176,15 @@ async def test_a_reload_swaps_without_a_gap() -> None:
         handle = await manager.acquire("thing")
         outcome = await manager.reload("thing", {"name": "new"})
         assert (outcome.result, outcome.generation) == (ReloadResult.SWAPPED, 2)
-        assert isinstance(handle.value, Instance) and handle.value.open
+        assert isinstance(handle.value, Instance)
+        assert handle.value.open
         async with manager.acquire("thing") as instance:
             assert instance is not handle.value
         old = handle.value
         await handle.release()
         await asyncio.sleep(1)
-        assert not old.open and registration.config.name == "new"
+        assert not old.open
+        assert registration.config.name == "new"
         same = await manager.reload("thing", {"name": "new"})
         assert (same.result, same.generation) == (ReloadResult.NO_CHANGE, 2)
         with pytest.raises(ValidationFailed):
@@ -189,7 +192,8 @@ async def test_a_reload_swaps_without_a_gap() -> None:
         thing.fails = OSError("down")
         with pytest.raises(CreateFailed):
             await manager.reload("thing", {"name": "newer"})
-        assert registration.config.name == "new" and registration.generation == 2
+        assert registration.config.name == "new"
+        assert registration.generation == 2
         thing.fails = None
         async with manager.acquire("thing") as still:
             assert still is instance

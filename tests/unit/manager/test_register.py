@@ -18,7 +18,7 @@ from nebula_resource import (
     ValidationFailed,
 )
 from nebula_resource.manager import RegistrationState
-from tests.unit.manager.things import Needy, Thing, ThingConfig, assert_manager_sound
+from tests.unit.manager.things import Instance, Needy, Thing, ThingConfig, assert_manager_sound
 
 
 async def test_an_invalid_registration_names_everything_and_leaves_no_trace() -> None:
@@ -35,7 +35,8 @@ async def test_an_invalid_registration_names_everything_and_leaves_no_trace() ->
         fields = {violation.field for violation in caught.value.violations}
         assert fields >= {"name", "sise", "pool.max_size", "pool.strategy", "pool.colour", "scope"}
         assert caught.value.resource_id == "thing"
-        assert manager.pools() == () and manager.dependencies.order() == ()
+        assert manager.pools() == ()
+        assert manager.dependencies.order() == ()
 
 
 async def test_the_class_itself_is_no_resource() -> None:
@@ -59,8 +60,10 @@ async def test_a_required_resource_that_does_not_open_raises_and_leaves_no_trace
     async with Manager() as manager:
         with pytest.raises(CreateFailed) as caught:
             await manager.register(thing, required=True)
-        assert caught.value.cause is thing.fails and caught.value.retryable
-        assert manager.pools() == () and "thing" not in manager.watch.quarantine
+        assert caught.value.cause is thing.fails
+        assert caught.value.retryable
+        assert manager.pools() == ()
+        assert "thing" not in manager.watch.quarantine
 
 
 async def test_a_service_starts_during_an_outage_and_heals() -> None:
@@ -76,13 +79,15 @@ async def test_a_service_starts_during_an_outage_and_heals() -> None:
         with pytest.raises(Unavailable) as refused:
             async with manager.acquire("db"):
                 pass
-        assert refused.value.retryable and refused.value.retry_after is not None
+        assert refused.value.retryable
+        assert refused.value.retry_after is not None
         with pytest.raises(DependencyFailure):
             async with manager.acquire("repo"):
                 pass
         thing.fails = None
         await asyncio.sleep(10)
-        assert down.is_open and waiting.is_open
+        assert down.is_open
+        assert waiting.is_open
         async with manager.acquire("repo"):
             pass
     assert [instance.open for instance in thing.made] == [False] * len(thing.made)
@@ -93,13 +98,15 @@ async def test_dependencies_are_registered_in_any_order() -> None:
     async with Manager() as manager:
         top = await manager.register(Needy("top", dependencies=["middle"]))
         middle = await manager.register(Needy("middle", dependencies=["bottom"]))
-        assert not top.is_open and not middle.is_open
+        assert not top.is_open
+        assert not middle.is_open
         with pytest.raises(DependencyFailure) as caught:
             async with manager.acquire("top"):
                 pass
         assert caught.value.dependency_id == "middle"
         await manager.register(Thing("bottom"))
-        assert top.is_open and middle.is_open
+        assert top.is_open
+        assert middle.is_open
         assert manager.dependencies.init_order("top") == ("bottom", "middle", "top")
 
 
@@ -109,7 +116,8 @@ async def test_circles_are_refused_with_their_path() -> None:
         await manager.register(Thing("a", dependencies=["b"]))
         with pytest.raises(CircularDependency) as caught:
             await manager.register(Thing("b", dependencies=["a"]))
-        assert set(caught.value.cycle) == {"a", "b"} and caught.value.cycle[0] == caught.value.cycle[-1]
+        assert set(caught.value.cycle) == {"a", "b"}
+        assert caught.value.cycle[0] == caught.value.cycle[-1]
         assert [each.key for each in manager.pools()] == ["a"]
         with pytest.raises(CircularDependency):
             await manager.register(Thing("c", dependencies=["c"]))
@@ -132,7 +140,7 @@ async def test_what_open_ones_need_is_not_deregistered_by_accident() -> None:
     order: list[str] = []
 
     class Noting(Needy):
-        async def cleanup(self, instance):  # type: ignore[no-untyped-def]  # a test's shorthand
+        async def cleanup(self, instance: Instance) -> None:
             order.append(self.id)
 
     async with Manager() as manager:

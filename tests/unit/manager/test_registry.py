@@ -105,7 +105,8 @@ async def test_public_ids_tell_nothing_of_the_scope() -> None:
     assert public_id("db", Scope.GLOBAL) == "db"
     one, other = public_id("db", ACME), public_id("db", GLOBEX)
     assert one != other
-    assert one.startswith("db~") and len(one) == len("db~") + 10
+    assert one.startswith("db~")
+    assert len(one) == len("db~") + 10
     assert "acme" not in one
 
 

@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-from nebula_resource import CancellationToken, HandleReleased, Manager, Scope, Unavailable
+from nebula_resource import CancellationToken, HandleReleased, Manager, ResourceContext, Scope, Unavailable
 from nebula_resource.events import ShutdownFinished, ShutdownStarted
-from tests.unit.manager.things import Needy, Thing
+from tests.unit.manager.things import Instance, Needy, Thing, ThingConfig
 
 
 async def test_it_ends_the_moment_the_last_handle_is_back() -> None:
@@ -30,7 +30,8 @@ async def test_it_ends_the_moment_the_last_handle_is_back() -> None:
     assert [instance.open for instance in thing.made] == [False]
     with pytest.raises(Unavailable) as closed:
         await manager.acquire("thing")
-    assert closed.value.why == "closed" and not closed.value.retryable
+    assert closed.value.why == "closed"
+    assert not closed.value.retryable
 
 
 async def test_a_handle_that_never_comes_back_is_taken() -> None:
@@ -55,7 +56,7 @@ async def test_dependents_go_before_what_they_need() -> None:
     order: list[str] = []
 
     class Noting(Needy):
-        async def cleanup(self, instance):  # type: ignore[no-untyped-def]  # a test's shorthand
+        async def cleanup(self, instance: Instance) -> None:
             order.append(self.id)
 
     async with Manager() as manager:
@@ -63,7 +64,9 @@ async def test_dependents_go_before_what_they_need() -> None:
         await manager.register(Noting("right", dependencies=["bottom"]))
         await manager.register(Noting("left", dependencies=["bottom"]))
         await manager.register(Noting("bottom"))
-    assert order[0] == "top" and set(order[1:3]) == {"left", "right"} and set(order[3:]) == {"bottom"}
+    assert order[0] == "top"
+    assert set(order[1:3]) == {"left", "right"}
+    assert set(order[3:]) == {"bottom"}
 
 
 async def test_everybody_shares_one_end() -> None:
@@ -90,7 +93,8 @@ async def test_its_events_frame_the_end_and_streams_end() -> None:
     await manager.shutdown()
     events = [event async for event in subscription]
     assert isinstance(events[0], ShutdownStarted)
-    assert isinstance(events[-1], ShutdownFinished) and events[-1].drained == 1
+    assert isinstance(events[-1], ShutdownFinished)
+    assert events[-1].drained == 1
 
 
 async def test_cancelling_the_token_shuts_down() -> None:
@@ -101,7 +105,8 @@ async def test_cancelling_the_token_shuts_down() -> None:
     await manager.register(thing)
     token.cancel()
     report = await manager.shutdown()
-    assert report.drained == 1 and not thing.made[0].open
+    assert report.drained == 1
+    assert not thing.made[0].open
 
 
 async def test_one_scope_goes_and_nothing_else_is_touched() -> None:
@@ -137,8 +142,9 @@ async def test_an_opening_that_is_under_way_ends_with_the_manager() -> None:
     """Shut down while a create hangs: the create is cancelled, and the registration does not open afterwards."""
 
     class Hanging(Thing):
-        async def create(self, config, context):  # type: ignore[no-untyped-def]  # a test's shorthand
+        async def create(self, config: ThingConfig, context: ResourceContext) -> Instance:
             await asyncio.Event().wait()
+            raise AssertionError("nobody sets it")
 
     manager = Manager()
     opening = asyncio.ensure_future(manager.register(Hanging()))

@@ -64,8 +64,8 @@ class Needy(Thing):
 
     async def create(self, config: ThingConfig, context: ResourceContext) -> Instance:
         instance = await super().create(config, context)
-        for id in self.dependencies:
-            await context.dependency(id)
+        for key in self.dependencies:
+            await context.dependency(key)
         return instance
 
 
