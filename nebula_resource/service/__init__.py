@@ -2,7 +2,7 @@
 
 from nebula_resource.service.lifespan import Lifespan
 from nebula_resource.service.listener import Listener, PortNotAvailable, claim
-from nebula_resource.service.server import CLEANUP, DRAIN, Server, serve
+from nebula_resource.service.server import CLEANUP, DRAIN, Server, ShutdownOverdue, serve
 from nebula_resource.service.signals import stop_on_signal
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Listener",
     "PortNotAvailable",
     "Server",
+    "ShutdownOverdue",
     "claim",
     "serve",
     "stop_on_signal",

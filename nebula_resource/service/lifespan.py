@@ -27,6 +27,7 @@ class Lifespan:
         self._to_app: asyncio.Queue[dict[str, str]] = asyncio.Queue()
         self._answers: asyncio.Queue[str] = asyncio.Queue()
         self._task: asyncio.Task[None] | None = None
+        self._stopping: asyncio.Task[None] | None = None
         self.state: dict[str, Any] = {}
         """What the application's lifespan gave to every request."""
 
@@ -36,15 +37,28 @@ class Lifespan:
         self._task = self._tasks.spawn(self._run(scope), name="application", awaited=True)
         await self._ask("startup")
 
-    async def stop(self) -> None:
-        """End the application and return when it has ended. Raises what its end raised."""
-        if self._task is not None and not self._task.done():
-            await self._ask("shutdown")
-            await self._task
+    async def stop_within(self, seconds: float, *, cancel: bool = False) -> bool:
+        """End the application; returns whether it has ended in time. Raises what its end raised.
 
-    async def abort(self) -> None:
-        """Cancel it: the start or the end took too long."""
-        await self._tasks.cancel_all()
+        May be called again, to wait on; ``cancel`` says that one which does not end is cancelled.
+        """
+        if self._task is None:
+            return True
+        if self._stopping is None:
+            self._stopping = self._tasks.spawn(self._stop(self._task), name="stop", awaited=True)
+        await asyncio.wait((self._stopping,), timeout=seconds)
+        if self._stopping.done():
+            self._stopping.result()
+            return True
+        if cancel:
+            self._tasks.cancel()
+            await asyncio.wait((self._stopping, self._task), timeout=seconds)
+        return False
+
+    async def _stop(self, task: asyncio.Task[None]) -> None:
+        if not task.done():
+            await self._ask("shutdown")
+            await task
 
     async def _run(self, scope: dict[str, Any]) -> None:
         await self._app(scope, self._to_app.get, self._hear)

@@ -18,7 +18,7 @@ from nebula_resource.service.signals import stop_on_signal
 if TYPE_CHECKING:
     from nebula_resource.manager import Manager, ShutdownReport
 
-__all__ = ["CLEANUP", "DRAIN", "Server", "serve"]
+__all__ = ["CLEANUP", "DRAIN", "Server", "ShutdownOverdue", "serve"]
 
 DRAIN = 3.0
 """Seconds that requests and handles get to end (SPEC §24)."""
@@ -31,8 +31,15 @@ GRACE = 0.25
 """Seconds that a connection accepted at the very end gets to send its request."""
 LOOK_EVERY = 0.02
 """Seconds between two looks at whether the connections have ended."""
+AT_LEAST = 0.25
+"""Seconds that each step of the end gets, whatever those before it have used up."""
 KEEP_ALIVE = 75.0
 """Seconds an idle connection is kept: longer than clients keep theirs, so that they and not we close it."""
+
+
+class ShutdownOverdue(RuntimeError):
+    """Resources were not cleaned up in time."""
+
 
 _CLOSE = (b"connection", b"close")
 
@@ -53,12 +60,13 @@ async def serve(
 
     In this order: ``on_stopping`` (ready turns 503, streams say goodbye); what is asked meanwhile is still answered,
     with ``Connection: close``; the port is given up and who stood in line is taken in; requests end, for up to
-    ``drain`` seconds from the signal on, then they are cancelled; the manager shuts down, within what is left of
-    ``drain`` and ``cleanup``; the application's lifespan ends. A second signal ends the process at once.
+    ``drain`` seconds from the signal on, then they are cancelled; the application's lifespan ends; the manager shuts
+    down (unless the lifespan has done that) within what is left of ``drain`` and ``cleanup``. A second signal ends the
+    process at once.
 
     Args:
         app: an ASGI application; its lifespan is run.
-        manager: whose resources the application uses; it is shut down before the lifespan ends.
+        manager: whose resources the application uses.
         host: the address to listen on.
         port: the port to listen on; 0: any free one.
         listener: a port claimed before (`claim`); then ``host`` and ``port`` are not looked at.
@@ -69,7 +77,8 @@ async def serve(
 
     Raises:
         PortNotAvailable: the port cannot be had.
-        Exception: what the application's start raised; the manager is shut down then, and nothing is left behind.
+        ShutdownOverdue: cleaning up did not end in time; the process is best ended now.
+        Exception: what the application's start or end raised; the manager is shut down all the same.
     """
     listening = claim(host, port) if listener is None else listener
     lifespan = Lifespan(app)
@@ -79,22 +88,30 @@ async def serve(
             await lifespan.start()
             await server.run_until_stopped(lifespan.state, on_started)
         except BaseException:
-            await manager.shutdown(drain=0.0, cleanup=cleanup, terminate=cleanup)
-            await _end(lifespan, cleanup)
+            await _end(lifespan, manager, drain=0.0, cleanup=cleanup)
             raise
-        # Two thirds to clean up in good order, one third for what must be cancelled.
-        report = await manager.shutdown(drain=server.left(), cleanup=cleanup * 2 / 3, terminate=cleanup / 3)
-        await _end(lifespan, cleanup)
-        return report
+        return await _end(lifespan, manager, drain=server.left(), cleanup=cleanup)
 
 
-async def _end(lifespan: Lifespan, seconds: float) -> None:
-    """End the application's lifespan; one that takes too long is cancelled."""
-    try:
-        async with asyncio.timeout(seconds):
-            await lifespan.stop()
-    except TimeoutError:
-        await lifespan.abort()
+async def _end(lifespan: Lifespan, manager: Manager, *, drain: float, cleanup: float) -> ShutdownReport:
+    """End the application and its manager, each in its time."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + drain
+    async with contextlib.AsyncExitStack() as last:
+        # It may be waiting for the manager, which has ended by then; or it never ends.
+        last.push_async_callback(lifespan.stop_within, AT_LEAST, cancel=True)
+        try:
+            await lifespan.stop_within(max(drain, AT_LEAST))
+        finally:
+            try:
+                async with asyncio.timeout(drain + cleanup + AT_LEAST):
+                    # Two thirds to clean up in good order, one third for what must be cancelled.
+                    report = await manager.shutdown(
+                        drain=max(0.0, until - loop.time()), cleanup=cleanup * 2 / 3, terminate=cleanup / 3
+                    )
+            except TimeoutError:
+                raise ShutdownOverdue("cleaning up did not end in time") from None
+    return report
 
 
 class Server(uvicorn.Server):

@@ -5,7 +5,7 @@ import random
 import socket
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
 from typing import Any
 
 import httpx
@@ -15,11 +15,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from nebula_resource import Manager
+from nebula_resource import Manager, PoolConfig, Resource, ResourceContext
 from nebula_resource.errors import Unavailable
 from nebula_resource.manager import ShutdownReport
 from nebula_resource.model.factory import resource_factory
-from nebula_resource.service import PortNotAvailable, Server, claim, serve
+from nebula_resource.service import PortNotAvailable, Server, ShutdownOverdue, claim, serve
 
 
 class Running:
@@ -152,8 +152,8 @@ async def test_a_request_that_takes_too_long_is_cancelled() -> None:
     assert service.server.cancelled == 1
 
 
-async def test_the_manager_is_shut_down_before_the_lifespan_ends() -> None:
-    """Requests end, then resources are cleaned up, then the application's own end runs; the report says how it went."""
+async def test_the_lifespan_ends_while_there_are_resources() -> None:
+    """Requests end, then the application's own end runs, then resources are cleaned up; the report says how it went."""
     story: list[str] = []
 
     @resource_factory(id="thing")
@@ -174,7 +174,7 @@ async def test_the_manager_is_shut_down_before_the_lifespan_ends() -> None:
         httpx.AsyncClient(base_url=service.url) as http,
     ):
         assert (await http.get("/")).json() == {"state": "from the lifespan"}
-    assert story == ["cleaned up", "lifespan ended"]
+    assert story == ["lifespan ended", "cleaned up"]
     report = service.ended.result()
     assert (report.drained, report.forced, report.failed, report.left) == (1, 0, 0, 0)
 
@@ -200,6 +200,69 @@ async def test_an_error_of_the_start_comes_out() -> None:
 async def nothing_at_all(config: object, context: object) -> AsyncGenerator[None]:
     """A resource that is never opened."""
     yield None
+
+
+async def test_an_error_of_the_end_comes_out() -> None:
+    """An application whose own end fails: its error, and the manager is shut down all the same."""
+    manager = Manager()
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        yield
+        raise LookupError("the end failed")
+
+    with pytest.raises(LookupError):
+        async with running(application(lifespan=lifespan), manager) as service:
+            service.server.stop()
+    with pytest.raises(Unavailable):
+        await manager.register(nothing_at_all, None)
+
+
+class Clinging(Resource[None, str, str]):
+    """Holds on to its instance, whatever is asked of it, until ``let_go`` is set."""
+
+    def __init__(self, id: str, let_go: asyncio.Event, *needs: str) -> None:
+        self.id = id
+        self.dependencies = needs
+        self._let_go = let_go
+
+    async def create(self, config: None, context: ResourceContext) -> str:
+        """Make one."""
+        return "instance"
+
+    async def cleanup(self, instance: str) -> None:
+        """Wait, and do not mind being cancelled."""
+        while not self._let_go.is_set():
+            with suppress(asyncio.CancelledError):
+                await self._let_go.wait()
+
+
+async def test_cleaning_up_that_never_ends_is_in_the_report() -> None:
+    """A cleanup that does not even end when cancelled is left behind, and the report says so."""
+    manager, let_go = Manager(), asyncio.Event()
+    await manager.register(Clinging("clinging", let_go), None, pool=PoolConfig(cleanup_timeout=None))
+    try:
+        async with running(application(), manager, drain=0.1, cleanup=0.3) as service:
+            service.server.stop()
+    finally:
+        let_go.set()
+    assert service.ended.result().left == 1
+
+
+async def test_cleaning_up_that_takes_too_long_is_said() -> None:
+    """Resources that need each other, each with an endless cleanup: the service says so instead of waiting for all."""
+    manager, let_go = Manager(), asyncio.Event()
+    needs: tuple[str, ...] = ()
+    for id in ("first", "second", "third", "fourth"):
+        await manager.register(Clinging(id, let_go, *needs), None, pool=PoolConfig(cleanup_timeout=None))
+        needs = (id,)
+    try:
+        with pytest.raises(ShutdownOverdue):
+            async with running(application(), manager, drain=0.1, cleanup=0.3) as service:
+                service.server.stop()
+    finally:
+        let_go.set()
+    assert (await manager.shutdown()).left >= 1
 
 
 async def test_an_end_that_hangs_is_cut_off() -> None:
