@@ -43,7 +43,7 @@ class _Watch:
         self.failures = 0
         self.flight: Flight | None = None
         self.stuck: asyncio.TimerHandle | None = None
-        self.task: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[None]  # set by the checker, at once
 
 
 class HealthChecker:
@@ -100,8 +100,7 @@ class HealthChecker:
             watch = self._watches[id] = _Watch(id, probe, schedule)
         else:
             watch.probe, watch.schedule = probe, schedule
-            if watch.task is not None:
-                watch.task.cancel()
+            watch.task.cancel()
         watch.task = self._tasks.spawn(self._keep_checking(watch), name=f"watch {id}")
 
     def unwatch(self, id: str) -> None:
@@ -109,8 +108,7 @@ class HealthChecker:
         watch = self._watches.pop(id, None)
         if watch is None:
             return
-        if watch.task is not None:
-            watch.task.cancel()
+        watch.task.cancel()
         if watch.stuck is not None:
             watch.stuck.cancel()
         if watch.flight is not None:

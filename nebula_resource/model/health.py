@@ -326,13 +326,10 @@ class HealthCheckable(ABC):
 
     def own_health_time(self, name: Literal["health_check_interval", "health_check_timeout"]) -> float | None:
         """Seconds that this resource sets for ``name`` itself; None when it left the default to the policy."""
-        if name in getattr(self, "__dict__", {}):
+        classes = type(self).__mro__
+        own = classes[: classes.index(HealthCheckable)]
+        if name in getattr(self, "__dict__", {}) or any(name in vars(cls) for cls in own):
             return float(getattr(self, name))
-        for cls in type(self).__mro__:
-            if cls is HealthCheckable:
-                return None
-            if name in vars(cls):
-                return float(getattr(self, name))
         return None
 
 

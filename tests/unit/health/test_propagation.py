@@ -125,3 +125,25 @@ def test_a_listener_may_raise_roots_while_they_are_imposed() -> None:
     propagation.fell("a", depth=3)
     propagation.refresh()
     assert [board.effective(each) for each in "abcde"] == [Healthy()] * 5
+
+
+def test_a_root_that_gets_up_during_a_refresh_is_left_alone() -> None:
+    """A refresh that makes a listener raise another root does not impose that one again."""
+
+    class Meddler(Silent):
+        def changed(self, id: str, old: HealthState, new: HealthState, because: str) -> None:
+            if id == "new":
+                propagation.rose("y")
+
+    graph = PlainGraph({"x": [], "y": [], "app": ["y"]})
+    board = HealthBoard(Meddler())
+    for each in graph.needs:
+        board.add(each, HealthPolicy())
+    propagation = Propagation(board, graph)
+    propagation.fell("x", depth=3)
+    propagation.fell("y", depth=3)
+    graph.needs["new"] = ("x",)
+    board.add("new", HealthPolicy())
+    propagation.refresh()
+    assert propagation.roots == ("x",)
+    assert board.effective("app") == Unknown()

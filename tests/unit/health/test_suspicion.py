@@ -82,7 +82,13 @@ def test_related_ones_count_once() -> None:
 def test_a_common_need_relates() -> None:
     """Two that need the same thing, however deep below, are related even if that is well."""
     diary = Diary()
-    needs = {"net": [], "db": ["net"], **{name: ["db"] for name in "abcde"}, "f": ["net"]}
+    needs = {
+        "net": [],
+        "db": ["net", "dns"],
+        "dns": ["net"],
+        **{name: ["db"] for name in "abcde"},
+        "f": ["net"],
+    }
     doubt = suspicion(diary, needs)
     for name in "abcdef":
         doubt.probed(name, failed=True, now=0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from itertools import pairwise
 from typing import Any
 
@@ -32,6 +32,15 @@ from nebula_resource.quarantine import (
 EXACT = RecoveryBackoff(jitter=0)
 WELL = HealthStatus.healthy()
 ILL = HealthStatus.unhealthy("still down")
+
+
+@pytest.fixture(autouse=True)
+async def no_task_fails() -> AsyncIterator[None]:
+    """Whatever a task of the manager raises reaches the loop's handler, and fails the test."""
+    told: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    yield
+    assert told == []
 
 
 class FakeWard:
@@ -468,6 +477,56 @@ async def test_joining_a_cascade_ends_the_attempt_that_runs() -> None:
     await asyncio.sleep(7)
     assert "api" not in manager
     await manager.close()
+
+
+async def test_a_probe_that_cancels_itself_fails_the_attempt() -> None:
+    """A CancelledError that nobody asked for is a failed attempt."""
+    answers = iter([asyncio.CancelledError(), WELL])
+    ward, diary = FakeWard(lambda _: next(answers)), Diary()
+    manager = quarantine(ward, diary=diary)
+    manager.enter("db", ConsecutiveFailures(3))
+    await asyncio.sleep(5)
+    assert diary.said("released by recovery after 2") == [3.0]
+    await manager.close()
+
+
+async def test_a_strategy_whose_wait_cannot_be_had_waits_as_the_policy_says() -> None:
+    """An error of backoff() is reported, and the policy's own wait is used."""
+
+    class Broken(RecoveryStrategy):
+        def backoff(self, attempt: int, last_error: BaseException | None) -> float | None:
+            raise ZeroDivisionError
+
+    ward, diary = FakeWard(lambda _: WELL), Diary()
+    manager = quarantine(ward, QuarantinePolicy(backoff=EXACT, strategy=Broken()), diary)
+    manager.enter("db", ConsecutiveFailures(3))
+    await asyncio.sleep(2)
+    assert [type(fault) for fault in diary.faults] == [ZeroDivisionError]
+    assert diary.said("released") == [1.0]
+    await manager.close()
+
+
+async def test_what_can_be_asked() -> None:
+    """Ids, entries and waits, also of what is not in or is just being probed."""
+
+    async def slowly() -> HealthStatus:
+        await asyncio.sleep(5)
+        return WELL
+
+    manager = quarantine(FakeWard(lambda _: slowly()))
+    assert manager.get("db") is None
+    assert manager.retry_after("db") is None
+    assert not manager.is_frozen
+    manager.enter("db", ConsecutiveFailures(3), by="anna", resource_id="database", scope=Scope.tenant("acme"))
+    assert manager.retry_after("db") == 1.0
+    await asyncio.sleep(2)
+    assert manager.retry_after("db") == 1.0
+    entry = manager.entries()["db"]
+    assert (entry.resource_id, entry.scope, entry.by) == ("database", Scope.tenant("acme"), "anna")
+    assert len(manager) == 1
+    await manager.close()
+    assert manager.release("db", "anna").phase == "stopped"
+    assert manager.admission("db") is None
 
 
 async def test_two_cascades_that_wait_for_each_other_do_not() -> None:
