@@ -1,0 +1,106 @@
+"""The admin application: one FastAPI app over one manager, to be mounted or served by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+
+from nebula_resource.admin.audit import Audit
+from nebula_resource.admin.auth.authority import Authority, LocalAuthority
+from nebula_resource.admin.auth.needs import Needs
+from nebula_resource.admin.guard import Guard
+from nebula_resource.admin.operations import Operations
+from nebula_resource.admin.problems import install
+from nebula_resource.admin.readings import ReadingsCollector
+from nebula_resource.admin.routers import (
+    dependencies,
+    events,
+    health,
+    metrics,
+    openapi,
+    operations,
+    page,
+    pools,
+    quarantine,
+    resources,
+)
+from nebula_resource.admin.sse import Hub
+from nebula_resource.admin.state import AdminState
+from nebula_resource.errors import ConfigurationError
+from nebula_resource.manager import Manager
+
+__all__ = ["create_admin"]
+
+_ROUTERS = (health, pools, resources, dependencies, quarantine, events, metrics, operations, openapi, page)
+
+
+def create_admin(
+    manager: Manager,
+    auth: Authority | None = None,
+    *,
+    hosts: Iterable[str] = (),
+    started: bool = True,
+    page_at_root: bool = True,
+) -> FastAPI:
+    """Return the admin API of a manager, with the page at ``/``.
+
+    ``app.mount("/", create_admin(manager))``, or serve it by itself. Its ``state`` offers ``admin`` (an `AdminState`:
+    ``mark_started()``, ``mark_stopping()``) and ``close_streams()``, to be called when the server is told to stop:
+    streams say ``bye`` and end within a second, so they hold no graceful shutdown up. The manager's own shutdown does
+    both by itself.
+
+    Args:
+        manager: whose pools.
+        auth: who may do what; None: only this machine is served, and everything is open to it.
+        hosts: names, beside the loopback ones, that a Host header may have.
+        started: False until `mark_started` is called: ready and startup answer 503 until then.
+        page_at_root: whether to serve the page.
+
+    Raises:
+        ConfigurationError: a route has no declared role (a bug of ours).
+    """
+    hub = Hub(manager)
+    state = AdminState(
+        manager,
+        auth or LocalAuthority(),
+        readings=ReadingsCollector(manager),
+        hub=hub,
+        operations=Operations(),
+        audit=Audit(hub),
+        started=started,
+    )
+    app = FastAPI(
+        title="nebula-resource",
+        summary="Pools, health, quarantine and events of one process.",
+        version="1",
+        openapi_url=None,  # a route of ours, with a role
+        docs_url=None,
+        redoc_url=None,
+        # Slashes are not added: a redirect would repeat the request's path.
+        redirect_slashes=False,
+    )
+    app.state.admin = state
+    app.state.close_streams = hub.close
+    for each in _ROUTERS:
+        if each is not page or page_at_root:
+            app.include_router(each.router)
+    install(app)
+    app.add_middleware(Guard, hosts=tuple(hosts), loopback_only=auth is None)
+    _check_roles(app)
+    return app
+
+
+def _check_roles(app: FastAPI) -> None:
+    """Deny by default: a route that says not who may call it is no route."""
+    for route in app.routes:
+        if isinstance(route, APIRoute) and not needs_of(route):
+            raise ConfigurationError(f"the route {route.path} declares no role")
+
+
+def needs_of(route: APIRoute) -> list[Needs]:
+    """What a route declares."""
+    found: list[Any] = [each.call for each in route.dependant.dependencies]
+    return [each for each in found if isinstance(each, Needs)]

@@ -1,0 +1,1 @@
+"""Routers: the paths, one noun a file."""

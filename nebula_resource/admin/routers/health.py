@@ -1,0 +1,94 @@
+"""Health: bare for anybody, with names and reasons for who may see them; reads what is known and never probes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Annotated, Any, cast
+
+from fastapi import APIRouter, Query
+from starlette.responses import Response
+
+from nebula_resource.admin.answers import Ok, State, answer, problems
+from nebula_resource.admin.auth.needs import Anybody
+from nebula_resource.admin.auth.role import Role
+from nebula_resource.admin.schemas.common import NoQuery
+from nebula_resource.admin.schemas.health import CheckView, CountsView, OverallView, StatusView
+from nebula_resource.admin.state import AdminState
+from nebula_resource.manager import Registration
+
+__all__ = ["router"]
+
+router = APIRouter(tags=["health"])
+
+_DOWN: dict[int | str, dict[str, Any]] = {503: Ok(StatusView, "Down")}
+
+
+@router.get(
+    "/health",
+    response_model=OverallView | StatusView,
+    responses={**problems(), 503: Ok(OverallView | StatusView, "Something is unhealthy")},
+)
+async def overall(state: State, who: Anybody, _: Annotated[NoQuery, Query()]) -> Response:
+    """The worst of everything: 503 when something is unhealthy, else 200 (degraded and unknown serve)."""
+    seen = who if who is not None and who.role >= Role.VIEWER else None
+    registrations = list(state.manager.pools()) if seen is None else state.visible(seen)
+    checks = [_check(state, each) for each in registrations]
+    counts = Counter(check["state"] for check in checks)
+    status = next((kind for kind in ("unhealthy", "degraded", "unknown") if counts[kind]), "healthy")
+    code = 503 if status == "unhealthy" else 200
+    if seen is None:
+        return answer({"status": "down" if code == 503 else "up"}, status=code)
+    counts["quarantined"] = sum(check["quarantined"] for check in checks)
+    shown = {name: counts[name] for name in ("healthy", "degraded", "unhealthy", "unknown", "quarantined")}
+    return answer({"status": status, "resources": cast("CountsView", shown), "checks": checks}, status=code)
+
+
+@router.get("/health/live", response_model=StatusView, responses=problems())
+async def live(who: Anybody, _: Annotated[NoQuery, Query()]) -> Response:
+    """The process runs and answers. Nothing outside it counts."""
+    return answer({"status": "up"})
+
+
+@router.get("/health/startup", response_model=StatusView, responses={**problems(), **_DOWN})
+async def startup(state: State, who: Anybody, _: Annotated[NoQuery, Query()]) -> Response:
+    """Whether start-up is done."""
+    return _up(state.is_started)
+
+
+@router.get("/health/ready", response_model=StatusView, responses={**problems(), **_DOWN})
+async def ready(state: State, who: Anybody, _: Annotated[NoQuery, Query()]) -> Response:
+    """Whether traffic may come: started, not going down, and every required resource open and usable."""
+    well = all(_serves(state, each) for each in state.manager.pools() if each.required)
+    return _up(state.is_started and not state.is_stopping and well)
+
+
+def _up(is_up: bool) -> Response:
+    return answer({"status": "up"}) if is_up else answer({"status": "down"}, status=503)
+
+
+def _serves(state: AdminState, registration: Registration) -> bool:
+    return (
+        registration.is_open
+        and registration.refusal is None
+        and registration.pool.state.value == "open"
+        and state.manager.watch.board.effective(registration.public_id).is_usable()
+    )
+
+
+def _check(state: AdminState, registration: Registration) -> CheckView:
+    key = registration.public_id
+    view = state.manager.watch.board.effective(key)
+    is_quarantined = key in state.manager.watch.quarantine
+    kind = view.kind
+    reason = view.because
+    if is_quarantined:
+        # Its own evidence may be old, or none: callers are refused, and that is what counts.
+        kind, reason = "unhealthy", reason or "quarantined"
+    return {
+        "id": key,
+        "resource_id": registration.key,
+        "required": registration.required,
+        "state": kind,
+        "reason": reason,
+        "quarantined": is_quarantined,
+    }

@@ -1,0 +1,261 @@
+"""Pools: list them, look at one, and the operator's verbs."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Request
+from starlette.responses import Response
+
+from nebula_resource.admin.answers import Ok, State, answer, location, problems
+from nebula_resource.admin.auth.needs import Operator, Viewer
+from nebula_resource.admin.problems import AdminProblem
+from nebula_resource.admin.readings import driver_of
+from nebula_resource.admin.schemas.common import NoQuery, Reason, scope_id
+from nebula_resource.admin.schemas.instances import InstanceList, instances_of
+from nebula_resource.admin.schemas.operations import OperationView, operation_view
+from nebula_resource.admin.schemas.pools import (
+    PoolFilters,
+    PoolList,
+    PoolView,
+    Resize,
+    Resized,
+    Suspend,
+    Verb,
+    pool_view,
+    state_of,
+)
+from nebula_resource.admin.state import AdminState
+from nebula_resource.admin.times import now
+from nebula_resource.errors import InvalidStateTransition
+from nebula_resource.manager import Registration, RegistrationState
+from nebula_resource.model.stats import PoolStats
+from nebula_resource.pool.ledger import PoolState
+
+__all__ = ["router"]
+
+router = APIRouter(tags=["pools"])
+
+Row = tuple[Registration, PoolStats]
+
+
+@router.get("/pools", response_model=PoolList, responses=problems())
+async def list_pools(state: State, who: Viewer, query: Annotated[PoolFilters, Query()]) -> Response:
+    """Every pool the caller may see, filtered, sorted, a page at a time."""
+    rows = [(each, each.pool.stats()) for each in state.visible(who) if _fits(state, each, query)]
+    rows = [row for row in rows if _fits_now(row, query)]
+    name = query.sort.removeprefix("-")
+    page, next_cursor = state.cursors.page(
+        rows, key=_KEYS[name], limit=query.limit, cursor=query.cursor, descending=query.sort != name
+    )
+    return answer(
+        {
+            "items": [pool_view(state.manager, each, stats) for each, stats in page],
+            "next_cursor": next_cursor,
+            "process": state.process,
+            "as_of": now(),
+        }
+    )
+
+
+_KEYS: dict[str, Callable[[Row], tuple[Any, ...]]] = {
+    "id": lambda row: (row[0].public_id,),
+    "utilization": lambda row: (row[1].utilisation, row[0].public_id),
+    "waiting": lambda row: (row[1].waiting, row[0].public_id),
+}
+
+
+def _fits(state: AdminState, registration: Registration, query: PoolFilters) -> bool:
+    """By what is known without asking the pool."""
+    watch = state.manager.watch
+    key = registration.public_id
+    scope = registration.scope
+    return (
+        (query.q is None or query.q.casefold() in key.casefold())
+        and (query.driver is None or driver_of(registration.resource) == query.driver)
+        and (query.scope is None or scope_id(scope) == query.scope)
+        and (query.scope_level is None or scope.level.name.lower() == query.scope_level)
+        and (query.health is None or watch.board.effective(key).kind == query.health)
+        and (query.quarantined is None or (key in watch.quarantine) == query.quarantined)
+    )
+
+
+def _fits_now(row: Row, query: PoolFilters) -> bool:
+    registration, stats = row
+    return (query.state is None or state_of(registration, stats) == query.state) and (
+        query.min_utilization is None or stats.utilisation >= query.min_utilization
+    )
+
+
+@router.get("/pools/{id}", response_model=PoolView, responses=problems(409))
+async def get_pool(state: State, who: Viewer, id: str, _: Annotated[NoQuery, Query()]) -> Response:
+    """One pool; its ETag changes with its bounds, its configuration and its state, not with its traffic."""
+    registration = state.find(who, id)
+    return answer(
+        pool_view(state.manager, registration, registration.pool.stats()),
+        headers={"ETag": etag_of(registration)},
+    )
+
+
+@router.get("/pools/{id}/instances", response_model=InstanceList, responses=problems(409))
+async def list_instances(state: State, who: Operator, id: str, _: Annotated[NoQuery, Query()]) -> Response:
+    """What the pool holds now: how old each instance is, and what it does."""
+    registration = state.find(who, id)
+    return answer(
+        {"items": instances_of(registration), "next_cursor": None, "process": state.process, "as_of": now()}
+    )
+
+
+# ── verbs ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@router.post("/pools/{id}/resize", response_model=Resized, responses=problems(409, 412, 428, body=True))
+async def resize_pool(
+    state: State,
+    who: Operator,
+    id: str,
+    body: Resize,
+    _: Annotated[NoQuery, Query()],
+    if_match: Annotated[str | None, Header(max_length=256)] = None,
+) -> Response:
+    """Move the bounds; what is too many is retired when it is idle. Needs the ETag of what is changed (or ``*``)."""
+    registration = state.find(who, id)
+    _check_match(registration, if_match)
+    before = registration.pool.stats()
+    if body.min is None and body.max is None:
+        raise AdminProblem(422, "nothing_to_do", "neither min nor max is given")
+    after_min = before.min if body.min is None else body.min
+    after_max = before.max if body.max is None else body.max
+    if after_min > after_max:
+        raise AdminProblem(422, "bad_bounds", f"min would be {after_min} and max {after_max}")
+    _refuse_ended(registration)
+    if not body.dry_run:
+        state.manager.resize(registration.public_id, min_size=body.min, max_size=body.max)
+        state.note(who, "pool.resize", registration, body.reason)
+    return answer(
+        {
+            "id": registration.public_id,
+            "before": {"min": before.min, "max": before.max},
+            "after": {"min": after_min, "max": after_max},
+            "shrinks_lazily": after_max < before.size,
+            "dry_run": body.dry_run,
+        },
+        headers={"ETag": etag_of(registration)},
+    )
+
+
+@router.post(
+    "/pools/{id}/drain",
+    status_code=202,
+    response_model=OperationView,
+    responses={200: Ok(Verb, "Nothing was done: dry run"), **problems(409, body=True)},
+)
+async def drain_pool(
+    request: Request, state: State, who: Operator, id: str, body: Reason, _: Annotated[NoQuery, Query()]
+) -> Response:
+    """Refuse new callers and wait for what is out: an operation to ask about."""
+    registration = state.find(who, id)
+    _refuse_unless(registration, PoolState.DRAINING)
+    if body.dry_run:
+        return answer(_verb(registration, "drain", dry_run=True))
+    pool = registration.pool
+
+    async def drain() -> dict[str, Any]:
+        return {"drained": await pool.drain(None), "in_use": pool.stats().in_use}
+
+    state.note(who, "pool.drain", registration, body.reason)
+    operation = state.operations.start("drain", registration, who.name, drain())
+    await asyncio.sleep(0)  # its first step refuses new callers: done when the answer is there
+    return answer(
+        operation_view(operation),
+        status=202,
+        headers={"Location": location(request, f"/operations/{operation.id}")},
+    )
+
+
+@router.post("/pools/{id}/resume", response_model=Verb, responses=problems(409, body=True))
+async def resume_pool(
+    state: State, who: Operator, id: str, body: Reason, _: Annotated[NoQuery, Query()]
+) -> Response:
+    """Serve again after a drain or a suspension."""
+    registration = state.find(who, id)
+    if registration.state is not RegistrationState.READY:
+        raise InvalidStateTransition(registration.state, RegistrationState.READY)
+    _refuse_unless(registration, PoolState.OPEN)
+    if not body.dry_run:
+        state.manager.resume(registration.public_id)
+        state.note(who, "pool.resume", registration, body.reason)
+    return answer(_verb(registration, "resume", dry_run=body.dry_run))
+
+
+@router.post("/pools/{id}/recycle", status_code=202, response_model=Verb, responses=problems(409, body=True))
+async def recycle_pool(
+    state: State, who: Operator, id: str, body: Reason, _: Annotated[NoQuery, Query()]
+) -> Response:
+    """Replace every instance: idle ones now, busy ones when they come back."""
+    registration = state.find(who, id)
+    _refuse_ended(registration)
+    replaced = registration.pool.stats().size
+    if not body.dry_run:
+        replaced = state.manager.recycle(registration.public_id)
+        state.note(who, "pool.recycle", registration, body.reason)
+    return answer({**_verb(registration, "recycle", dry_run=body.dry_run), "instances": replaced}, status=202)
+
+
+@router.post("/pools/{id}/suspend", response_model=Verb, responses=problems(409, body=True))
+async def suspend_pool(
+    state: State, who: Operator, id: str, body: Suspend, _: Annotated[NoQuery, Query()]
+) -> Response:
+    """Hold callers back in line until ``resume``; with ``fail`` refuse them."""
+    registration = state.find(who, id)
+    _refuse_unless(registration, PoolState.SUSPENDED)
+    if not body.dry_run:
+        registration.pool.suspend(fail=body.fail)
+        state.note(who, "pool.suspend", registration, body.reason)
+    return answer(_verb(registration, "suspend", dry_run=body.dry_run))
+
+
+def etag_of(registration: Registration) -> str:
+    """A strong tag of what an operator changes."""
+    ledger = registration.pool.ledger
+    parts = (
+        registration.public_id,
+        registration.generation,
+        ledger.min_size,
+        ledger.max_size,
+        ledger.generation,
+    )
+    return f'"{hashlib.sha256(repr(parts).encode()).hexdigest()[:16]}"'
+
+
+def _check_match(registration: Registration, if_match: str | None) -> None:
+    if if_match is None:
+        raise AdminProblem(428, "if_match_needed", "send If-Match with the ETag of the pool, or *")
+    given = {each.strip() for each in if_match.split(",")}
+    if "*" not in given and etag_of(registration) not in given:
+        raise AdminProblem(412, "changed_meanwhile", "the pool is another since you looked: look again")
+
+
+def _refuse_unless(registration: Registration, new: PoolState) -> None:
+    """Ask the pool's own table whether it can become ``new``. Raises `InvalidStateTransition` (409)."""
+    state = registration.pool.state
+    if not state.can_become(new):
+        raise InvalidStateTransition(state, new, resource_id=registration.key)
+
+
+def _refuse_ended(registration: Registration) -> None:
+    state = registration.pool.state
+    if state in {PoolState.CLOSING, PoolState.CLOSED}:
+        raise InvalidStateTransition(state, PoolState.OPEN, resource_id=registration.key)
+
+
+def _verb(registration: Registration, action: str, *, dry_run: bool) -> dict[str, Any]:
+    return {
+        "id": registration.public_id,
+        "action": action,
+        "state": state_of(registration, registration.pool.stats()),
+        "dry_run": dry_run,
+    }

@@ -1,0 +1,1 @@
+"""Schemas: what goes in and comes out, one noun a file, each with what builds it."""

@@ -1,0 +1,274 @@
+"""PoolView: one pool as an operator sees it."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NotRequired
+
+from pydantic import BaseModel, Field
+from typing_extensions import TypedDict
+
+from nebula_resource.admin.readings import driver_of
+from nebula_resource.admin.schemas.common import Page, ProcessView, Reason, ScopeView, scope_view
+from nebula_resource.admin.schemas.health import HealthBlock, health_block
+from nebula_resource.admin.schemas.quarantine import QuarantineView, quarantine_view
+from nebula_resource.admin.times import stamp
+from nebula_resource.manager import Manager, Registration
+from nebula_resource.model.config import redacted
+from nebula_resource.model.histogram import HistogramSnapshot
+from nebula_resource.model.stats import PoolStats
+
+__all__ = [
+    "PoolFilters",
+    "PoolList",
+    "PoolView",
+    "Resize",
+    "Resized",
+    "StatsView",
+    "Suspend",
+    "Verb",
+    "config_view",
+    "pool_view",
+    "state_of",
+    "stats_view",
+]
+
+
+class SizeView(TypedDict):
+    """How many instances there are, by what they do."""
+
+    min: int
+    max: int
+    total: int
+    idle: int
+    used: int
+    checking: int
+    creating: int
+    retiring: int
+
+
+class WaitersView(TypedDict):
+    """The line."""
+
+    count: int
+    oldest_wait_s: float | None
+
+
+class CheckoutView(TypedDict):
+    """The longest use of now."""
+
+    age_s: float
+
+
+class CountersView(TypedDict):
+    """What only grows, since the process began."""
+
+    acquires: dict[str, int]
+    releases: int
+    created: int
+    create_failures: int
+    destroyed: dict[str, int]
+    leaks: int
+
+
+class QuantilesView(TypedDict):
+    """Seconds; None before the first."""
+
+    p50: float | None
+    p95: float | None
+    p99: float | None
+
+
+class LatencyView(TypedDict):
+    """How long acquires waited, uses took (those that were timed) and creates took."""
+
+    acquire: QuantilesView
+    use: QuantilesView
+    create: QuantilesView
+
+
+class AdmissionView(TypedDict):
+    """How many uses a released resource admits at once."""
+
+    mode: Literal["open", "half_open"]
+    permits: int | None
+
+
+class StatsView(TypedDict):
+    """The numbers that move: also what ``pool.stats`` tells once a second."""
+
+    state: str
+    size: SizeView
+    waiters: WaitersView
+    oldest_checkout: CheckoutView | None
+    utilization: float
+    counters: CountersView
+    latency_s: LatencyView
+
+
+class PoolView(StatsView):
+    """One pool with all there is to know."""
+
+    id: str
+    resource_id: str
+    driver: str
+    scope: ScopeView
+    generation: int
+    required: bool
+    registered_at: str
+    strategy: str
+    refused: list[str]
+    health: HealthBlock
+    quarantine: QuarantineView | None
+    admission: AdmissionView
+    config: Any
+    pool_config: dict[str, Any]
+
+
+class PoolList(TypedDict):
+    """A page of pools."""
+
+    items: list[PoolView]
+    next_cursor: str | None
+    process: ProcessView
+    as_of: str
+
+
+class PoolFilters(Page):
+    """What a list of pools may be narrowed to."""
+
+    state: str | None = Field(default=None, max_length=32)
+    health: Literal["healthy", "degraded", "unhealthy", "unknown"] | None = None
+    driver: str | None = Field(default=None, max_length=64)
+    scope: str | None = Field(default=None, max_length=64)
+    scope_level: str | None = Field(default=None, max_length=16)
+    q: str | None = Field(default=None, max_length=128)
+    min_utilization: float | None = Field(default=None, ge=0, le=1)
+    quarantined: bool | None = None
+    sort: Literal["id", "-id", "utilization", "-utilization", "waiting", "-waiting"] = "id"
+
+
+class Resize(Reason):
+    """Other bounds; what is not given stays."""
+
+    min: int | None = Field(default=None, ge=0, le=100_000)
+    max: int | None = Field(default=None, ge=1, le=100_000)
+
+
+class Suspend(Reason):
+    """Hold callers back; with ``fail`` they are refused instead of waiting."""
+
+    fail: bool = False
+
+
+class BoundsView(TypedDict):
+    """A pool's bounds."""
+
+    min: int
+    max: int
+
+
+class Resized(TypedDict):
+    """What a resize changed."""
+
+    id: str
+    before: BoundsView
+    after: BoundsView
+    shrinks_lazily: bool
+    dry_run: bool
+
+
+class Verb(TypedDict):
+    """What was done to a pool, and the state it is in now; ``instances`` are those a recycle replaces."""
+
+    id: str
+    action: str
+    state: str
+    dry_run: bool
+    instances: NotRequired[int]
+
+
+def state_of(registration: Registration, stats: PoolStats) -> str:
+    """The pool's own state once it is open, else how far its registration has come."""
+    if not registration.is_open:
+        return registration.state.value
+    return "running" if stats.state == "open" else stats.state
+
+
+def stats_view(registration: Registration, stats: PoolStats) -> StatsView:
+    """The numbers that move."""
+    return {
+        "state": state_of(registration, stats),
+        "size": {
+            "min": stats.min,
+            "max": stats.max,
+            "total": stats.size,
+            "idle": stats.idle,
+            "used": stats.in_use,
+            "checking": stats.checking,
+            "creating": stats.creating,
+            "retiring": stats.retiring,
+        },
+        "waiters": {"count": stats.waiting, "oldest_wait_s": stats.oldest_wait_s},
+        "oldest_checkout": None if stats.oldest_hold_s is None else {"age_s": stats.oldest_hold_s},
+        "utilization": stats.utilisation,
+        "counters": {
+            "acquires": {
+                "ok": stats.acquisitions,
+                "timeout": stats.timeouts,
+                "exhausted": stats.exhausted,
+                "cancelled": stats.cancelled,
+            },
+            "releases": stats.releases,
+            "created": stats.created,
+            "create_failures": stats.create_failures,
+            "destroyed": {reason: count for reason, count in stats.destroyed.items() if count},
+            "leaks": stats.leaks,
+        },
+        "latency_s": {
+            "acquire": _quantiles(stats.wait),
+            "use": _quantiles(stats.use),
+            "create": _quantiles(stats.create),
+        },
+    }
+
+
+def pool_view(manager: Manager, registration: Registration, stats: PoolStats) -> PoolView:
+    """As an answer shows it."""
+    name = registration.public_id
+    quarantine = manager.watch.quarantine
+    entry = quarantine.get(name)
+    admission = quarantine.admission(name)
+    return {
+        "id": name,
+        "resource_id": registration.key,
+        "driver": driver_of(registration.resource),
+        "scope": scope_view(registration.scope),
+        "generation": registration.generation,
+        "required": registration.required,
+        "registered_at": stamp(registration.registered_at),
+        "strategy": registration.pool_config.strategy.value,
+        "refused": [cause.name.lower() for cause in registration.causes],
+        **stats_view(registration, stats),
+        "health": health_block(manager.watch.board.get(name)),
+        "quarantine": None if entry is None else quarantine_view(manager, name, entry),
+        "admission": {
+            "mode": "open" if admission is None else "half_open",
+            "permits": None if admission is None else admission.permits,
+        },
+        "config": config_view(registration),
+        "pool_config": registration.pool_config.to_dict(),
+    }
+
+
+def config_view(registration: Registration) -> Any:
+    """The configuration, secrets masked; of one that is no model, its type alone."""
+    config = registration.config
+    if config is None:
+        return None
+    return redacted(config) if isinstance(config, BaseModel) else {"type": type(config).__name__}
+
+
+def _quantiles(snapshot: HistogramSnapshot) -> QuantilesView:
+    if not snapshot.count:
+        return {"p50": None, "p95": None, "p99": None}
+    return {"p50": snapshot.p50, "p95": snapshot.p95, "p99": snapshot.p99}
