@@ -150,6 +150,18 @@ def test_of_two_healthy_roots_the_deepest_is_taken(diary: Diary) -> None:
     assert diary.lines == ["cascade-1 detected: x ← a, b"]
 
 
+def test_a_root_that_fails_itself_stays_a_root(diary: Diary) -> None:
+    """Its own failure opens nothing new while its incident is open, unless it is a victim of something below."""
+    needs = {"net": [], "db": ["net"], "other": ["net"], "a": ["db"], "b": ["db"]}
+    cascades = watch(needs, diary)
+    for each in ("a", "b", "db"):
+        cascades.fails(each)
+    assert diary.lines == ["cascade-1 detected: db ← a, b"]
+    cascades.fails("other")
+    assert diary.lines[1:] == ["cascade-2 detected: net ← db, other"]
+    assert cascades.incident_of("db") == Incident("cascade-2", "net", ("db", "other"))
+
+
 def test_unsettled_evidence_counts_no_more(diary: Diary) -> None:
     """A resource that was reset is neither failing nor passed."""
     cascades = watch({"db": [], "a": ["db"], "b": ["db"]}, diary)

@@ -195,13 +195,13 @@ async def test_every_wait_is_spread_within_its_bounds() -> None:
 
 async def test_a_release_needs_so_many_passes_in_a_row() -> None:
     """success_threshold probes of one attempt must pass; one that fails ends the attempt."""
-    answers = iter([WELL, ILL, WELL, WELL])
+    answers = iter([ILL, WELL, ILL, WELL, WELL])
     ward, diary = FakeWard(lambda _: next(answers), threshold=2), Diary()
     manager = quarantine(ward, diary=diary)
     manager.enter("db", ConsecutiveFailures(3))
     await asyncio.sleep(10)
-    assert ward.times() == [1.0, 1.0, 3.0, 3.0]
-    assert diary.said("released by recovery after 2") == [3.0]
+    assert ward.times() == [1.0, 3.0, 3.0, 7.0, 7.0]
+    assert diary.said("released by recovery after 3") == [7.0]
     await manager.close()
 
 
@@ -527,6 +527,37 @@ async def test_what_can_be_asked() -> None:
     await manager.close()
     assert manager.release("db", "anna").phase == "stopped"
     assert manager.admission("db") is None
+
+
+async def test_a_member_may_change_its_cascade() -> None:
+    """A member that waits for one root and joins another waits for that, or is tried soon when that one is not in."""
+    ward = FakeWard(lambda id: WELL if id == "api" else ILL)
+    manager = quarantine(ward)
+    for root in ("x", "y"):
+        manager.enter(root, Manual("x"))
+    manager.enter_automatically("api", CascadeFailure("x"))
+    manager.enter_automatically("api", CascadeFailure("y"))
+    manager.release("x", "anna")
+    await asyncio.sleep(10)
+    assert ward.times("api") == []
+    manager.enter_automatically("api", CascadeFailure("z"))
+    await asyncio.sleep(1)
+    assert len(ward.times("api")) == 1
+    assert "api" not in manager
+    await manager.close()
+
+
+async def test_a_free_case_that_joins_a_cascade_without_a_root_keeps_its_plan() -> None:
+    """The root is not in quarantine: there is nothing to wait for."""
+    manager = quarantine(FakeWard())
+    manager.enter_automatically("api", ConsecutiveFailures(3))
+    manager.enter_automatically("api", CascadeFailure("z"))
+    manager.enter_automatically("api", CascadeFailure("api"))
+    entry = manager.get("api")
+    assert entry is not None
+    assert entry.reason == CascadeFailure("api")
+    assert manager.retry_after("api") == 1.0
+    await manager.close()
 
 
 async def test_two_cascades_that_wait_for_each_other_do_not() -> None:
