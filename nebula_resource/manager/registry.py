@@ -12,7 +12,7 @@ from nebula_resource.model.scope import Scope, ScopeLevel, Strategy
 __all__ = ["Registry"]
 
 REMEMBERED = 4096
-"""Answers that are remembered; scopes of executions come and go, so they must not fill the memory."""
+"""Answers that are remembered for one id."""
 
 Fields = tuple[tuple[ScopeLevel, object], ...]
 Shape = tuple[ScopeLevel, ...]
@@ -22,20 +22,24 @@ class _Shelf:
     """The registrations of one id: by the fields of their scopes, and by which levels those have.
 
     A caller is looked up once for each *shape* (set of levels) in use, not once for each registration: ten thousand
-    tenants with a pool of their own are one shape.
+    tenants with a pool of their own are one shape. What was found is remembered by the caller's ids down to the deepest
+    level in use (``reach``), no further: executions come and go, and all of a tenant's have the same answer.
     """
 
-    __slots__ = ("_shapes", "by_fields", "depths")
+    __slots__ = ("_shapes", "by_fields", "depths", "found", "reach")
 
     def __init__(self) -> None:
         self.by_fields: dict[Fields, Registration] = {}
         self._shapes: dict[Shape, int] = {}
         self.depths: list[tuple[tuple[ScopeLevel, int], list[Shape]]] = []
         """(level, number of fields) with the shapes of that depth, the deepest first."""
+        self.found: dict[tuple[object, ...], Registration] = {}
+        self.reach = ScopeLevel.TENANT
 
     def add(self, registration: Registration) -> None:
         fields = registration.scope.fields
         self.by_fields[fields] = registration
+        self.found.clear()
         shape = tuple(level for level, _ in fields)
         self._shapes[shape] = self._shapes.get(shape, 0) + 1
         if self._shapes[shape] == 1:
@@ -44,6 +48,7 @@ class _Shelf:
     def remove(self, registration: Registration) -> None:
         fields = registration.scope.fields
         del self.by_fields[fields]
+        self.found.clear()
         shape = tuple(level for level, _ in fields)
         self._shapes[shape] -= 1
         if not self._shapes[shape]:
@@ -55,6 +60,8 @@ class _Shelf:
         for shape in sorted(self._shapes):
             depths.setdefault((shape[-1] if shape else ScopeLevel.GLOBAL, len(shape)), []).append(shape)
         self.depths = sorted(depths.items(), reverse=True)
+        # Never above TENANT: a caller with a tenant is not served by what a caller without one may have.
+        self.reach = max([ScopeLevel.TENANT, *(level for level, _ in depths)])
 
 
 class Registry:
@@ -63,7 +70,6 @@ class Registry:
     def __init__(self) -> None:
         self._shelves: dict[str, _Shelf] = {}
         self._by_public_id: dict[str, Registration] = {}
-        self._found: dict[tuple[str, Scope], Registration] = {}
         self._found_global: dict[str, Registration] = {}
         self.sources: tuple[RegistrationSource, ...] = ()
 
@@ -79,7 +85,7 @@ class Registry:
             raise AlreadyRegistered(registration.key, scope=registration.scope)
         self._by_public_id[registration.public_id] = registration
         self._shelves.setdefault(registration.key, _Shelf()).add(registration)
-        self._forget()
+        self._found_global.clear()
 
     def remove(self, registration: Registration) -> None:
         """Take one out."""
@@ -88,10 +94,6 @@ class Registry:
         shelf.remove(registration)
         if not shelf.by_fields:
             del self._shelves[registration.key]
-        self._forget()
-
-    def _forget(self) -> None:
-        self._found.clear()
         self._found_global.clear()
 
     # ── for callers ──
@@ -103,12 +105,17 @@ class Registry:
             if registration is None:
                 registration = self._found_global[key] = self.search(key, scope, Strategy.HIERARCHICAL)
             return registration
-        registration = self._found.get((key, scope))
-        if registration is None:
-            registration = self.search(key, scope, Strategy.HIERARCHICAL)
-            if len(self._found) >= REMEMBERED:
-                self._found.clear()
-            self._found[key, scope] = registration
+        shelf = self._shelves.get(key)
+        if shelf is not None:
+            registration = shelf.found.get(scope.ids_to(shelf.reach))
+            if registration is not None:
+                return registration
+        registration = self.search(key, scope, Strategy.HIERARCHICAL)
+        shelf = self._shelves.get(key)  # a source may have registered it a moment ago
+        if shelf is not None and shelf.by_fields.get(registration.scope.fields) is registration:
+            if len(shelf.found) >= REMEMBERED:
+                shelf.found.clear()
+            shelf.found[scope.ids_to(shelf.reach)] = registration
         return registration
 
     def search(self, key: str, scope: Scope, strategy: Strategy) -> Registration:

@@ -245,6 +245,10 @@ class Scope:
         """Its fields, outermost first."""
         return self._fields
 
+    def ids_to(self, level: int) -> tuple[FieldId | None, ...]:
+        """One place for each level down to ``level``, this one included: its id, or None where it is not named."""
+        return self._ids[: level + 1]
+
     @property
     def tenant_id(self) -> str | None:
         """The tenant's id, if named."""
