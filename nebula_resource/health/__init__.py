@@ -5,6 +5,7 @@ from nebula_resource.health.cascade import CascadeListener, CascadeWatch, Incide
 from nebula_resource.health.checker import CheckListener, HealthChecker
 from nebula_resource.health.graph import Graph
 from nebula_resource.health.pipeline import HealthPipeline
+from nebula_resource.health.process import ProcessMeter
 from nebula_resource.health.propagation import Propagation
 from nebula_resource.health.schedule import Schedule
 from nebula_resource.health.stage import LatencyStage, StageResult
@@ -52,6 +53,7 @@ __all__ = [
     "LatencyStage",
     "PerformanceStage",
     "Postponed",
+    "ProcessMeter",
     "Propagation",
     "Schedule",
     "StageResult",

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from nebula_resource.health.process import ProcessMeter
 from nebula_resource.health.stage import LatencyStage
 from nebula_resource.model.health import (
     Degraded,
@@ -134,7 +135,7 @@ class PerformanceStage(LatencyStage):
 class UtilizationStage(HealthStage):
     """Is there room left? ``measure()`` tells shares in use by name, 0…1: connections, cpu, memory, or others.
 
-    None says that a share cannot be told, and it is left out. From ``warn`` on the fullest degrades it, by at most
+    By default cpu and memory of this process are measured. None says that a share cannot be told, and it is left out. From ``warn`` on the fullest degrades it, by at most
     0.5: what is fully used is busy, not broken, so this stage alone never has callers refused.
 
     Raises:
@@ -143,7 +144,7 @@ class UtilizationStage(HealthStage):
 
     def __init__(
         self,
-        measure: Callable[[], Mapping[str, float | None]],
+        measure: Callable[[], Mapping[str, float | None]] | None = None,
         *,
         warn: float = 0.8,
         name: str = "utilization",
@@ -154,7 +155,7 @@ class UtilizationStage(HealthStage):
         rules.raise_if_broken()
         self.name = name
         self.timeout = timeout
-        self._measure = measure
+        self._measure = ProcessMeter() if measure is None else measure
         self._warn = warn
 
     async def check(self, instance: Any, context: ResourceContext) -> HealthStatus:

@@ -282,3 +282,9 @@ async def test_dependencies() -> None:
     status = await run(stage)
     assert status.state == Degraded("dependency 'd' is down", 0.5)
     assert status.metadata["stages"][0]["metadata"]["d"] == "unhealthy"
+
+
+async def test_utilization_of_this_process_by_default() -> None:
+    """Without a measure of its own it looks at processor and memory of this process."""
+    status = await UtilizationStage().check("instance", CONTEXT)
+    assert 0 < status.metadata["memory"] < 1
