@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from fastapi import FastAPI
@@ -44,6 +44,7 @@ def create_admin(
     hosts: Iterable[str] = (),
     started: bool = True,
     page_at_root: bool = True,
+    more_metrics: Callable[[bool], bytes] | None = None,
 ) -> FastAPI:
     """Return the admin API of a manager, with the page at ``/``.
 
@@ -58,6 +59,8 @@ def create_admin(
         hosts: names, beside the loopback ones, that a Host header may have.
         started: False until `mark_started` is called: ready and startup answer 503 until then.
         page_at_root: whether to serve the page.
+        more_metrics: others' numbers for ``/metrics``, as text; asked with whether it is to be OpenMetrics, then
+            without the last line ``# EOF``.
 
     Raises:
         ConfigurationError: a route has no declared role (a bug of ours).
@@ -66,7 +69,7 @@ def create_admin(
     state = AdminState(
         manager,
         auth or LocalAuthority(),
-        readings=ReadingsCollector(manager),
+        readings=ReadingsCollector(manager, more=more_metrics),
         hub=hub,
         operations=Operations(),
         audit=Audit(hub),

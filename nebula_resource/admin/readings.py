@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -40,11 +41,20 @@ class ReadingsCollector:
     Args:
         manager: whose numbers.
         renderer: writes them; it remembers what stays the same between scrapes.
+        more: others' numbers as text, asked with whether it is to be OpenMetrics (then without ``# EOF``); they stand
+            before ours, in the same scrape.
     """
 
-    def __init__(self, manager: Manager, *, renderer: TextRenderer | None = None) -> None:
+    def __init__(
+        self,
+        manager: Manager,
+        *,
+        renderer: TextRenderer | None = None,
+        more: Callable[[bool], bytes] | None = None,
+    ) -> None:
         self._manager = manager
         self._renderer = renderer or TextRenderer()
+        self._more = more
         self._tally = EventTally()
         self._texts: dict[bool, tuple[float, bytes]] = {}
         manager.events.add_listener(self._tally, types=self._tally.types)
@@ -56,6 +66,8 @@ class ReadingsCollector:
         if known is not None and now - known[0] < MAX_AGE:
             return known[1]
         body = self._renderer.render(self.read(families=families), openmetrics=openmetrics).encode()
+        if self._more is not None:
+            body = self._more(openmetrics) + body
         self._texts[openmetrics] = (now, body)
         return body
 

@@ -4,7 +4,7 @@ import asyncio
 import random
 import socket
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, closing, suppress
 from typing import Any
 
@@ -164,7 +164,7 @@ async def test_the_lifespan_ends_while_there_are_resources() -> None:
     manager = Manager()
 
     @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[dict[str, str]]:
+    async def lifespan(app: Starlette) -> AsyncGenerator[dict[str, str]]:
         await manager.register(thing, None, required=True)
         yield {"word": "from the lifespan"}
         story.append("lifespan ended")
@@ -184,7 +184,7 @@ async def test_an_error_of_the_start_comes_out() -> None:
     manager = Manager()
 
     @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+    async def lifespan(app: Starlette) -> AsyncGenerator[None]:
         raise Unavailable("not_open")
         yield
 
@@ -207,7 +207,7 @@ async def test_an_error_of_the_end_comes_out() -> None:
     manager = Manager()
 
     @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+    async def lifespan(app: Starlette) -> AsyncGenerator[None]:
         yield
         raise LookupError("the end failed")
 
@@ -253,9 +253,9 @@ async def test_cleaning_up_that_takes_too_long_is_said() -> None:
     """Resources that need each other, each with an endless cleanup: the service says so instead of waiting for all."""
     manager, let_go = Manager(), asyncio.Event()
     needs: tuple[str, ...] = ()
-    for id in ("first", "second", "third", "fourth"):
-        await manager.register(Clinging(id, let_go, *needs), None, pool=PoolConfig(cleanup_timeout=None))
-        needs = (id,)
+    for name in ("first", "second", "third", "fourth"):
+        await manager.register(Clinging(name, let_go, *needs), None, pool=PoolConfig(cleanup_timeout=None))
+        needs = (name,)
     try:
         with pytest.raises(ShutdownOverdue):
             async with running(application(), manager, drain=0.1, cleanup=0.3) as service:
@@ -269,7 +269,7 @@ async def test_an_end_that_hangs_is_cut_off() -> None:
     """A lifespan that does not end gets ``cleanup`` seconds."""
 
     @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+    async def lifespan(app: Starlette) -> AsyncGenerator[None]:
         yield
         await asyncio.sleep(3600)
 
