@@ -129,7 +129,7 @@ class PoolConfig:
             return value
         known = {field.name for field in fields(cls)}
         unknown = [
-            FieldViolation(f"pool.{name}", "is no setting of a pool", "an unknown field")
+            FieldViolation(name, "is no setting of a pool", "an unknown field")
             for name in value
             if name not in known
         ]

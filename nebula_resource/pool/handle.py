@@ -16,6 +16,8 @@ from nebula_resource.model.reasons import CleanupReason
 from nebula_resource.pool.config import Sharing
 from nebula_resource.pool.entry import FRESH, SPENT, Entry, Use
 
+from nebula_resource.pool.leaks import caller_depth
+
 if TYPE_CHECKING:
     from nebula_resource.model.context import ResourceContext
     from nebula_resource.pool.parts import PoolParts
@@ -186,5 +188,7 @@ def entered_twice(resource_id: str) -> InternalError:
 
 
 def warn_released_twice(resource_id: str) -> None:
-    """Tell the author of a second release."""
-    warnings.warn(f"a handle of '{resource_id}' is released a second time", RuntimeWarning, stacklevel=4)
+    """Tell the author of a second release; the warning names the place outside this package."""
+    warnings.warn(
+        f"a handle of '{resource_id}' is released a second time", RuntimeWarning, stacklevel=caller_depth() + 1
+    )

@@ -7,7 +7,7 @@ import sys
 from types import CodeType, FrameType
 from typing import TypeAlias
 
-__all__ = ["FRAMES", "Positions", "caller_frame", "capture_six", "describe"]
+__all__ = ["FRAMES", "Positions", "caller_depth", "caller_frame", "capture_six", "describe"]
 
 _HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 """The folder of this package: its own frames are nobody's fault."""
@@ -43,6 +43,16 @@ def caller_frame() -> FrameType | None:
     while frame is not None and frame.f_code.co_filename.startswith(_HERE):
         frame = frame.f_back
     return frame
+
+
+def caller_depth() -> int:
+    """How many frames above the one that asks the nearest frame outside this package is."""
+    depth = 1
+    frame = sys._getframe(2)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_HERE):
+        frame = frame.f_back
+        depth += 1
+    return depth
 
 
 def _capture_fewer(frame: FrameType | None) -> Positions:

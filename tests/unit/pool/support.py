@@ -1,0 +1,123 @@
+"""What the tests of a pool share: a pool that is checked when its test ends, and an observer that writes down."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from nebula_resource.model.ports import Capacity, PoolObserver
+from nebula_resource.model.reasons import CleanupReason
+from nebula_resource.pool import Pool, PoolConfig
+from nebula_resource.testing.asserts import assert_sound
+from nebula_resource.testing.mock import MockInstance, MockResource
+
+MockPool = Pool[Any, MockInstance, Any]
+
+
+class Notes(PoolObserver):
+    """Writes down everything a pool tells, with the moment."""
+
+    def __init__(self) -> None:
+        self.notes: list[tuple[Any, ...]] = []
+
+    def of(self, kind: str) -> list[Any]:
+        """What was told of one kind: the value, a tuple of several, or None where there is none."""
+        told = [note[1:] for note in self.notes if note[0] == kind]
+        return [each[0] if len(each) == 1 else each or None for each in told]
+
+    def created(self, seconds: float) -> None:
+        self.notes.append(("created", seconds))
+
+    def create_failed(self, error: BaseException) -> None:
+        self.notes.append(("create_failed", error))
+
+    def validation_failed(self, error: BaseException | None) -> None:
+        self.notes.append(("validation_failed", error))
+
+    def body_failed(self, error: BaseException) -> None:
+        self.notes.append(("body_failed", error))
+
+    def served(self) -> None:
+        self.notes.append(("served",))
+
+    def retired(self, reason: CleanupReason) -> None:
+        self.notes.append(("retired", reason))
+
+    def cleaned_up(self, reason: CleanupReason, error: BaseException | None) -> None:
+        self.notes.append(("cleaned_up", reason, error))
+
+    def rejected(self, reason: str) -> None:
+        self.notes.append(("rejected", reason))
+
+    def leaked(self, held_s: float, where: Sequence[str]) -> None:
+        self.notes.append(("leaked", held_s, tuple(where)))
+
+    def circuit_opened(self, operation: str, retry_after: float) -> None:
+        self.notes.append(("circuit_opened", operation, retry_after))
+
+    def circuit_closed(self, operation: str) -> None:
+        self.notes.append(("circuit_closed", operation))
+
+    def resized(self, min_size: int, max_size: int) -> None:
+        self.notes.append(("resized", min_size, max_size))
+
+    def draining(self) -> None:
+        self.notes.append(("draining",))
+
+    def drained(self) -> None:
+        self.notes.append(("drained",))
+
+    def suspended(self) -> None:
+        self.notes.append(("suspended",))
+
+    def resumed(self) -> None:
+        self.notes.append(("resumed",))
+
+    def loop_blocked(self, step: str, seconds: float) -> None:
+        self.notes.append(("loop_blocked", step, seconds))
+
+    def failed(self, error: BaseException) -> None:
+        self.notes.append(("failed", error))
+
+
+@asynccontextmanager
+async def opened(
+    resource: MockResource | None = None,
+    *,
+    observer: PoolObserver | None = None,
+    capacity: Capacity | None = None,
+    **settings: Any,
+) -> AsyncGenerator[MockPool]:
+    """An open pool; when the block ends it is checked, closed and checked again, and its server must be empty.
+
+    ``min_size`` is 0 unless given, so that a test sees only the creations it asked for.
+    """
+    resource = resource or MockResource()
+    pool: MockPool = Pool(
+        resource, None, PoolConfig(**({"min_size": 0} | settings)), capacity=capacity, observer=observer
+    )
+    await pool.open()
+    try:
+        yield pool
+        assert_sound(pool)
+    finally:
+        await pool.close(0.0)
+    assert_sound(pool)
+    detached = pool.stats().destroyed.get("detached", 0)
+    assert len(resource.alive) == detached, f"left on the server: {resource.alive}"
+
+
+async def turns(count: int = 5) -> None:
+    """Let every task that is ready run, without time passing."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def take(pool: MockPool, count: int) -> list[Any]:
+    """So many handles at once."""
+    return [await pool.acquire() for _ in range(count)]
+
+
+def now() -> float:
+    """Virtual seconds."""
+    return asyncio.get_running_loop().time()

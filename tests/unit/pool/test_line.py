@@ -1,0 +1,303 @@
+"""The line: order of arrival, its length, and every limit of a wait."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from nebula_resource._aio import CancellationToken
+from nebula_resource.errors import AcquireCancelled, AcquireTimeout, CreateFailed, PoolExhausted
+from nebula_resource.model.context import ResourceContext
+from nebula_resource.pool.waiters import CROWD, Line
+from nebula_resource.testing.asserts import assert_no_leaks, assert_sound
+from nebula_resource.testing.mock import MockResource, Outcome
+from tests.unit.pool.support import MockPool, Notes, now, opened, take, turns
+
+
+async def test_whoever_comes_first_is_served_first() -> None:
+    """A hundred callers over two instances are served in the order they came."""
+    served: list[int] = []
+
+    async def caller(number: int) -> None:
+        async with pool.acquire():
+            served.append(number)
+            await asyncio.sleep(0.1)
+
+    async with opened(max_size=2) as pool:
+        await asyncio.gather(*(caller(number) for number in range(100)))
+        assert served == list(range(100))
+
+
+async def test_nobody_overtakes_the_line() -> None:
+    """A caller who comes when one has just been given back stands behind those who wait."""
+    async with opened(max_size=1) as pool:
+        first = await pool.acquire()
+        order: list[str] = []
+        waits = asyncio.create_task(_note(pool, order, "waited"))
+        await turns(1)
+        await first.release()
+        late = asyncio.create_task(_note(pool, order, "came late"))
+        await asyncio.gather(waits, late)
+        assert order == ["waited", "came late"]
+
+
+async def test_what_comes_back_goes_to_whoever_came_first_even_if_one_is_made_for_them() -> None:
+    """A caller for whom a slow creation runs gets the instance that is given back meanwhile."""
+    async with opened(MockResource(create=[Outcome.OK, Outcome.NEVER]), max_size=3) as pool:
+        handle = await pool.acquire()
+        served_at: list[float] = []
+
+        async def caller() -> None:
+            async with pool.acquire():
+                served_at.append(now())
+
+        waiting = asyncio.create_task(caller())
+        await asyncio.sleep(2)
+        assert (pool.stats().creating, pool.stats().waiting) == (1, 0)
+        await handle.release()
+        await waiting
+        assert served_at == [2.0]
+        assert_sound(pool)
+
+
+async def test_max_waiting_bounds_the_line() -> None:
+    """One more than allowed is refused at once, with the numbers; those who wait are not touched."""
+    notes = Notes()
+    async with opened(max_size=1, max_waiting=2, observer=notes) as pool:
+        handle = await pool.acquire()
+        waiting = [asyncio.create_task(_hold(pool, 1.0)) for _ in range(2)]
+        await turns(1)
+        with pytest.raises(PoolExhausted) as caught:
+            await pool.acquire()
+        assert (caught.value.max_size, caught.value.waiting, caught.value.retryable) == (1, 2, True)
+        assert now() == 0.0
+        waiting[0].cancel()
+        third = asyncio.create_task(_hold(pool, 1.0))  # the cancelled one does not count, from this very turn on
+        await turns(2)
+        await handle.release()
+        await asyncio.gather(*waiting, third, return_exceptions=True)
+        assert (pool.stats().exhausted, notes.of("rejected")) == (1, ["exhausted"])
+
+
+async def test_a_line_of_length_zero_never_waits() -> None:
+    """max_waiting=0 is a pool without a line."""
+    async with opened(max_size=1, max_waiting=0) as pool:
+        handle = await pool.acquire()
+        with pytest.raises(PoolExhausted):
+            await pool.acquire(timeout=5.0)
+        await handle.release()
+
+
+async def test_fail_fast_makes_but_does_not_wait() -> None:
+    """With room one is made; without, the caller is refused at once."""
+    async with opened(MockResource(create=Outcome.SLOW), max_size=1, backpressure="fail_fast") as pool:
+        handle = await pool.acquire()
+        assert now() == 1.0
+        with pytest.raises(PoolExhausted):
+            await pool.acquire()
+        assert now() == 1.0
+        await handle.release()
+
+
+@pytest.mark.parametrize(
+    ("acquire_timeout", "timeout", "deadline", "expected"),
+    [
+        (3.0, None, None, 3.0),
+        (3.0, 2.0, None, 2.0),
+        (3.0, 9.0, None, 3.0),
+        (3.0, None, 1.5, 1.5),
+        (3.0, 2.0, 2.5, 2.0),
+        (3.0, 0.0, None, 0.0),
+        (3.0, None, -1.0, 0.0),
+    ],
+)
+async def test_the_earliest_limit_counts_exactly(
+    acquire_timeout: float, timeout: float | None, deadline: float | None, expected: float
+) -> None:
+    """The pool's, the call's and the context's: the first ends the wait to the tick, and the error says how long."""
+    notes = Notes()
+    async with opened(max_size=1, acquire_timeout=acquire_timeout, observer=notes) as pool:
+        handle = await pool.acquire()
+        context = None if deadline is None else ResourceContext(deadline=deadline)
+        with pytest.raises(AcquireTimeout) as caught:
+            await pool.acquire(context, timeout=timeout)
+        assert (now(), caught.value.waited_s) == (expected, expected)
+        assert (caught.value.operation, caught.value.retryable) == ("acquire", True)
+        assert isinstance(caught.value, TimeoutError)
+        assert (pool.stats().timeouts, notes.of("rejected")) == (1, ["timeout"])
+        assert not pool.line.waiters
+        await handle.release()
+
+
+async def test_one_deadline_across_all_retries() -> None:
+    """An acquire that finds one bad instance after another ends at its first deadline."""
+    resource = MockResource(is_valid=Outcome.SLOW, slow=2.0)
+    resource.says_valid = False
+    async with opened(resource, max_size=5, validation_interval=0) as pool:
+        assert await pool.scale_up(5) == 5
+        with pytest.raises(AcquireTimeout) as caught:
+            await pool.acquire(timeout=5.0)
+        assert (now(), caught.value.waited_s) == (5.0, 5.0)
+
+
+async def test_a_failed_create_is_the_cause_of_the_timeout() -> None:
+    """The real error is not hidden behind a time-out; a failure before the wait is none of its causes."""
+    resource = MockResource(create=[Outcome.OK, Outcome.ERROR, Outcome.NEVER])
+    async with opened(resource, max_size=2) as pool:
+        handle = await pool.acquire()
+        waiting = [asyncio.create_task(_handle(pool, 5.0)) for _ in range(2)]
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+        assert isinstance(results[0], CreateFailed)
+        assert isinstance(results[1], AcquireTimeout)
+        assert results[1].__cause__ is not None
+        assert type(results[1].__cause__) is CreateFailed
+        with pytest.raises(AcquireTimeout) as later:
+            await pool.acquire(timeout=1.0)
+        assert later.value.__cause__ is None
+        await handle.release()
+
+
+async def test_a_token_ends_the_wait_at_once() -> None:
+    """Cancelled before, while waiting in line, or while one is made: AcquireCancelled, and nothing is leaked."""
+    async with opened(MockResource(create=[Outcome.OK, Outcome.SLOW]), max_size=2) as pool:
+        handle = await pool.acquire()
+        for delay in (None, 0.5):
+            token = CancellationToken()
+            context = ResourceContext(cancellation=token)
+            if delay is None:
+                token.cancel()
+            else:
+                asyncio.get_running_loop().call_later(delay, token.cancel)
+            started = now()
+            with pytest.raises(AcquireCancelled) as caught:
+                await pool.acquire(context)
+            assert now() == started + (delay or 0.0)
+            assert not caught.value.retryable
+        second = await pool.acquire()
+        token = CancellationToken()
+        asyncio.get_running_loop().call_later(1.0, token.cancel)
+        with pytest.raises(AcquireCancelled):
+            await pool.acquire(ResourceContext(cancellation=token))
+        assert pool.stats().cancelled == 2
+        await handle.release()
+        await second.release()
+        assert_no_leaks(pool)
+
+
+async def test_a_cancelled_caller_leaves_the_line() -> None:
+    """The one behind is served; the cancellation is not swallowed."""
+    async with opened(max_size=1) as pool:
+        handle = await pool.acquire()
+        gone = asyncio.create_task(_hold(pool, 0.0))
+        stays = asyncio.create_task(_hold(pool, 0.0))
+        await turns(1)
+        gone.cancel()
+        await turns(2)
+        assert gone.cancelled()
+        assert pool.stats().waiting == 1
+        await handle.release()
+        await stays
+        assert pool.stats().cancelled == 1
+
+
+async def test_a_caller_cancelled_in_the_turn_it_was_served_passes_it_on() -> None:
+    """The instance goes to the next in line, uncounted."""
+    async with opened(max_size=1) as pool:
+        handle = await pool.acquire()
+        unlucky = asyncio.create_task(_hold(pool, 0.0))
+        lucky = asyncio.create_task(_hold(pool, 0.0))
+        await turns(1)
+        await handle.release()
+        unlucky.cancel()
+        await asyncio.gather(unlucky, lucky, return_exceptions=True)
+        assert unlucky.cancelled()
+        assert pool.stats().acquisitions == 2
+        assert_no_leaks(pool)
+
+
+async def test_fail_line_tells_everybody_who_waits() -> None:
+    """Those in line and those for whom one is being made; each gets an error of their own."""
+    async with opened(MockResource(create=[Outcome.OK, Outcome.SLOW]), max_size=2) as pool:
+        handle = await pool.acquire()
+        waiting = [asyncio.create_task(_hold(pool, 0.0)) for _ in range(3)]
+        await turns(2)
+        assert pool.fail_line(lambda: PoolExhausted(9, 9)) == 3
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+        assert all(isinstance(result, PoolExhausted) for result in results)
+        assert len(set(map(id, results))) == 3
+        await handle.release()
+
+
+async def test_deadlines_of_those_who_left_do_not_pile_up() -> None:
+    """Behind one that waits long, short waits come and go; the line forgets them."""
+    loop = asyncio.get_running_loop()
+    line = Line()
+    stays: asyncio.Future[Any] = loop.create_future()
+    line.expire_at(1000.0, stays, loop)
+    for _ in range(20 * CROWD):
+        brief: asyncio.Future[Any] = loop.create_future()
+        line.expire_at(1000.0, brief, loop)
+        brief.set_result(None)
+    assert len(line._deadlines) <= CROWD + 1
+    line.close()
+    line.close()
+
+
+async def test_the_timer_of_the_line_serves_later_ones_too() -> None:
+    """Deadlines of many callers fall one after the other, each exactly."""
+    ended: list[float] = []
+
+    async def caller(delay: float) -> None:
+        await asyncio.sleep(delay)
+        with pytest.raises(AcquireTimeout):
+            await pool.acquire()
+        ended.append(now())
+
+    async with opened(max_size=1, acquire_timeout=10.0) as pool:
+        handle = await pool.acquire()
+        served = asyncio.create_task(caller(2.0))
+        others = [asyncio.create_task(caller(delay)) for delay in (0.0, 1.0, 5.0)]
+        await asyncio.gather(served, *others)
+        assert ended == [10.0, 11.0, 12.0, 15.0]
+        await handle.release()
+
+
+async def test_waits_are_counted_in_the_statistics() -> None:
+    """Waiting, the oldest wait, the histogram of waits: hits count as no wait."""
+    async with opened(max_size=1) as pool:
+        async with pool.acquire():
+            waiting = asyncio.create_task(_hold(pool, 0.0))
+            await asyncio.sleep(2)
+            assert (pool.stats().waiting, pool.stats().oldest_wait_s) == (1, 2.0)
+        await waiting
+        stats = pool.stats()
+        assert (stats.waiting, stats.oldest_wait_s) == (0, None)
+        assert stats.wait.count == stats.acquisitions == 2
+        assert stats.wait.total_s == 2.0
+
+
+async def _note(pool: MockPool, order: list[str], word: str) -> None:
+    async with pool.acquire():
+        order.append(word)
+
+
+async def _handle(pool: MockPool, timeout: float) -> Any:
+    return await pool.acquire(timeout=timeout)
+
+
+async def _hold(pool: MockPool, seconds: float) -> None:
+    async with pool.acquire() as value:
+        with value.used():
+            await asyncio.sleep(seconds)
+
+
+async def test_a_crowd_that_gives_up_costs_nothing() -> None:
+    """Ten thousand callers time out in one turn; the line is empty, and the instance is lent on."""
+    async with opened(max_size=1, acquire_timeout=1.0) as pool:
+        [handle] = await take(pool, 1)
+        crowd = [asyncio.create_task(_hold(pool, 0.0)) for _ in range(10_000)]
+        results = await asyncio.gather(*crowd, return_exceptions=True)
+        assert {type(result) for result in results} == {AcquireTimeout}
+        assert not pool.line.waiters
+        await handle.release()
+        await _hold(pool, 0.0)
