@@ -90,7 +90,11 @@ class Desk:
         pool = self._pool
         now = pool.loop.time()
         for entry in pool.shelf.in_order():
-            if entry.doom is None and not entry.is_expired(now) and not entry.is_due(now, pool.inspector.interval):
+            if (
+                entry.doom is None
+                and not entry.is_expired(now)
+                and not entry.is_due(now, pool.inspector.interval)
+            ):
                 pool.shelf.remove(entry)
                 return entry
         return None

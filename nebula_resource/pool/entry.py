@@ -43,7 +43,7 @@ class Entry:
     __slots__ = (
         "__weakref__", "attention", "birth", "checked_at", "created_at", "dependencies", "doom", "expires_at",
         "frames", "holders", "instance", "leak_reported", "lent_at", "probed", "seen_at", "seen_uses", "state", "use",
-        "uses", "value",
+        "uses", "value", "was_out",
     )  # fmt: skip  # one list of names
 
     def __init__(self, instance: Any, *, now: float, expires_at: float | None, birth: int) -> None:
@@ -63,6 +63,8 @@ class Entry:
         self.checked_at = now
         self.seen_at = now
         self.seen_uses = 0
+        self.was_out = False
+        """It was in use at the last tick, so it has been used since, whatever the number of uses says."""
         self.dependencies: Any = None
         self.frames: Positions | None = None
         """Where the present use began, when the pool looks for leaks."""
@@ -81,27 +83,29 @@ class Entry:
         """Enter the next state; the table of the life cycle decides whether that may be."""
         self.state = self.state.advance(state)
 
-    def look(self, now: float) -> bool:
-        """Note, at a tick, whether it was used since the last one; True when it was.
+    def look(self, now: float) -> None:
+        """Note, at a tick, whether it was used since the last one.
 
         The hit path reads no clock, so the moment of the last use is known to one tick, never earlier than it was.
         """
-        if self.uses == self.seen_uses:
-            return False
-        self.seen_uses = self.uses
-        self.seen_at = now
-        return True
+        is_out = self.state is Lifecycle.IN_USE
+        if self.uses != self.seen_uses or (self.was_out and not is_out):
+            self.seen_uses = self.uses
+            self.seen_at = now
+        self.was_out = is_out
 
     def idle_since(self, now: float) -> float:
         """When it was last used, at the latest (seconds of the loop's clock)."""
-        return now if self.uses != self.seen_uses else self.seen_at
+        return now if self.was_out or self.uses != self.seen_uses else self.seen_at
 
     def held_since(self, now: float) -> float:
         """When the present use began: exact where it is timed, else the first tick that saw it."""
         use = self.use
         if use is not None and use.started is not None:
             return use.started
-        return self.idle_since(now) if self.lent_at is None else self.lent_at
+        if self.lent_at is not None:
+            return self.lent_at
+        return now if self.uses != self.seen_uses else self.seen_at
 
     def is_expired(self, now: float) -> bool:
         """Whether its life time is over."""

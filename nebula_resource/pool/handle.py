@@ -190,5 +190,7 @@ def entered_twice(resource_id: str) -> InternalError:
 def warn_released_twice(resource_id: str) -> None:
     """Tell the author of a second release; the warning names the place outside this package."""
     warnings.warn(
-        f"a handle of '{resource_id}' is released a second time", RuntimeWarning, stacklevel=caller_depth() + 1
+        f"a handle of '{resource_id}' is released a second time",
+        RuntimeWarning,
+        stacklevel=caller_depth() + 1,
     )

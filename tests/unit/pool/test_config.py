@@ -69,7 +69,9 @@ def test_all_violations_come_at_once() -> None:
     assert set(violations(**wrong)) == set(wrong)
 
 
-@pytest.mark.parametrize("name", ["max_size", "max_concurrent_creates", "warm_concurrency", "circuit_threshold"])
+@pytest.mark.parametrize(
+    "name", ["max_size", "max_concurrent_creates", "warm_concurrency", "circuit_threshold"]
+)
 @pytest.mark.parametrize("value", [0, -1, 1.5, True, None, "3"])
 def test_counts_are_whole_and_at_least_one(name: str, value: object) -> None:
     """Zero, negative, broken, boolean and missing counts are refused."""
@@ -169,7 +171,11 @@ def test_of_takes_a_config_a_mapping_or_nothing() -> None:
 def test_it_survives_json() -> None:
     """Written as JSON and read back it is the same value."""
     config = PoolConfig(
-        min_size=0, max_waiting=7, idle_timeout=None, strategy=PoolStrategy.LIFO, create_backoff=Backoff(base=1.5)
+        min_size=0,
+        max_waiting=7,
+        idle_timeout=None,
+        strategy=PoolStrategy.LIFO,
+        create_backoff=Backoff(base=1.5),
     )
     assert PoolConfig.of(json.loads(json.dumps(config.to_dict()))) == config
 

@@ -72,7 +72,9 @@ async def test_max_waiting_bounds_the_line() -> None:
         assert (caught.value.max_size, caught.value.waiting, caught.value.retryable) == (1, 2, True)
         assert now() == 0.0
         waiting[0].cancel()
-        third = asyncio.create_task(_hold(pool, 1.0))  # the cancelled one does not count, from this very turn on
+        third = asyncio.create_task(
+            _hold(pool, 1.0)
+        )  # the cancelled one does not count, from this very turn on
         await turns(2)
         await handle.release()
         await asyncio.gather(*waiting, third, return_exceptions=True)
