@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Hashable
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast, overload
 
 from nebula_resource._aio import OwnedTasks, cancel_soundly
@@ -32,14 +34,35 @@ FINALIZER_TIMEOUT = 10.0
 
 
 class _Lease:
-    """One key's lease in one open scope: being acquired, or held."""
+    """One thing that an open scope holds, or is getting."""
 
     __slots__ = ("acquisition", "task", "value")
 
     def __init__(self) -> None:
-        self.acquisition: ScopedAcquisition[Any] | None = None
+        self.acquisition: ScopedAcquisition[Any] | _Kept | None = None
         self.task: asyncio.Task[Any] | None = None
         self.value: Any = NOTHING
+
+
+class _Kept:
+    """A user's context manager in the place of an acquisition: its exit is given a limited time."""
+
+    __slots__ = ("_manager", "_scope")
+
+    def __init__(self, scope: OpenScope, manager: AbstractAsyncContextManager[Any]) -> None:
+        self._scope = scope
+        self._manager = manager
+
+    async def __aenter__(self) -> Any:
+        return await self._manager.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._scope._end_in_time(self._manager.__aexit__(kind, error, trace))
+
+    def leave_now(self) -> bool:
+        return False
 
 
 class OpenScope:
@@ -55,7 +78,6 @@ class OpenScope:
         "_finalizers",
         "_leases",
         "_manager",
-        "_objects",
         "_tasks",
         "_users",
         "opener",
@@ -79,7 +101,6 @@ class OpenScope:
         # What most scopes never need is made when it is.
         self._tasks: OwnedTasks | None = None
         self._finalizers: list[Finalizer] | None = None
-        self._objects: dict[object, Any] | None = None
         self._users: dict[Hashable, OpenScope] | None = None
         self.scope = scope
         self.parent = parent
@@ -122,13 +143,6 @@ class OpenScope:
         if self._finalizers is None:
             self._finalizers = []
         return self._finalizers
-
-    @property
-    def objects(self) -> dict[object, Any]:
-        """What others keep here while the scope is open; whoever keeps something ends it by a finalizer."""
-        if self._objects is None:
-            self._objects = {}
-        return self._objects
 
     def at(self, level: ScopeLevel | str) -> OpenScope:
         """The enclosing open scope of a level, this one included. Raises `NoOpenScope`."""
@@ -244,14 +258,18 @@ class OpenScope:
             raise _after_the_end(key)
         return task.result()
 
-    async def _acquire(self, slot: Hashable, lease: _Lease, acquisition: ScopedAcquisition[Any]) -> Any:
+    async def _acquire(
+        self, slot: Hashable, lease: _Lease, acquisition: ScopedAcquisition[Any] | _Kept
+    ) -> Any:
+        leases = self._leases
         try:
             value = await acquisition.__aenter__()
         except BaseException:
-            if self._leases.get(slot) is lease:
-                del self._leases[slot]
+            if leases.get(slot) is lease:
+                del leases[slot]
             raise
-        # ours from here on: it is in the books, so closing gives it back
+        # ours from here on: it is in the books, so closing gives it back, and before what it was made from
+        leases[slot] = leases.pop(slot)
         lease.acquisition = acquisition
         lease.value = value
         return value
@@ -266,6 +284,36 @@ class OpenScope:
         return self._tasks
 
     # ── beside leases ──
+
+    def kept(self, slot: Hashable) -> Any:
+        """What `keep` or `put` holds under ``slot``; `NOTHING` when it is on its way (`wait`); None when there is none."""
+        lease = self._leases.get(slot)
+        return None if lease is None else lease.value
+
+    async def keep(self, slot: Hashable, manager: AbstractAsyncContextManager[T]) -> T:
+        """Enter a context manager for the rest of this scope; it ends with the leases, in their order, with the outcome.
+
+        Under one ``slot`` one is kept: who asks for another gets the first. Its exit may take `FINALIZER_TIMEOUT`
+        seconds. Raises `NoOpenScope` and what entering raises.
+        """
+        lease = self._leases.get(slot)
+        if lease is None:
+            if self._closed:
+                raise _after_the_end(str(slot))
+            lease = self._leases[slot] = _Lease()
+            lease.task = self._owner().spawn(
+                self._acquire(slot, lease, _Kept(self, manager)), name=f"keep {slot}"
+            )
+        value: T = await self.wait(slot, str(slot))
+        return value
+
+    def put(self, slot: Hashable, value: object, manager: AbstractAsyncContextManager[Any]) -> None:
+        """Keep a value whose context manager is to be left only. Raises `NoOpenScope`."""
+        if self._closed:
+            raise _after_the_end(str(slot))
+        lease = self._leases[slot] = _Lease()
+        lease.acquisition = _Kept(self, manager)
+        lease.value = value
 
     async def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine with this scope as the current one."""
@@ -353,8 +401,11 @@ class OpenScope:
 
     async def _finalize(self, finalizer: Finalizer, error: BaseException | None) -> None:
         step = finalizer(error)
-        if step is None:
-            return
+        if step is not None:
+            await self._end_in_time(step)
+
+    async def _end_in_time(self, step: Awaitable[object]) -> None:
+        """Wait for a user's last step, but not for ever."""
         owner = self._owner()
         task = owner.spawn(_awaited(step), name="finalizer", awaited=True)
         await asyncio.wait((task,), timeout=FINALIZER_TIMEOUT)

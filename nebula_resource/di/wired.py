@@ -1,0 +1,65 @@
+"""Wired: connecting a container to modules, all of their markers or none."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from types import ModuleType
+
+from dependency_injector.containers import Container
+
+from nebula_resource.di.injection import injections_in, shown
+from nebula_resource.errors import FieldViolation, ValidationFailed
+
+__all__ = ["modules_of", "unresolved_in", "wire", "wired"]
+
+
+def wire(container: Container, *modules: ModuleType | str) -> None:
+    """Wire a container to modules (and the modules of packages); every marker in them must be in it.
+
+    Raises:
+        ValidationFailed: with every marker that the container cannot resolve; nothing stays wired then.
+    """
+    found = modules_of(modules)
+    container.wire(modules=found)
+    violations = unresolved_in(found)
+    if violations:
+        container.unwire()
+        raise ValidationFailed(violations)
+
+
+@contextmanager
+def wired(container: Container, *modules: ModuleType | str) -> Iterator[None]:
+    """``with wired(container, module):`` for a test: wired inside, not after."""
+    wire(container, *modules)
+    try:
+        yield
+    finally:
+        container.unwire()
+
+
+def unresolved_in(modules: Iterable[ModuleType]) -> list[FieldViolation]:
+    """A violation for every marker in these modules that no container resolved."""
+    return [
+        FieldViolation(
+            f"{injection.qualified_name}({parameter})",
+            "must name a provider of the container that is wired to the module",
+            shown(injection.markers[parameter]),
+        )
+        for injection in injections_in(*modules)
+        for parameter in injection.unresolved
+    ]
+
+
+def modules_of(names: Iterable[ModuleType | str]) -> list[ModuleType]:
+    """The modules themselves, and, of packages, all that are in them."""
+    found: dict[str, ModuleType] = {}
+    for name in names:
+        module = importlib.import_module(name) if isinstance(name, str) else name
+        found[module.__name__] = module
+        if hasattr(module, "__path__"):
+            for info in pkgutil.walk_packages(module.__path__, prefix=f"{module.__name__}."):
+                found[info.name] = importlib.import_module(info.name)
+    return list(found.values())
