@@ -50,6 +50,10 @@ class PooledConnection(AsyncConnection):
             checked_out = await connection.get_raw_connection()
             connection._settled = await backend.settled(opening.raw)
         except BaseException:
+            # All of it synchronous: a second cancellation finds nothing to interrupt.
+            if connection.sync_connection is not None:
+                connection.sync_connection.invalidate()
+                connection.sync_connection.close()
             if opening.raw is not None:  # SQLAlchemy forgets a connection whose first statements fail
                 backend.terminate(opening.raw)
             raise

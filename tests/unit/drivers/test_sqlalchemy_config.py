@@ -264,14 +264,14 @@ async def test_a_missing_credential_is_named() -> None:
     made = config("postgresql://db/app", credential_key="db.password")
     for context in (ResourceContext(), ResourceContext(credentials=StaticCredentials())):
         with pytest.raises(MissingCredential, match=r"'db\.password'"):
-            await resource.create(made, context)
+            _ = await resource.create(made, context)
     assert resource.credential_keys == ("db.password",)
 
 
 async def test_create_refuses_what_register_would_have() -> None:
     """A pool used without a manager validates too, before it connects."""
     with pytest.raises(ValidationFailed, match="must start with one of"):
-        await SqlAlchemyResource("db").create(config("mysql://db/app"), ResourceContext())
+        _ = await SqlAlchemyResource("db").create(config("mysql://db/app"), ResourceContext())
 
 
 @pytest.mark.parametrize(
