@@ -9,17 +9,26 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack
-from typing import Annotated, Any, Final, Literal
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from typing import Annotated, Any, Final, Literal, Protocol
 
 from fastapi import Depends
 from starlette.requests import HTTPConnection
 
 from nebula_resource.errors import ConfigurationError
 
-__all__ = ["Until", "exit_stack", "fallback_signature", "signature"]
+__all__ = ["ExitStack", "Until", "exit_stack", "fallback_signature", "signature"]
 
 Until = Literal["endpoint", "response"]
+
+
+class ExitStack(Protocol):
+    """What leases leave their end on: an `AsyncExitStack`, or `Exits`."""
+
+    def push_async_exit(self, exit: AbstractAsyncContextManager[Any], /) -> object:
+        """Call its ``__aexit__`` when the time comes."""
+        ...
+
 
 _PRIVATE_NAMES: Final = {"endpoint": "fastapi_function_astack", "response": "fastapi_inner_astack"}
 
@@ -34,14 +43,48 @@ def exit_stack(conn: HTTPConnection, until: Until) -> AsyncExitStack:
     return stack
 
 
-async def _endpoint_exits() -> AsyncGenerator[AsyncExitStack]:
-    async with AsyncExitStack() as stack:
-        yield stack
+class Exits:
+    """The fallback's exit stack: what is left on it ends, the last first, with the error of the moment."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self) -> None:
+        self._left: list[AbstractAsyncContextManager[Any]] = []
+
+    def push_async_exit(self, exit: AbstractAsyncContextManager[Any], /) -> None:
+        """Call its ``__aexit__`` when the time comes."""
+        self._left.append(exit)
+
+    async def end(self, error: BaseException | None) -> None:
+        """End everything, and raise what is wrong then: the error given, or one that came on the way."""
+        while self._left:
+            try:
+                await self._left.pop().__aexit__(None if error is None else type(error), error, None)
+            except BaseException as raised:
+                error = raised
+        if error is not None:
+            raise error
 
 
-async def _response_exits() -> AsyncGenerator[AsyncExitStack]:
-    async with AsyncExitStack() as stack:
-        yield stack
+async def _endpoint_exits() -> AsyncGenerator[Exits]:
+    exits = Exits()
+    try:
+        yield exits
+    except BaseException as error:
+        await exits.end(error)
+    else:
+        await exits.end(None)
+
+
+async def _response_exits() -> AsyncGenerator[Exits]:
+    # A function of its own: FastAPI keeps one result for each function and request.
+    exits = Exits()
+    try:
+        yield exits
+    except BaseException as error:
+        await exits.end(error)
+    else:
+        await exits.end(None)
 
 
 def signature() -> inspect.Signature:
@@ -57,7 +100,7 @@ def fallback_signature(until: Until) -> inspect.Signature:
         else Depends(_response_exits, scope="request")
     )
     return inspect.Signature(
-        [_parameter("conn", HTTPConnection), _parameter("stack", Annotated[AsyncExitStack, exits])]
+        [_parameter("conn", HTTPConnection), _parameter("stack", Annotated[Exits, exits])]
     )
 
 

@@ -59,7 +59,9 @@ class _Exit:
         self._name = name
         self._seen = seen
 
-    async def end(
+    async def __aenter__(self) -> None: ...
+
+    async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
     ) -> None:
         self._seen.append(f"{self._name} ends {'well' if kind is None else 'with ' + kind.__name__}")
@@ -71,7 +73,7 @@ def _application(seen: list[str]) -> FastAPI:
     async def leave_work(conn: HTTPConnection) -> None:
         untils: tuple[Until, ...] = ("response", "endpoint")
         for until in untils:
-            exit_stack(conn, until).push_async_exit(_Exit(until, seen).end)
+            exit_stack(conn, until).push_async_exit(_Exit(until, seen))
 
     @app.get("/well", response_model=None)
     async def well(_: None = Depends(leave_work)) -> JSONResponse:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
 from typing import Any, Generic, TypeVar, cast, overload
 
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 
 from nebula_resource.errors import ConfigurationError, ResourceError
-from nebula_resource.fastapi.adapter import Until, exit_stack, fallback_signature, signature
+from nebula_resource.fastapi.adapter import ExitStack, Until, exit_stack, fallback_signature, signature
 from nebula_resource.fastapi.canary import private_names_work
 from nebula_resource.fastapi.leases import leases_of
+from nebula_resource.manager.open_scope import NOTHING
 from nebula_resource.model.key import ResourceKey, check_resource_id
 from nebula_resource.model.problems import problem_of
 
@@ -45,7 +45,7 @@ class ResourceDependency(Generic[T]):
     ``app.dependency_overrides[resource("db")]`` finds it.
     """
 
-    __slots__ = ("__signature__", "key", "until")
+    __slots__ = ("__signature__", "_hash", "_name", "key", "until")
 
     def __init__(self, key: str, *, until: Until, private: bool | None = None) -> None:
         check_resource_id(key)
@@ -53,15 +53,22 @@ class ResourceDependency(Generic[T]):
             raise ConfigurationError("until is 'endpoint' or 'response'", resource_id=key)
         self.key = key
         self.until: Until = until
+        self._name = str(key)  # a plain str: dictionaries find it faster than a key
+        self._hash = hash((self._name, until))
         use_private = private_names_work() if private is None else private
         self.__signature__ = signature() if use_private else fallback_signature(until)
 
-    async def __call__(self, conn: HTTPConnection, stack: AsyncExitStack | None = None) -> T:
+    async def __call__(self, conn: HTTPConnection, stack: ExitStack | None = None) -> T:
         """Called by FastAPI, once a request."""
         if stack is None:
             stack = exit_stack(conn, self.until)
+        name = self._name
         try:
-            return cast("T", await leases_of(conn, self.until, stack).get(self.key))
+            leases = leases_of(conn, self.until, stack)
+            value = leases.take(name, name)
+            if value is NOTHING:
+                value = await leases.wait(name, name)
+            return cast("T", value)
         except ResourceError as error:
             if _has_handler(conn, error):
                 raise
@@ -72,10 +79,10 @@ class ResourceDependency(Generic[T]):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, ResourceDependency):
             return NotImplemented
-        return self.key == other.key and self.until == other.until
+        return self._name == other._name and self.until == other.until
 
     def __hash__(self) -> int:
-        return hash((self.key, self.until))
+        return self._hash
 
     def __repr__(self) -> str:
         until = "" if self.until == "endpoint" else f", until={self.until!r}"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Any, Final
 
-from nebula_resource.manager import OpenScope, current_scope
+from nebula_resource.manager import Manager, OpenScope, current_scope
+from nebula_resource.model.context import ResourceContext
 
 if TYPE_CHECKING:
     from nebula_resource.fastapi.leases import RequestLeases
@@ -19,10 +20,21 @@ RECORD: Final = "nebula_resource"
 class RequestRecord:
     """One request: its open scope, the leases that FastAPI ends for it, and whether its response went out whole."""
 
-    __slots__ = ("endpoint", "is_watched", "is_whole", "response", "scope")
+    __slots__ = ("context", "endpoint", "is_watched", "is_whole", "manager", "response", "scope")
 
-    def __init__(self, scope: OpenScope, *, is_watched: bool = False) -> None:
+    def __init__(
+        self,
+        manager: Manager,
+        context: ResourceContext,
+        scope: OpenScope | None,
+        *,
+        is_watched: bool = False,
+    ) -> None:
+        self.manager = manager
+        self.context = context
+        """What the request's acquires carry."""
         self.scope = scope
+        """What the middleware opened; without one, None: the leases' own block is the request's scope."""
         self.endpoint: RequestLeases | None = None
         """Leases that end with the handler."""
         self.response: RequestLeases | None = None
@@ -47,6 +59,8 @@ def record_of(scope: MutableMapping[str, Any]) -> RequestRecord | None:
 def note_outcome(scope: MutableMapping[str, Any], error: BaseException) -> None:
     """An error was turned into a response: what is still held in the request's open scope ends with it."""
     record = record_of(scope)
-    open_scope = current_scope() if record is None else record.scope
+    open_scope = None if record is None else record.scope
+    if open_scope is None:
+        open_scope = current_scope()
     if open_scope is not None and open_scope.outcome is None:
         open_scope.outcome = error

@@ -291,8 +291,13 @@ class ScopedAcquisition(ManagedAcquisition[T]):
     def leave_now(self) -> bool:
         """Give back after a use that ended well, if that takes no await; False: leave it as usual."""
         entry = self._entry
-        if entry is HELD or entry.attention or self._pool.line.waiters:
+        if entry is HELD:
             return False
+        if entry.attention or self._pool.line.waiters:
+            if not self._pool.returns.give_back_now(entry):
+                return False
+            self._entry = SPENT
+            return True
         self._entry = SPENT
         entry.state = IDLE
         self._pool.shelf.hot.append(entry)

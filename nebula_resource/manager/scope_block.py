@@ -21,9 +21,12 @@ __all__ = ["ScopeBlock", "end_scopes"]
 
 
 class ScopeBlock:
-    """One use of ``manager.scope(...)``; it is entered once."""
+    """One use of ``manager.scope(...)``; it is entered once.
 
-    __slots__ = ("_context", "_manager", "_opened", "_opener", "_parent", "_scopes", "_token")
+    ``levels`` are the scopes to open, outermost first, for who knows them already (a border that saw this tenant before).
+    """
+
+    __slots__ = ("_context", "_levels", "_manager", "_opened", "_opener", "_parent", "_scopes", "_token")
 
     _token: Token[OpenScope | None]
 
@@ -34,9 +37,11 @@ class ScopeBlock:
         *,
         parent: OpenScope | None,
         opener: OpenScope | None,
+        levels: Sequence[Scope] | None = None,
     ) -> None:
         self._manager = manager
         self._context = context
+        self._levels = levels
         self._parent = parent
         self._opener = opener
         self._scopes: list[OpenScope] = []
@@ -55,7 +60,8 @@ class ScopeBlock:
         manager = self._manager
         parent, opener = self._parent, self._opener
         # A scope of GLOBAL, or one that is open already, gets a block of its own all the same: its own leases.
-        for value in _levels_to_open(self._context.scope, parent):
+        levels = _levels_to_open(self._context.scope, parent) if self._levels is None else self._levels
+        for value in levels:
             parent = opener = OpenScope(manager, value, self._context, parent, opener)
             self._scopes.append(parent)
             manager.scope_opened(value)

@@ -15,27 +15,35 @@ __all__ = ["ScopePart"]
 class ScopePart:
     """For integrations whose framework ends a part of a request (the handler) before the rest (the sending).
 
-    It is a block inside ``around`` with the same scope and context; it counts as no scope of its own (quotas, TTL).
-    ``enter`` makes it the current one, ``end`` (for ``AsyncExitStack.push_async_exit``) closes it with the outcome, as a
-    `ScopeBlock` does. Nothing is awaited between the two, so nothing can be cancelled half-way.
+    Args:
+        scope: the block's open scope, not entered yet.
+        counted: whether it is a scope of its own for the manager's books (quotas, TTL), not a part of one.
     """
 
-    __slots__ = ("_token", "scope")
+    __slots__ = ("_counted", "_token", "scope")
 
-    def __init__(self, around: OpenScope) -> None:
-        self.scope = OpenScope(around.manager, around.scope, around.context, around, around)
+    def __init__(self, scope: OpenScope, *, counted: bool = False) -> None:
+        self.scope = scope
         self._token: Token[OpenScope | None] | None = None
+        self._counted = counted
+        if counted:
+            scope.manager.scope_opened(scope.scope)
 
     def enter(self) -> None:
-        """Make it the current scope of this call chain, until it ends."""
+        """Make it the current scope of this call chain, until it ends; nothing that could be cancelled half-way."""
         self._token = enter(self.scope)
 
-    async def end(
+    async def __aenter__(self) -> OpenScope:
+        self.enter()
+        return self.scope
+
+    async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close it with what the part raised; raises what goes wrong."""
         if self._token is not None:
             leave(self._token)
-        if error is None and self.scope.close_now():
-            return
-        await end_scopes([self.scope], error, counted=False)
+        scope = self.scope
+        if error is not None or not scope.close_now():
+            await end_scopes([scope], error, counted=self._counted)
+        elif self._counted:
+            scope.manager.scope_closed(scope.scope)

@@ -31,14 +31,15 @@ class Releaser:
     A release always ends: the caller may stop watching (a cancellation), the work goes on.
     """
 
-    __slots__ = ("_pool", "_recycles", "_retires_on_error", "circuit", "looks")
+    __slots__ = ("_pool", "_retires_on_error", "circuit", "looks", "recycles")
 
     def __init__(self, pool: PoolParts) -> None:
         self._pool = pool
         shared = pool.config.sharing is Sharing.SHARED
-        self._recycles = overrides(pool.resource, "recycle") and not shared
-        self._retires_on_error = not shared and (pool.config.on_error is OnError.RETIRE or not self._recycles)
-        self.looks = self._recycles or overrides(pool.resource, "is_broken")
+        self.recycles = overrides(pool.resource, "recycle") and not shared
+        """Whether a return may have to wait for the resource."""
+        self._retires_on_error = not shared and (pool.config.on_error is OnError.RETIRE or not self.recycles)
+        self.looks = self.recycles or overrides(pool.resource, "is_broken")
         """Whether every single return needs a look."""
         self.circuit = Circuit(pool.config.circuit_threshold, pool.config.circuit_open_for)
 
@@ -52,7 +53,8 @@ class Releaser:
             pool.observer.body_failed(error)
         elif error is None:
             pool.observer.served()
-        entry.leak_reported = entry.uses  # it comes back: however long that takes, it is no leak
+        if not entry.holders:
+            entry.leak_reported = entry.uses  # it comes back: however long that takes, it is no leak
         if use is not None:
             self._count(entry, use)
             if use.cm is not None:
@@ -134,7 +136,7 @@ class Releaser:
         if reason is not None:
             pool.retirer.retire(entry, reason)
             return None
-        if not self._recycles:
+        if not self.recycles:
             pool.desk.offer(entry)
             return None
         self.circuit.start()
@@ -165,7 +167,7 @@ class Releaser:
             return CleanupReason.EVICTED
         if error is not None and self._retires_on_error:
             return CleanupReason.BODY_FAILED
-        if self._recycles and not self.circuit.passes(now):
+        if self.recycles and not self.circuit.passes(now):
             return CleanupReason.RECYCLE_FAILED
         return None
 
