@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from nebula_resource.model.lifecycle import Lifecycle
 from nebula_resource.model.reasons import CleanupReason
 
+from nebula_resource.pool.config import Sharing
+
 if TYPE_CHECKING:
     from nebula_resource.pool.entry import Entry
     from nebula_resource.pool.parts import PoolParts
@@ -45,22 +47,25 @@ class Sizing:
 
     async def scale_up(self, count: int) -> int:
         """Make up to ``count`` instances ahead of need, within ``max_size``; returns how many were made."""
-        return await self.fill(self._pool.ledger.living + count)
+        if self._pool.config.sharing is Sharing.SHARED:
+            count = min(count, 1 - self._pool.ledger.living)
+        return await self.make(count)
 
-    async def fill(self, size: int) -> int:
-        """Make instances until there are ``size``, and wait for them; the first failure ends it.
+    async def make(self, count: int) -> int:
+        """Make so many instances, and wait for them; the first failure, or a lack of room, ends it.
 
         Returns how many were made. Cancelled, it stops waiting; what is being made is finished by the pool.
         """
         pool = self._pool
         running: set[asyncio.Task[bool]] = set()
-        made = 0
+        made = started = 0
         failed = False
         while True:
-            while not failed and pool.ledger.living < size and len(running) < pool.config.warm_concurrency:
+            while not failed and started < count and len(running) < pool.config.warm_concurrency:
                 task = pool.maker.start()
                 if task is None:
                     break
+                started += 1
                 running.add(task)
             if not running:
                 return made

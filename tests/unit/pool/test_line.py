@@ -8,7 +8,7 @@ import pytest
 from nebula_resource._aio import CancellationToken
 from nebula_resource.errors import AcquireCancelled, AcquireTimeout, CreateFailed, PoolExhausted
 from nebula_resource.model.context import ResourceContext
-from nebula_resource.pool.waiters import CROWD, Line
+from nebula_resource.pool.waiters import Line
 from nebula_resource.testing.asserts import assert_no_leaks, assert_sound
 from nebula_resource.testing.mock import MockResource, Outcome
 from tests.unit.pool.support import MockPool, Notes, now, opened, take, turns
@@ -230,17 +230,19 @@ async def test_fail_line_tells_everybody_who_waits() -> None:
         await handle.release()
 
 
-async def test_deadlines_of_those_who_left_do_not_pile_up() -> None:
+async def test_those_who_left_leave_nothing_in_line() -> None:
     """Behind one that waits long, short waits come and go; the line forgets them."""
     loop = asyncio.get_running_loop()
-    line = Line()
+    line = Line(1000.0)
+    line.settle_in(loop)
     stays: asyncio.Future[Any] = loop.create_future()
-    line.expire_at(1000.0, stays, loop)
-    for _ in range(20 * CROWD):
+    line.join(stays, loop.time())
+    for _ in range(1000):
         brief: asyncio.Future[Any] = loop.create_future()
-        line.expire_at(1000.0, brief, loop)
+        line.join(brief, loop.time())
         brief.set_result(None)
-    assert len(line._deadlines) <= CROWD + 1
+        line.leave(brief)
+    assert list(line.waiters) == [stays]
     line.close()
     line.close()
 
