@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncGenerator, Awaitable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -56,18 +56,20 @@ class ResourceContainer(containers.DeclarativeContainer):
 
     if TYPE_CHECKING:  # what an instance has
 
-        def init_resources(self, resource_type: type[Any] = ...) -> Awaitable[None]:
+        def init_resources(self, resource_type: type[Any] = _EVERY) -> Awaitable[None]:
             """Start everything."""
+            ...
 
-        def shutdown_resources(self, resource_type: type[Any] = ...) -> Awaitable[None]:
+        def shutdown_resources(self, resource_type: type[Any] = _EVERY) -> Awaitable[None]:
             """End everything."""
+            ...
 
 
 C = TypeVar("C", bound=ResourceContainer)
 
 
 @asynccontextmanager
-async def running(container: C) -> AsyncIterator[C]:
+async def running(container: C) -> AsyncGenerator[C]:
     """``async with running(container):`` starts everything in it, and ends it after the block."""
     try:
         await container.init_resources()

@@ -52,7 +52,7 @@ class ScopedSingleton(providers.Provider[T]):
 
     @overload
     def __init__(
-        self: ScopedSingleton[T],
+        self,
         level: ScopeLevel | str,
         cls: Callable[..., AsyncIterator[T]] | Callable[..., Iterator[T]],
         *args: Any,
@@ -61,7 +61,7 @@ class ScopedSingleton(providers.Provider[T]):
 
     @overload
     def __init__(
-        self: ScopedSingleton[T],
+        self,
         level: ScopeLevel | str,
         cls: Callable[..., _AsyncGeneratorContextManager[T]] | Callable[..., _GeneratorContextManager[T]],
         *args: Any,
@@ -70,7 +70,7 @@ class ScopedSingleton(providers.Provider[T]):
 
     @overload
     def __init__(
-        self: ScopedSingleton[T],
+        self,
         level: ScopeLevel | str,
         cls: Callable[..., Awaitable[T]],
         *args: Any,
@@ -79,7 +79,7 @@ class ScopedSingleton(providers.Provider[T]):
 
     @overload
     def __init__(
-        self: ScopedSingleton[T],
+        self,
         level: ScopeLevel | str,
         cls: Callable[..., T],
         *args: Any,

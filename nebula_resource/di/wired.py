@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from types import ModuleType
 
@@ -31,7 +31,7 @@ def wire(container: Container, *modules: ModuleType | str) -> None:
 
 
 @contextmanager
-def wired(container: Container, *modules: ModuleType | str) -> Iterator[None]:
+def wired(container: Container, *modules: ModuleType | str) -> Generator[None]:
     """``with wired(container, module):`` for a test: wired inside, not after."""
     wire(container, *modules)
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar, overload
 
@@ -63,7 +63,7 @@ class Resources:
         return self._cancellation
 
     @asynccontextmanager
-    async def open(self) -> AsyncIterator[OpenScope]:
+    async def open(self) -> AsyncGenerator[OpenScope]:
         """Open WORKFLOW and EXECUTION (and TENANT, USER) anew, out of whatever scopes the caller is in."""
         with self._manager.detached():
             async with self._manager.scope(
@@ -72,7 +72,7 @@ class Resources:
                 yield scope
 
     @asynccontextmanager
-    async def action(self, id: str) -> AsyncIterator[OpenScope]:
+    async def action(self, id: str) -> AsyncGenerator[OpenScope]:
         """Open an ACTION in the execution that is open here."""
         async with self._manager.scope(action=id) as scope:
             yield scope

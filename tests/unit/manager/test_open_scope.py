@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
 
@@ -23,6 +23,7 @@ from nebula_resource import (
     ScopeLevel,
     current_scope,
 )
+from nebula_resource.manager.open_scope import Finalizer
 from tests.unit.manager.things import Leasing, Thing, assert_manager_sound
 
 ONE = PoolConfig(min_size=0, max_size=1)
@@ -43,6 +44,18 @@ async def _manager(*things: Thing, pool: PoolConfig = FEW) -> AsyncGenerator[Man
 def _endings(log: list[str]) -> list[str]:
     """What leases were told, without how instances came and went."""
     return [line for line in log if not line.startswith(("begin", "cleanup"))]
+
+
+async def _block(
+    manager: Manager, *keys: str, finalizers: Iterable[Finalizer] = (), error: BaseException | None = None
+) -> None:
+    """A block that leases, and ends with ``error``."""
+    async with manager.scope(execution="e1") as scope:
+        scope.finalizers.extend(finalizers)
+        for key in keys:
+            await scope.get(key)
+        if error is not None:
+            raise error
 
 
 # ── one lease per key ──
@@ -157,10 +170,7 @@ async def test_leases_end_last_first_with_the_outcome() -> None:
     first.log = second.log = log
     async with _manager(first, second) as manager:
         with pytest.raises(ValueError, match="body"):
-            async with manager.scope(execution="e1") as scope:
-                await scope.get("a")
-                await scope.get("b")
-                raise ValueError("body")
+            await _block(manager, "a", "b", error=ValueError("body"))
         assert _endings(log) == ["rollback ValueError", "rollback ValueError"]
         log.clear()
         async with manager.scope(execution="e1") as scope:
@@ -200,9 +210,7 @@ async def test_a_close_error_is_raised_as_itself() -> None:
     second.commit_fails = RuntimeError("serialisation failure")
     async with _manager(first, second) as manager:
         with pytest.raises(RuntimeError, match="serialisation failure"):
-            async with manager.scope(execution="e1") as scope:
-                await scope.get("a")
-                await scope.get("b")
+            await _block(manager, "a", "b")
         assert _endings(second.log)[-1] == "commit failed"
         assert _endings(first.log)[-1] == "rollback RuntimeError"
 
@@ -214,16 +222,13 @@ async def test_several_close_errors_are_one_group() -> None:
         for thing in things:
             await manager.register(thing, {}, pool=FEW)
         with pytest.raises(ExceptionGroup) as caught:
-            async with manager.scope(execution="e1") as scope:
-                for index in range(3):
-                    scope.finalizers.append(_failing(index))
-                await scope.get("a")
+            await _block(manager, "a", finalizers=map(_failing, range(3)))
         assert sorted(str(error) for error in caught.value.exceptions) == ["0", "1", "2"]
         assert _endings(things[0].log) == ["rollback RuntimeError"]
         assert_manager_sound(manager)
 
 
-def _failing(index: int):  # type: ignore[no-untyped-def]  # a finalizer
+def _failing(index: int) -> Finalizer:
     def fail(error: BaseException | None) -> None:
         raise RuntimeError(index)
 
@@ -234,9 +239,7 @@ async def test_close_errors_are_notes_on_the_error_of_the_body() -> None:
     """The body's error comes out, the rest is written on it."""
     async with _manager() as manager:
         with pytest.raises(ValueError, match="body") as caught:
-            async with manager.scope(execution="e1") as scope:
-                scope.finalizers.append(_failing(1))
-                raise ValueError("body")
+            await _block(manager, finalizers=[_failing(1)], error=ValueError("body"))
         assert caught.value.__notes__ == ["closing the scope also raised RuntimeError"]
 
 
@@ -244,10 +247,14 @@ async def test_an_outer_scope_learns_that_an_inner_one_could_not_end() -> None:
     """A failed commit of the action is no good end for the lease of the execution, opened by the same block."""
     thing = Leasing("a")
     async with _manager(thing) as manager:
-        with pytest.raises(RuntimeError):
+
+        async def block() -> None:
             async with manager.scope(workflow="w", execution="e1") as scope:
                 await scope.at("workflow").get("a")
                 scope.finalizers.append(_failing(1))
+
+        with pytest.raises(RuntimeError):
+            await block()
         assert _endings(thing.log)[-1] == "rollback RuntimeError"
 
 
@@ -271,9 +278,7 @@ async def test_a_finalizer_that_hangs_is_given_up() -> None:
     """Closing always ends: after ten seconds the finalizer is cancelled, and that is told."""
     async with _manager(Thing("a")) as manager:
         with pytest.raises(CleanupError):
-            async with manager.scope(execution="e1") as scope:
-                await scope.get("a")
-                scope.finalizers.append(lambda error: asyncio.sleep(3600))
+            await _block(manager, "a", finalizers=[lambda error: asyncio.sleep(3600)])
         assert asyncio.get_running_loop().time() == 10
 
 
@@ -410,7 +415,7 @@ async def test_the_innermost_scope_is_that_of_the_call_chain() -> None:
                     assert current_scope() is mine
                     return mine.parent
 
-            assert await asyncio.gather(sibling("a"), sibling("b")) == [outer, outer]
+            assert list(await asyncio.gather(sibling("a"), sibling("b"))) == [outer, outer]
             assert current_scope() is outer
         assert current_scope() is None
 
@@ -486,7 +491,7 @@ async def test_run_makes_the_scope_current_for_one_coroutine() -> None:
 # ── keep ──
 
 
-def _noting(log: list[str], value: object = "value"):  # type: ignore[no-untyped-def]  # a context manager
+def _noting(log: list[str], value: object = "value") -> AbstractAsyncContextManager[object]:
     @asynccontextmanager
     async def noting() -> AsyncGenerator[object]:
         log.append("enter")
@@ -519,10 +524,14 @@ async def test_keep_is_told_the_outcome() -> None:
     """It sees the error of the block."""
     log: list[str] = []
     async with _manager() as manager:
-        with pytest.raises(ValueError, match="body"):
+
+        async def block() -> None:
             async with manager.scope(execution="e1") as scope:
                 await scope.keep("slot", _noting(log))
                 raise ValueError("body")
+
+        with pytest.raises(ValueError, match="body"):
+            await block()
     assert log == ["enter", "failed ValueError"]
 
 
