@@ -1,6 +1,6 @@
 """Admin: the HTTP API and the live page of one manager, mountable into any ASGI application."""
 
 from nebula_resource.admin.app import create_admin
-from nebula_resource.admin.auth import Principal, Role
+from nebula_resource.admin.auth import Key, KeyFile, KeyList, KeySource, Principal, Role
 
-__all__ = ["Principal", "Role", "create_admin"]
+__all__ = ["Key", "KeyFile", "KeyList", "KeySource", "Principal", "Role", "create_admin"]

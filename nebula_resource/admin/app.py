@@ -9,13 +9,15 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from nebula_resource.admin.audit import Audit
-from nebula_resource.admin.auth.authority import Authority, LocalAuthority
+from nebula_resource.admin.auth.authority import Authority, KeyAuthority, LocalAuthority
+from nebula_resource.admin.auth.key_source import KeySource
 from nebula_resource.admin.auth.needs import Needs
 from nebula_resource.admin.guard import Guard
 from nebula_resource.admin.operations import Operations
 from nebula_resource.admin.problems import install
 from nebula_resource.admin.readings import ReadingsCollector
 from nebula_resource.admin.routers import (
+    audit,
     dependencies,
     events,
     health,
@@ -26,6 +28,7 @@ from nebula_resource.admin.routers import (
     pools,
     quarantine,
     resources,
+    session,
 )
 from nebula_resource.admin.sse import Hub
 from nebula_resource.admin.state import AdminState
@@ -34,12 +37,14 @@ from nebula_resource.manager import Manager
 
 __all__ = ["create_admin"]
 
-_ROUTERS = (health, pools, resources, dependencies, quarantine, events, metrics, operations, openapi, page)
+_ROUTERS = (
+    health, pools, resources, dependencies, quarantine, events, metrics, operations, audit, session, openapi, page,
+)  # fmt: skip  # one list of names
 
 
 def create_admin(
     manager: Manager,
-    auth: Authority | None = None,
+    auth: KeySource | None = None,
     *,
     hosts: Iterable[str] = (),
     started: bool = True,
@@ -49,13 +54,13 @@ def create_admin(
     """Return the admin API of a manager, with the page at ``/``.
 
     ``app.mount("/", create_admin(manager))``, or serve it by itself. Its ``state`` offers ``admin`` (an `AdminState`:
-    ``mark_started()``, ``mark_stopping()``) and ``close_streams()``, to be called when the server is told to stop:
-    streams say ``bye`` and end within a second, so they hold no graceful shutdown up. The manager's own shutdown does
-    both by itself.
+    ``mark_started()``, ``mark_stopping()``), ``close_streams()``, and ``stop()``, to be called when the server is told
+    to stop: ready turns 503, streams say ``bye`` and end within a second, so they hold no graceful shutdown up. The
+    manager's own shutdown does both by itself.
 
     Args:
         manager: whose pools.
-        auth: who may do what; None: only this machine is served, and everything is open to it.
+        auth: the keys, `KeyFile` or `KeyList`; None: only this machine is served, and everything is open to it.
         hosts: names, beside the loopback ones, that a Host header may have.
         started: False until `mark_started` is called: ready and startup answer 503 until then.
         page_at_root: whether to serve the page.
@@ -65,10 +70,11 @@ def create_admin(
     Raises:
         ConfigurationError: a route has no declared role (a bug of ours).
     """
+    authority: Authority = LocalAuthority() if auth is None else KeyAuthority(auth)
     hub = Hub(manager)
     state = AdminState(
         manager,
-        auth or LocalAuthority(),
+        authority,
         readings=ReadingsCollector(manager, more=more_metrics),
         hub=hub,
         operations=Operations(),
@@ -87,6 +93,7 @@ def create_admin(
     )
     app.state.admin = state
     app.state.close_streams = hub.close
+    app.state.stop = state.stop
     for each in _ROUTERS:
         if each is not page or page_at_root:
             app.include_router(each.router)

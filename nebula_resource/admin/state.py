@@ -59,6 +59,11 @@ class AdminState:
         """It goes down: not ready any more, whatever comes."""
         self.is_stopping = True
 
+    def stop(self) -> None:
+        """The server was told to stop: not ready, and every stream says goodbye."""
+        self.mark_stopping()
+        self.hub.close()
+
     @property
     def process(self) -> ProcessView:
         """Which process answers."""

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+import hmac
+import secrets
 from typing import Protocol
 
 from starlette.requests import HTTPConnection
 
+from nebula_resource.admin.auth.key import Key, digest_of, split
+from nebula_resource.admin.auth.key_source import KeySource
 from nebula_resource.admin.auth.principal import LOCAL, Principal
+from nebula_resource.admin.auth.role import Role
+from nebula_resource.admin.auth.sessions import Session, Sessions
+from nebula_resource.admin.problems import AdminProblem
 
-__all__ = ["Authority", "LocalAuthority"]
+__all__ = ["CSRF_HEADER", "Authority", "KeyAuthority", "LocalAuthority", "cookie_name"]
+
+CSRF_HEADER = "x-nebula-csrf"
+MAX_FAILURES = 5
+"""Wrong keys a second from one address; then it waits."""
+MAX_ADDRESSES = 4096
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class Authority(Protocol):
@@ -17,6 +31,9 @@ class Authority(Protocol):
     def identify(self, request: HTTPConnection, /) -> Principal | None:
         """Return who sent it; None: nobody known."""
 
+    def admit(self, request: HTTPConnection, /) -> Principal | None:
+        """The same for a new request. Raises `AdminProblem` where it must not even be tried."""
+
 
 class LocalAuthority:
     """No credentials are configured: the guard lets only this machine in, and everything is open to it."""
@@ -24,3 +41,99 @@ class LocalAuthority:
     def identify(self, request: HTTPConnection, /) -> Principal | None:
         """Whoever got here."""
         return LOCAL
+
+    def admit(self, request: HTTPConnection, /) -> Principal | None:
+        """The same."""
+        return LOCAL
+
+
+class KeyAuthority:
+    """Knows bearers of keys, and browsers that have shown one."""
+
+    def __init__(self, keys: KeySource) -> None:
+        self._keys = keys
+        self.sessions = Sessions()
+        self._failures: dict[str, tuple[float, int]] = {}
+        # Compared with where an id is unknown: that takes as long as a wrong secret.
+        self._nobody = Key(id="nobody", digest=digest_of(secrets.token_hex(32)), role=Role.METRICS)
+
+    def identify(self, request: HTTPConnection, /) -> Principal | None:
+        """By the Authorization header, else by the session's cookie."""
+        authorization = request.headers.get("authorization")
+        if authorization is not None:
+            scheme, _, text = authorization.partition(" ")
+            return self.principal_of(text.strip()) if scheme.lower() == "bearer" else None
+        session = self.session_of(request, touch=False)
+        return None if session is None else self._principal_of_session(session)
+
+    def admit(self, request: HTTPConnection, /) -> Principal | None:
+        """The same; counts wrong keys, and asks what a browser changes for its session's token."""
+        self.check_patience(request)
+        principal = self.identify(request)
+        if "authorization" in request.headers:
+            if principal is None:
+                self.count_failure(request)
+            return principal
+        session = self.session_of(request, touch=True)
+        if principal is not None and session is not None and request.scope["method"] not in _SAFE:
+            token = request.headers.get(CSRF_HEADER, "")
+            if not hmac.compare_digest(token.encode(), session.csrf.encode()):
+                raise AdminProblem(403, "csrf", "a session's changes need its token in X-Nebula-Csrf")
+        return principal
+
+    # ── keys ──
+
+    def key_of(self, text: str) -> Key | None:
+        """The key with this text, if there is one and its time is not over."""
+        parts = split(text)
+        id_, secret = parts or ("", "")
+        key = self._keys.get(id_)
+        fits = (key or self._nobody).opens_with(secret)
+        return key if key is not None and fits and not key.has_ended() else None
+
+    def principal_of(self, text: str) -> Principal | None:
+        """Who has the key with this text."""
+        key = self.key_of(text)
+        return None if key is None else key.principal
+
+    # ── sessions ──
+
+    def session_of(self, request: HTTPConnection, *, touch: bool) -> Session | None:
+        """The session whose cookie the request carries."""
+        token = request.cookies.get(cookie_name(request))
+        return None if not token else self.sessions.get(token, touch=touch)
+
+    def _principal_of_session(self, session: Session) -> Principal | None:
+        key = self._keys.get(session.key_id)
+        return None if key is None or key.has_ended() else key.principal
+
+    # ── patience ──
+
+    def check_patience(self, request: HTTPConnection) -> None:
+        """Raises `AdminProblem` (429) for an address that has just shown too many wrong keys."""
+        now = asyncio.get_running_loop().time()
+        since, count = self._failures.get(_address(request), (0.0, 0))
+        if count >= MAX_FAILURES and now - since < 1.0:
+            raise AdminProblem(429, "too_many_failures", "too many wrong keys", retry_after=1.0)
+
+    def count_failure(self, request: HTTPConnection) -> None:
+        """One more wrong key from this address."""
+        now = asyncio.get_running_loop().time()
+        address = _address(request)
+        since, count = self._failures.get(address, (now, 0))
+        if now - since >= 1.0:
+            since, count = now, 0
+        if address not in self._failures and len(self._failures) >= MAX_ADDRESSES:
+            self._failures = {name: held for name, held in self._failures.items() if now - held[0] < 1.0}
+            if len(self._failures) >= MAX_ADDRESSES:
+                self._failures.pop(next(iter(self._failures)))
+        self._failures[address] = (since, count + 1)
+
+
+def cookie_name(request: HTTPConnection) -> str:
+    """With TLS a name that browsers accept only from this host, over TLS."""
+    return "__Host-nebula" if request.url.scheme == "https" else "nebula_session"
+
+
+def _address(request: HTTPConnection) -> str:
+    return request.client.host if request.client is not None else ""

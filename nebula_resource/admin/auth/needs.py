@@ -28,7 +28,7 @@ class Needs:
 
     async def __call__(self, request: Request) -> Principal | None:
         authority = cast("Authority", request.app.state.admin.authority)
-        principal = authority.identify(request)
+        principal = authority.admit(request)
         if self.role is None:
             return principal
         if principal is None:

@@ -1,0 +1,129 @@
+"""KeySource: where keys come from: a list, or a file that may change while the process runs."""
+
+from __future__ import annotations
+
+import logging
+import tomllib
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from nebula_resource.admin.auth.key import Key
+from nebula_resource.admin.auth.role import Role
+from nebula_resource.errors import ConfigurationError
+
+__all__ = ["KeyFile", "KeyList", "KeySource"]
+
+log = logging.getLogger("nebula_resource.admin")
+
+_FIELDS = {"digest", "role", "name", "tenant", "expires_at"}
+
+
+class KeySource(Protocol):
+    """Knows keys by their id."""
+
+    def get(self, id: str, /) -> Key | None:
+        """The key with this id, as of now."""
+
+
+class KeyList:
+    """Keys that stand in the program's own configuration.
+
+    Raises:
+        ConfigurationError: no key, or two with one id.
+    """
+
+    def __init__(self, keys: Iterable[Key]) -> None:
+        given = list(keys)
+        self._keys = {key.id: key for key in given}
+        if not given or len(self._keys) != len(given):
+            raise ConfigurationError("a list of keys has at least one, and each id once")
+
+    def __repr__(self) -> str:
+        return f"<KeyList of {len(self._keys)}>"
+
+    def get(self, id: str, /) -> Key | None:
+        """The key with this id."""
+        return self._keys.get(id)
+
+
+class KeyFile:
+    """Keys in a TOML file, read again when it changes.
+
+    One table a key::
+
+        [keys.3f9a1c22d4e0]
+        digest = "…"            # SHA-256 of the secret, hexadecimal
+        role = "operator"       # metrics, viewer, operator, admin
+        name = "on call"        # optional
+        tenant = "acme"         # optional: sees only what names this tenant
+        expires_at = 2027-01-01T00:00:00Z   # optional
+
+    A change that cannot be read leaves the keys as they were, and is logged.
+
+    Raises:
+        ConfigurationError: at the start, the file cannot be read; the message names places, never values.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = Path(path)
+        self._stamp = self._look()
+        self._keys = self._read()
+
+    def __repr__(self) -> str:
+        return f"<KeyFile '{self._path}' of {len(self._keys)}>"
+
+    def get(self, id: str, /) -> Key | None:
+        """The key with this id, as the file has it now."""
+        stamp = self._look()
+        if stamp != self._stamp:
+            self._stamp = stamp
+            try:
+                self._keys = self._read()
+            except ConfigurationError as error:
+                log.error("key file not taken over", extra={"because": error.message})
+        return self._keys.get(id)
+
+    def _look(self) -> tuple[int, int, int] | None:
+        """What changes when the file does."""
+        try:
+            found = self._path.stat()
+        except OSError:
+            return None
+        return found.st_mtime_ns, found.st_size, found.st_ino
+
+    def _read(self) -> dict[str, Key]:
+        try:
+            value = tomllib.loads(self._path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise ConfigurationError(f"the key file cannot be read ({type(error).__name__})") from None
+        keys = value.get("keys")
+        if not isinstance(keys, dict) or not keys or set(value) != {"keys"}:
+            raise ConfigurationError("a key file holds tables [keys.ID] and nothing else, at least one")
+        return {name: _key(name, entry) for name, entry in keys.items()}
+
+
+def _key(id: str, entry: Any) -> Key:
+    """One table of the file."""
+    if not isinstance(entry, Mapping) or not {"digest", "role"} <= set(entry) <= _FIELDS:
+        raise ConfigurationError(
+            f"keys.{id} holds digest and role, and of the rest only {', '.join(sorted(_FIELDS))}"
+        )
+    texts = {name: entry[name] for name in ("digest", "role", "name", "tenant") if name in entry}
+    if not all(isinstance(text, str) for text in texts.values()):
+        raise ConfigurationError(f"the fields of keys.{id} are texts")
+    expires_at = entry.get("expires_at")
+    if expires_at is not None and not isinstance(expires_at, datetime):
+        raise ConfigurationError(f"keys.{id}.expires_at is a time")
+    try:
+        return Key(
+            id=id,
+            digest=entry["digest"],
+            role=Role.parse(entry["role"]),
+            name=entry.get("name", ""),
+            tenant=entry.get("tenant"),
+            expires_at=expires_at,
+        )
+    except ConfigurationError as error:
+        raise ConfigurationError(f"keys.{id}: {error.message}") from None

@@ -1,0 +1,64 @@
+// Events: what happens, the latest first; paused, it holds what comes and says how much.
+
+import { byId, el, setAttribute, setText } from "./dom.js";
+import { clock, plural } from "./format.js";
+
+const SHOWN = 200;
+const RANK = { info: 0, warning: 1, critical: 2 };
+
+export function events(store) {
+  const list = byId("events");
+  const pause = byId("events-pause");
+  let held = 0;
+  let paused = false;
+
+  const fits = (event) => {
+    const text = byId("event-filter").value.trim().toLowerCase();
+    return RANK[event.severity] >= RANK[byId("event-severity").value] && (!text || plain(event).toLowerCase().includes(text));
+  };
+  const redraw = () => list.replaceChildren(...store.events.filter(fits).slice(0, SHOWN).map(row));
+  const tellHeld = () => setText(byId("events-held"), paused ? `paused · ${plural(held, "event")} held` : "");
+
+  store.addEventListener("events", ({ detail }) => {
+    if (paused) {
+      held += 1;
+      tellHeld();
+    } else if (fits(detail)) {
+      list.prepend(row(detail));
+      while (list.childElementCount > SHOWN) list.lastElementChild.remove();
+    }
+  });
+  pause.addEventListener("click", () => {
+    paused = !paused;
+    held = 0;
+    setAttribute(pause, "aria-pressed", paused);
+    setText(pause, paused ? "Go on" : "Pause");
+    tellHeld();
+    if (!paused) redraw();
+  });
+  byId("event-filter").addEventListener("input", redraw);
+  byId("event-severity").addEventListener("input", redraw);
+}
+
+/** Its own fields, in a line. */
+function what(event) {
+  return Object.entries(event.data ?? {})
+    .filter(([, value]) => value !== null && value !== "" && !(Array.isArray(value) && !value.length))
+    .map(([name, value]) => `${name.replaceAll("_", " ")} ${short(value)}`)
+    .join(" · ");
+}
+
+function short(value) {
+  if (Array.isArray(value)) return value.join(", ");
+  if (typeof value === "number" && !Number.isInteger(value)) return String(Number(value.toPrecision(3)));
+  return typeof value === "object" ? JSON.stringify(value) : String(value);
+}
+
+const plain = (event) => `${event.type} ${event.pool ?? ""} ${what(event)}`;
+
+function row(event) {
+  return el("li", { class: "event", "data-severity": event.severity },
+    el("time", { datetime: event.ts }, clock(event.ts)),
+    el("span", { class: "type" }, event.type),
+    el("span", { class: "what" }, event.pool ? el("b", {}, `${event.pool} `) : null, el("span", {}, what(event))));
+}
