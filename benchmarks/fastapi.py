@@ -19,7 +19,7 @@ from fastapi import Depends, FastAPI
 from fastapi.responses import Response
 
 from nebula_resource import Manager, Resource
-from nebula_resource.fastapi import Claims, NebulaMiddleware, resource
+from nebula_resource.fastapi import Claims, NebulaMiddleware
 from nebula_resource.fastapi.dependency import ResourceDependency
 
 ROUNDS = 15
@@ -171,7 +171,10 @@ async def run(rounds: int = ROUNDS, requests: int = REQUESTS) -> list[tuple[str,
         "fallback, inside the middleware": (taken["resource, fallback, inside"] - inner, FALLBACK_BAR),
     }
     rows = [(name, us / plain_added, bar, us) for name, (us, bar) in added.items()]
-    for name, label in (("tenant", "middleware, tenant and execution"), ("full", "middleware, all four levels")):
+    for name, label in (
+        ("tenant", "middleware, tenant and execution"),
+        ("full", "middleware, all four levels"),
+    ):
         us = border[name] - border["bare"]
         rows.append((label, us, MIDDLEWARE_BAR, us))
     return rows

@@ -24,6 +24,7 @@ from nebula_resource.pool.handle import entered_twice, warn_released_twice
 from nebula_resource.pool.quick import FRESH, SPENT, marker
 
 if TYPE_CHECKING:
+    from nebula_resource.manager.open_scope import OpenScope
     from nebula_resource.pool.entry import Entry
     from nebula_resource.pool.handle import Handle
     from nebula_resource.pool.pool import Pool
@@ -196,12 +197,16 @@ class ManagedAcquisition(Generic[T]):
     ) -> None:
         entry = self._entry
         self._entry = SPENT
-        if kind is None and not entry.attention:
+        if kind is None and (
+            not entry.attention or (entry.sampled_at is not None and self._pool.timed(entry))
+        ):
             pool = self._pool
-            if not pool.line.waiters:
+            if pool.line.waiters:
+                pool.desk.pass_on(entry)
+            else:
                 entry.state = IDLE
                 pool.shelf.hot.append(entry)
-                return
+            return
         await self._leave_slowly(entry, error)
 
     def _locate(self) -> tuple[Registration, Scope]:
@@ -264,16 +269,25 @@ class ManagedAcquisition(Generic[T]):
 class ScopedAcquisition(ManagedAcquisition[T]):
     """An acquire of an open scope, in that scope whatever the innermost one is; it can be taken without an await."""
 
-    __slots__ = ()
+    __slots__ = ("_within",)
+
+    def __init__(self, checkout: Checkout, key: str, within: OpenScope) -> None:
+        # Written out: it is made with every request.
+        self._checkout = checkout
+        self._key = key
+        self._context = None
+        self._timeout = None
+        self._strategy = None
+        self._entry = FRESH
+        self._within = within
 
     def _locate(self) -> tuple[Registration, Scope]:
-        context = self._context
-        assert context is not None, "an open scope has a context"
-        return self._checkout.find(self._key, context.scope, self._strategy), context.scope
+        context = self._context = self._within.context
+        return self._checkout.find(self._key, context.scope, None), context.scope
 
     def take_now(self) -> Any:
         """The value, if it may be had synchronously; `NOT_NOW` otherwise. Raises what an acquire raises."""
-        registration, _ = self._locate()
+        registration = self._checkout.find(self._key, self._within.scope, None)
         if not registration.is_plain:
             return NOT_NOW
         refusal = registration.refusal

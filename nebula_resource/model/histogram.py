@@ -64,22 +64,22 @@ class HistogramSnapshot:
 class Histogram:
     """Counts durations; one owner adds, anybody may take a snapshot."""
 
-    __slots__ = ("_bounds", "_counts", "_total_s")
+    __slots__ = ("bounds", "counts", "total_s")
 
     def __init__(self, bounds: Sequence[float] = BOUNDS) -> None:
-        self._bounds = tuple(bounds)
-        self._counts = [0] * (len(self._bounds) + 1)
-        self._total_s = 0.0
+        self.bounds = tuple(bounds)
+        self.counts = [0] * (len(self.bounds) + 1)
+        self.total_s = 0.0
 
     def add(self, seconds: float) -> None:
         """Count one duration."""
-        self._counts[bisect_left(self._bounds, seconds)] += 1
-        self._total_s += seconds
+        self.counts[bisect_left(self.bounds, seconds)] += 1
+        self.total_s += seconds
 
     def snapshot(self, *, instant: int = 0) -> HistogramSnapshot:
         """A frozen copy; ``instant`` further values took no time at all and were never added one by one."""
         return HistogramSnapshot(
-            bounds=self._bounds,
-            counts=(self._counts[0] + instant, *self._counts[1:]),
-            total_s=self._total_s,
+            bounds=self.bounds,
+            counts=(self.counts[0] + instant, *self.counts[1:]),
+            total_s=self.total_s,
         )

@@ -168,6 +168,7 @@ class Closing:
     async def _end(self, timeout: float | None) -> CloseReport:
         pool = self._pool
         drained = await self._wait_until_quiet(timeout)
+        self._tell_quiet(drained)
         steps = list(pool.tasks)
         for step in steps:
             cancel_soundly(step)

@@ -157,6 +157,18 @@ class Desk:
         pool.shelf.put(entry)
         pool.changed()
 
+    def pass_on(self, entry: Entry) -> None:
+        """`offer`, for an entry that wants no attention and a line that is not empty."""
+        line = self._pool.line
+        waiter = line.next()
+        if waiter is None:
+            entry.state = Lifecycle.IDLE
+            self._pool.shelf.put(entry)
+            return
+        # By way of READY: it came back, and is lent again in the same breath.
+        entry.uses += 1
+        waiter.set_result(entry)
+
     def _why_not(self, entry: Entry) -> CleanupReason | None:
         """Why this entry is not to be lent again; None: it is."""
         pool = self._pool

@@ -42,7 +42,7 @@ class Entry:
 
     __slots__ = (
         "__weakref__", "attention", "birth", "checked_at", "created_at", "dependencies", "doom", "expires_at",
-        "frames", "holders", "instance", "leak_reported", "lent_at", "probed", "seen_at", "seen_uses", "state", "use",
+        "frames", "holders", "instance", "leak_reported", "lent_at", "probed", "sampled_at", "seen_at", "seen_uses", "state", "use",
         "uses", "value", "was_out",
     )  # fmt: skip  # one list of names
 
@@ -72,6 +72,8 @@ class Entry:
         """The number of the use that was reported as a leak."""
         self.lent_at: float | None = None
         """When the present use began, in a pool that times every use of the short way."""
+        self.sampled_at: float | None = None
+        """When the present use began, if it is one of those of the short way that are picked to be timed."""
         self.probed = False
         """It is being checked where it is, shared and in use."""
 
@@ -103,6 +105,8 @@ class Entry:
         use = self.use
         if use is not None and use.started is not None:
             return use.started
+        if self.sampled_at is not None:
+            return self.sampled_at
         if self.lent_at is not None:
             return self.lent_at
         return now if self.uses != self.seen_uses else self.seen_at

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Generator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Any, Generic, Protocol
 
 from typing_extensions import TypeVar
 
@@ -15,14 +15,13 @@ from nebula_resource.model.lifecycle import Lifecycle
 from nebula_resource.model.reasons import CleanupReason
 from nebula_resource.pool.config import Sharing
 from nebula_resource.pool.entry import FRESH, SPENT, Entry, Use
-
 from nebula_resource.pool.leaks import caller_depth
 
 if TYPE_CHECKING:
     from nebula_resource.model.context import ResourceContext
     from nebula_resource.pool.parts import PoolParts
 
-__all__ = ["Acquisition", "Handle", "Usage"]
+__all__ = ["Acquire", "Acquisition", "Handle", "Usage"]
 
 T = TypeVar("T")
 
@@ -141,6 +140,16 @@ class Handle(Generic[T]):
             await self.release(error)
 
 
+class Acquire(Protocol[T]):
+    """How a pool is asked."""
+
+    def __call__(
+        self, context: ResourceContext | None = None, *, timeout: float | None = None
+    ) -> Acquisition[T]:
+        """Ask for a use; nothing is taken yet."""
+        ...
+
+
 class Acquisition(Generic[T]):
     """A use that is asked for and not taken yet.
 
@@ -149,7 +158,9 @@ class Acquisition(Generic[T]):
 
     __slots__ = ("_context", "_entry", "_handle", "_pool", "_timeout")
 
-    def __init__(self, pool: PoolParts, context: ResourceContext | None, timeout: float | None) -> None:
+    def __init__(
+        self, pool: PoolParts, context: ResourceContext | None = None, timeout: float | None = None
+    ) -> None:
         self._pool = pool
         self._context = context
         self._timeout = timeout

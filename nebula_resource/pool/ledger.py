@@ -122,7 +122,9 @@ class Ledger:
 
     def look_again(self, entry: Entry) -> None:
         """Derive an entry's attention anew."""
-        entry.attention = self.careful or entry.doom is not None or entry.use is not None
+        entry.attention = (
+            self.careful or entry.doom is not None or entry.use is not None or entry.sampled_at is not None
+        )
 
     # ── invariants ──
 

@@ -66,8 +66,7 @@ class Obtainer:
                 pool.ledger.wait_times.add(waited)
         if type(result) is Entry:
             return result
-        assert isinstance(result, BaseException), "a waiter is told an entry or an error"
-        raise self._translated(result, waiter, since)
+        raise self.translated(result, waiter, since)
 
     async def _watch(
         self, waiter: Waiter, since: float, context: ResourceContext | None, timeout: float | None
@@ -77,14 +76,12 @@ class Obtainer:
         timer: asyncio.TimerHandle | None = None
         unsubscribe: Callable[[], None] | None = None
         deadline = self._deadline(since, context, timeout)
-        if context is None and timeout is None:
-            pool.line.expire_at(deadline, waiter, loop)
-        elif deadline <= since:
+        if deadline <= since:
             time_out(waiter)
-        else:
+        elif deadline < since + pool.config.acquire_timeout:  # else the line's own timer does it
             timer = loop.call_at(deadline, time_out, waiter)
-            if context is not None and context.cancellation is not None:
-                unsubscribe = context.cancellation.subscribe(partial(call_off, waiter))
+        if context is not None and context.cancellation is not None:
+            unsubscribe = context.cancellation.subscribe(partial(call_off, waiter))
         try:
             return await waiter
         except BaseException:
@@ -105,9 +102,10 @@ class Obtainer:
             return min(deadline, context.deadline)
         return deadline
 
-    def _translated(self, told: BaseException, waiter: Waiter, since: float) -> BaseException:
+    def translated(self, told: object, waiter: Waiter, since: float) -> BaseException:
         """What a caller who got no instance is to see."""
         pool = self._pool
+        assert isinstance(told, BaseException), "a waiter is told an entry or an error"
         if told is TIMED_OUT:
             pool.desk.give_up(waiter)
             return self._timed_out("acquire", since)

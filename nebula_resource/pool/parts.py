@@ -105,7 +105,7 @@ class PoolParts:
         self.ledger = Ledger(config.min_size, config.max_size)
         self.shelf = Shelf(config.strategy)
         self.shelf.seal()
-        self.line = Line()
+        self.line = Line(config.acquire_timeout)
         self._introduce()
 
     def _introduce(self) -> None:
@@ -127,6 +127,7 @@ class PoolParts:
         """From now on it belongs to the loop that runs."""
         self._loop = loop = asyncio.get_running_loop()
         self._process = os.getpid()
+        self.line.settle_in(loop)
         # The stock loop's clock is this function, without the method around it.
         is_stock = type(loop).time is base_events.BaseEventLoop.time
         self.clock = time.monotonic if is_stock else loop.time  # noqa: TID251  # the loop's own clock
@@ -191,10 +192,17 @@ class PoolParts:
 
     def time_this(self, entry: Entry) -> Any:
         """A quick use whose turn it is to be timed; returns what the caller gets."""
-        use = entry.use = Use()
-        use.started = self.clock()
+        entry.sampled_at = self.clock()
         entry.attention = True
         return entry.value
+
+    def timed(self, entry: Entry) -> bool:
+        """A use that was picked to be timed ends; True when that was all there was to look at."""
+        if entry.sampled_at is not None:
+            self.ledger.use_times.add(self.clock() - entry.sampled_at)
+            entry.sampled_at = None
+            self.ledger.look_again(entry)
+        return not entry.attention
 
     # ── what the parts ask of each other ──
 

@@ -5,22 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Generic
 
 from typing_extensions import TypeVar
 
 from nebula_resource.errors import ConfigurationError, InternalError, InvalidStateTransition
-from nebula_resource.model.context import ResourceContext
 from nebula_resource.model.ports import Capacity, PoolObserver
 from nebula_resource.model.reasons import CleanupReason
 from nebula_resource.model.resource import Resource
 from nebula_resource.pool.borrow import Borrowed, borrow
 from nebula_resource.pool.closing import CloseReport
 from nebula_resource.pool.config import PoolConfig, Sharing
-from nebula_resource.pool.entry import FRESH, Use
-from nebula_resource.pool.handle import Acquisition, Handle
+from nebula_resource.pool.entry import Use
+from nebula_resource.pool.handle import Acquire, Acquisition, Handle
 from nebula_resource.pool.parts import ContextFactory, PoolParts
-from nebula_resource.pool.quick import quick_class
+from nebula_resource.pool.quick import quick_acquire
 from nebula_resource.pool.report import report
 from nebula_resource.pool.state import PoolState
 
@@ -50,7 +49,16 @@ class Pool(PoolParts, Generic[ConfigT, InstanceT, LeaseT]):
         observer: who is told what happens.
     """
 
-    __slots__ = ("_quick",)
+    __slots__ = ("acquire",)
+
+    acquire: Acquire[LeaseT]
+    """``acquire(context=None, *, timeout=None)``: ask for a use.
+
+    ``async with pool.acquire() as value`` or ``handle = await pool.acquire()``. Nothing is taken before it is entered or
+    awaited. ``timeout`` (seconds), the context's deadline and the pool's ``acquire_timeout`` all bound the wait. Raises,
+    on entering, `AcquireTimeout`, `PoolExhausted`, `CreateFailed`, `CircuitOpen`, `Unavailable`, `AcquireCancelled`,
+    `WrongEventLoop`. (A function of its own for each pool: see pool/quick.py.)
+    """
 
     def __init__(
         self,
@@ -70,7 +78,7 @@ class Pool(PoolParts, Generic[ConfigT, InstanceT, LeaseT]):
             capacity=capacity,
             observer=observer,
         )
-        self._quick: Callable[[], Any] = partial(Acquisition, self, None, None)
+        self.acquire = partial(Acquisition, self)
 
     def __repr__(self) -> str:
         ledger = self.ledger
@@ -99,33 +107,18 @@ class Pool(PoolParts, Generic[ConfigT, InstanceT, LeaseT]):
             raise self.desk.refusal("closed")
         self.closing.become(PoolState.OPEN)
         if not self.leases and self.config.sharing is Sharing.EXCLUSIVE and not self.loop.get_debug():
-            self._quick = quick_class(self)
+            self.acquire = quick_acquire(self)
         self.upkeep.wake()
         if self.config.warm_on_register:
             self.upkeep.refill()
 
     async def _warm(self) -> None:
-        if self.config.warm_on_register and self.ledger.min_size:
-            await self.sizing.fill(self.ledger.min_size)
+        if self.config.warm_on_register:
+            await self.sizing.make(self.ledger.min_size)
             if not self.ledger.entries and self.ledger.last_create_error is not None:
                 raise self.ledger.last_create_error[1]
 
     # ── acquire ──
-
-    def acquire(
-        self, context: ResourceContext | None = None, *, timeout: float | None = None
-    ) -> Acquisition[LeaseT]:
-        """Ask for a use: ``async with pool.acquire() as value`` or ``handle = await pool.acquire()``.
-
-        Nothing is taken before it is entered or awaited. ``timeout`` (seconds), the context's deadline and the pool's
-        ``acquire_timeout`` all bound the wait. Raises, on entering, `AcquireTimeout`, `PoolExhausted`, `CreateFailed`,
-        `CircuitOpen`, `Unavailable`, `AcquireCancelled`, `WrongEventLoop`.
-        """
-        if context is timeout:  # type: ignore[comparison-overlap]  # that is: neither was given
-            acquisition = self._quick()
-            acquisition._entry = FRESH
-            return acquisition  # type: ignore[no-any-return]  # a pool's own quick class has the same three methods
-        return Acquisition(self, context, timeout)
 
     def try_acquire(self) -> Handle[LeaseT] | None:
         """A handle if one may be had without any wait; None otherwise.

@@ -8,20 +8,24 @@ nothing idle, an entry that wants attention, somebody in line, an error.
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator
+from bisect import bisect_left
+from collections.abc import Callable, Coroutine, Generator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from nebula_resource.model.lifecycle import Lifecycle
-from nebula_resource.pool.config import UseTiming
+from nebula_resource.pool.config import Backpressure, UseTiming
 from nebula_resource.pool.entry import FRESH, SPENT, Entry, marker
-from nebula_resource.pool.handle import Handle, entered_twice, warn_released_twice
+from nebula_resource.pool.handle import Acquire, Acquisition, Handle, entered_twice, warn_released_twice
 from nebula_resource.pool.leaks import capture_six
+from nebula_resource.pool.state import PoolState
 
 if TYPE_CHECKING:
+    from nebula_resource.model.context import ResourceContext
     from nebula_resource.pool.parts import PoolParts
+    from nebula_resource.pool.waiters import Waiter
 
-__all__ = ["FRESH", "SPENT", "QuickAcquisition", "marker", "quick_class"]
+__all__ = ["FRESH", "SPENT", "QuickAcquisition", "marker", "quick_acquire"]
 
 
 class QuickAcquisition:
@@ -31,19 +35,29 @@ class QuickAcquisition:
     _entry: Entry
 
 
-def quick_class(pool: PoolParts) -> type[QuickAcquisition]:
-    """The acquisition class of this pool."""
-    if pool.config.leak_threshold is not None or pool.config.use_timing is UseTiming.ALWAYS:
-        return _timed_class(pool)
-    return _plain_class(pool)
+def quick_acquire(pool: PoolParts) -> Acquire[Any]:
+    """This pool's own ``acquire``, which makes acquisitions of this pool's own class."""
+    timed = pool.config.leak_threshold is not None or pool.config.use_timing is UseTiming.ALWAYS
+    quick = _timed_class(pool) if timed else _plain_class(pool)
+    fresh = FRESH
+
+    def acquire(context: ResourceContext | None = None, *, timeout: float | None = None) -> Any:
+        if context is timeout:  # type: ignore[comparison-overlap]  # that is: neither was given
+            acquisition = quick()
+            acquisition._entry = fresh
+            return acquisition
+        return Acquisition(pool, context, timeout)
+
+    return acquire
 
 
 def _plain_class(pool: PoolParts) -> type[QuickAcquisition]:
     take = pool.shelf.take_hot
     put = pool.shelf.hot.append
-    line = pool.line.waiters
+    line, pass_on, wait = pool.line.waiters, pool.desk.pass_on, _wait_of(pool)
     in_use, idle = Lifecycle.IN_USE, Lifecycle.IDLE
     fresh, spent = FRESH, SPENT
+    timed = pool.timed
     mask = pool.sample_mask
 
     class PlainAcquisition(QuickAcquisition):
@@ -57,7 +71,7 @@ def _plain_class(pool: PoolParts) -> type[QuickAcquisition]:
             try:
                 self._entry = entry = take()
             except IndexError:
-                self._entry = entry = await pool.obtain(None, None)
+                self._entry = entry = await wait()
                 return entry.value if entry.uses & mask else pool.time_this(entry)
             entry.state = in_use
             entry.uses = uses = entry.uses + 1
@@ -70,11 +84,13 @@ def _plain_class(pool: PoolParts) -> type[QuickAcquisition]:
         ) -> None:
             entry = self._entry
             self._entry = spent
-            if kind is None and not entry.attention and not line:
+            if kind is not None or (entry.attention and (entry.sampled_at is None or not timed(entry))):
+                await _long_way(pool, entry, error)
+            elif line:
+                pass_on(entry)
+            else:
                 entry.state = idle
                 put(entry)
-            else:
-                await _long_way(pool, entry, error)
 
         def __await__(self) -> Generator[Any, Any, Handle[Any]]:
             return _as_handle(pool, self).__await__()
@@ -85,11 +101,11 @@ def _plain_class(pool: PoolParts) -> type[QuickAcquisition]:
 def _timed_class(pool: PoolParts) -> type[QuickAcquisition]:
     take = pool.shelf.take_hot
     put = pool.shelf.hot.append
-    line = pool.line.waiters
+    line, pass_on, wait = pool.line.waiters, pool.desk.pass_on, _wait_of(pool)
     in_use, idle = Lifecycle.IN_USE, Lifecycle.IDLE
     fresh, spent = FRESH, SPENT
-    times = pool.ledger.use_times
-    clock = pool.clock
+    times, clock = pool.ledger.use_times, pool.clock
+    counts, bounds = times.counts, times.bounds
     where = capture_six if pool.config.leak_threshold is not None else None
 
     class TimedAcquisition(QuickAcquisition):
@@ -103,7 +119,7 @@ def _timed_class(pool: PoolParts) -> type[QuickAcquisition]:
             try:
                 self._entry = entry = take()
             except IndexError:
-                self._entry = entry = await pool.obtain(None, None)
+                self._entry = entry = await wait()
             else:
                 entry.state = in_use
                 entry.uses += 1
@@ -118,17 +134,58 @@ def _timed_class(pool: PoolParts) -> type[QuickAcquisition]:
             entry = self._entry
             self._entry = spent
             if entry is not spent:
-                times.add(clock() - entry.lent_at)  # type: ignore[operator]  # set on the way in
-            if kind is None and not entry.attention and not line:
+                # `Histogram.add`, without the call
+                held: float = clock() - entry.lent_at  # type: ignore[operator]  # set on the way in
+                counts[bisect_left(bounds, held)] += 1
+                times.total_s += held
+            if kind is not None or entry.attention:
+                await _long_way(pool, entry, error)
+            elif line:
+                pass_on(entry)
+            else:
                 entry.state = idle
                 put(entry)
-            else:
-                await _long_way(pool, entry, error)
 
         def __await__(self) -> Generator[Any, Any, Handle[Any]]:
             return _as_handle(pool, self).__await__()
 
     return TimedAcquisition
+
+
+def _wait_of(pool: PoolParts) -> Callable[[], Coroutine[Any, Any, Entry]]:
+    """How a caller with neither a context nor a limit waits: `Obtainer.entry`, written out, for contention pays it."""
+    desk, line, ledger = pool.desk, pool.line, pool.ledger
+    waiters, join, clock, create_future = line.waiters, line.join, pool.clock, pool.loop.create_future
+    times = ledger.wait_times
+    counts, bounds = times.counts, times.bounds
+    config = pool.config
+    # Then a line that is not empty is simply joined: there is nothing that `Desk.seek` could find, or refuse.
+    joins = config.max_waiting is None and config.backpressure is Backpressure.WAIT and not pool.is_budgeted
+
+    async def wait() -> Entry:
+        since = clock()
+        if waiters and joins and pool.state is PoolState.OPEN:
+            waiter: Waiter = create_future()
+            join(waiter, since)
+        else:
+            pool.check_owner()
+            waiter = create_future()
+            desk.seek(waiter, since)
+        try:
+            result = await waiter
+        except BaseException:
+            ledger.cancelled += 1
+            desk.give_up(waiter)
+            pool.check_owner()  # another loop's task cannot wait here: say so in our words
+            raise
+        if type(result) is Entry:
+            waited = clock() - since
+            counts[bisect_left(bounds, waited)] += 1
+            times.total_s += waited
+            return result
+        raise pool.obtainer.translated(result, waiter, since)
+
+    return wait
 
 
 async def _long_way(pool: PoolParts, entry: Entry, error: BaseException | None) -> None:

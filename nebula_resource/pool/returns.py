@@ -81,6 +81,7 @@ class Returns:
 
     def _start(self, entry: Entry, use: Use | None, error: BaseException | None) -> Release | None:
         pool = self._pool
+        pool.timed(entry)
         if entry.state is Lifecycle.IN_USE:
             return pool.releaser.begin(entry, use, error)
         # A close took the instance back by force. A lease on it learns its outcome all the same: its caller must

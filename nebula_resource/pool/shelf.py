@@ -24,7 +24,7 @@ class Shelf:
     def __init__(self, strategy: PoolStrategy) -> None:
         self._fifo = strategy is PoolStrategy.FIFO
         self.hot: deque[Entry] = deque()
-        self.cold: deque[Entry] = deque()
+        self.cold: list[Entry] = []  # a short one, mostly empty
         self.sealed = False
         """Nothing may be lent without a look (suspended, draining, closed, or every use validated)."""
         self.take_hot: Callable[[], Entry] = self.hot.popleft if self._fifo else self.hot.pop
@@ -46,10 +46,8 @@ class Shelf:
     def take(self) -> Entry | None:
         """The next entry in order, looked at or not; None when there is none."""
         if self._fifo:
-            first, then = self.cold, self.hot
-            return first.popleft() if first else then.popleft() if then else None
-        first, then = self.hot, self.cold
-        return first.pop() if first else then.pop() if then else None
+            return self.cold.pop(0) if self.cold else self.hot.popleft() if self.hot else None
+        return self.hot.pop() if self.hot else self.cold.pop() if self.cold else None
 
     def in_order(self) -> Iterator[Entry]:
         """All of them, the next to be lent first; a copy."""
@@ -58,7 +56,8 @@ class Shelf:
 
     def remove(self, entry: Entry) -> bool:
         """Take out this very entry; False when it is not here."""
-        for side in (self.cold, self.hot):
+        sides: tuple[list[Entry] | deque[Entry], ...] = (self.cold, self.hot)
+        for side in sides:
             if entry in side:
                 side.remove(entry)
                 return True

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from nebula_resource.model.lifecycle import Lifecycle
 from nebula_resource.model.reasons import CleanupReason
-
 from nebula_resource.pool.config import Sharing
 
 if TYPE_CHECKING:

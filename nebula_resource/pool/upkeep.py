@@ -33,11 +33,10 @@ def _references_of_a_forgotten_entry() -> int:
 class Upkeep:
     """Two clocks. The *tick* only marks (synchronous, cheap, exists only while there are entries); the *sweep* acts."""
 
-    __slots__ = ("_failures", "_pool", "_references", "_refill_timer", "_rng", "_sweep_timer", "_tick_timer")
+    __slots__ = ("_failures", "_pool", "_references", "_refill_timer", "_sweep_timer", "_tick_timer")
 
     def __init__(self, pool: PoolParts) -> None:
         self._pool = pool
-        self._rng = random.Random()
         self._references = _references_of_a_forgotten_entry()
         self._tick_timer: asyncio.TimerHandle | None = None
         self._sweep_timer: asyncio.TimerHandle | None = None
@@ -187,7 +186,7 @@ class Upkeep:
         self._failures += 1
         if self._refill_timer is None and pool.unwanted() is None:
             delay = max(
-                pool.config.create_backoff.delay(self._failures, self._rng),
+                pool.config.create_backoff.delay(self._failures, random.Random()),
                 pool.maker.circuit.retry_after(now),
             )
             self._refill_timer = pool.loop.call_later(delay, self._refill_again)
@@ -199,7 +198,7 @@ class Upkeep:
     def draw_expiry(self, now: float) -> float | None:
         """When an instance made now has lived long enough: up to 5 % early, so that they do not all end together."""
         lifetime = self._pool.config.max_lifetime
-        return None if lifetime is None else now + lifetime * (1 - 0.05 * self._rng.random())
+        return None if lifetime is None else now + lifetime * (1 - 0.05 * random.random())
 
     def stop(self) -> None:
         """Cancel the timers."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -28,8 +28,6 @@ An error is a *result*, so that one which nobody is left to hear needs no "never
 
 TIMED_OUT = TimedOut()
 CALLED_OFF = CalledOff()
-CROWD = 256
-"""Deadlines that are kept before those of callers who left are dropped."""
 
 
 class Line:
@@ -37,21 +35,23 @@ class Line:
 
     Some are *attended*: an instance is being made or checked for them. They keep their place, because whatever comes
     back first goes to whoever came first; they are not counted as waiting in line, for nobody has to do anything for
-    them. Joining, leaving and being served are O(1) each. Deadlines of the pool's own ``acquire_timeout`` come due in
-    the order they were set, so one timer serves them all; any other deadline has its own.
+    them. Joining, leaving and being served are O(1) each.
+
+    Args:
+        limit: the pool's ``acquire_timeout`` (seconds). Its deadlines come due in the order of the line, so one timer
+            serves them all; a shorter one of a caller's own has a timer of its own.
     """
 
-    __slots__ = ("_attended", "_crowded_at", "_deadlines", "_loop", "_timer", "waiters")
+    __slots__ = ("_attended", "_limit", "_loop", "_timer", "waiters")
 
-    def __init__(self) -> None:
+    def __init__(self, limit: float) -> None:
+        self._limit = limit
         self.waiters: OrderedDict[Waiter, float] = OrderedDict()
         """Each with the time it began to wait. The hot path asks only whether this is empty.
 
         One that is being cancelled or has just timed out stands in it until its own task has run.
         """
         self._attended: set[Waiter] = set()
-        self._deadlines: deque[tuple[float, Waiter]] = deque()
-        self._crowded_at = CROWD
         self._timer: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -65,10 +65,12 @@ class Line:
     def join(self, waiter: Waiter, since: float) -> None:
         """Stand at the end of the line; one who stands in it already keeps its place."""
         self.waiters[waiter] = since
+        if self._timer is None:
+            self._watch_the_clock(since)
 
     def attend(self, waiter: Waiter, since: float) -> None:
         """Something is being done for this one."""
-        self.waiters[waiter] = since
+        self.join(waiter, since)
         self._attended.add(waiter)
 
     def neglect(self, waiter: Waiter) -> None:
@@ -88,6 +90,11 @@ class Line:
 
     def first(self) -> Waiter | None:
         """The first who waits unattended, left where it is."""
+        if not self.waiters:
+            return None
+        waiter = next(iter(self.waiters))
+        if not waiter.done() and waiter not in self._attended:
+            return waiter  # as nearly always
         gone: list[Waiter] = []
         found = None
         for waiter in self.waiters:
@@ -129,45 +136,32 @@ class Line:
 
     # ── deadlines ──
 
-    def expire_at(self, when: float, waiter: Waiter, loop: asyncio.AbstractEventLoop) -> None:
-        """End this wait at ``when``; calls come with ever later times (the pool's own timeout)."""
-        deadlines = self._deadlines
-        while deadlines and deadlines[0][1].done():
-            deadlines.popleft()
-        if len(deadlines) >= self._crowded_at:
-            self._drop_gone()
-        deadlines.append((when, waiter))
-        if self._timer is None:
-            self._loop = loop
-            self._timer = loop.call_at(when, self._expire)
+    def settle_in(self, loop: asyncio.AbstractEventLoop) -> None:
+        """From now on callers may wait, in this loop."""
+        self._loop = loop
 
-    def _drop_gone(self) -> None:
-        """Forget the deadlines of those who left behind one that still waits: amortised, each is moved once."""
-        living = [each for each in self._deadlines if not each[1].done()]
-        self._deadlines.clear()
-        self._deadlines.extend(living)
-        self._crowded_at = max(CROWD, 2 * len(living))
+    def _watch_the_clock(self, since: float) -> None:
+        assert self._loop is not None, "nobody waits before the pool is opened"
+        self._timer = self._loop.call_at(since + self._limit, self._expire)
 
     def _expire(self) -> None:
-        assert self._loop is not None, "the timer is set by expire_at, which knows the loop"
+        """End the waits whose time is over; the line is in the order in which that comes."""
+        assert self._loop is not None, "the timer knows its loop"
         self._timer = None
         now = self._loop.time()
-        deadlines = self._deadlines
-        while deadlines:
-            when, waiter = deadlines[0]
-            if not waiter.done():
-                if when > now:
-                    self._timer = self._loop.call_at(when, self._expire)
-                    return
-                time_out(waiter)
-            deadlines.popleft()
+        for waiter, since in tuple(self.waiters.items()):
+            if waiter.done():
+                continue
+            if since + self._limit > now:
+                self._watch_the_clock(since)
+                return
+            time_out(waiter)
 
     def close(self) -> None:
         """Let go of the timer."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._deadlines.clear()
 
 
 def time_out(waiter: Waiter) -> None:

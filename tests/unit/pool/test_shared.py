@@ -134,7 +134,11 @@ async def test_an_expired_one_is_replaced(held: bool) -> None:
 
 async def test_an_expired_one_is_dismissed_between_two_ticks() -> None:
     """The desk reads the clock itself."""
-    settings: dict[str, Any] = {"validation_interval": None, "idle_timeout": None, "maintenance_interval": None}
+    settings: dict[str, Any] = {
+        "validation_interval": None,
+        "idle_timeout": None,
+        "maintenance_interval": None,
+    }
     async with opened(sharing="shared", max_lifetime=100.0, min_size=1, **settings) as pool:
         await asyncio.sleep(99.99)
         async with pool.acquire() as value:

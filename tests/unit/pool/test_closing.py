@@ -1,0 +1,461 @@
+"""Suspend, resume, drain and close: who is served, who is refused, and that nothing is left."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from nebula_resource.errors import HandleReleased, InvalidStateTransition, PoolExhausted, Unavailable
+from nebula_resource.pool import Pool, PoolConfig
+from nebula_resource.pool.closing import GRACE, HOOKS
+from nebula_resource.testing.asserts import assert_no_leaks, assert_sound
+from nebula_resource.testing.clock import VirtualTimeLoop
+from nebula_resource.testing.mock import MockResource, Outcome
+from tests.unit.pool.support import MockPool, Notes, now, opened, take, turns
+from tests.unit.pool.test_creates import Hooked
+
+
+async def test_a_suspended_pool_lets_callers_wait() -> None:
+    """Nothing is lent, not even what is idle or comes back; resume serves the line in order."""
+    notes = Notes()
+    async with opened(min_size=1, max_size=2, observer=notes) as pool:
+        held = await pool.acquire()
+        pool.suspend()
+        order: list[int] = []
+        waiting = [asyncio.create_task(_note(pool, order, number)) for number in range(3)]
+        await turns()
+        await held.release()
+        await asyncio.sleep(5)
+        assert (pool.stats().waiting, pool.stats().idle, order) == (3, 1, [])
+        assert_sound(pool)
+        pool.suspend()
+        pool.resume()
+        pool.resume()
+        await asyncio.gather(*waiting)
+        assert order == [0, 1, 2]
+        assert [note[0] for note in notes.notes if note[0] in {"suspended", "resumed"}] == [
+            "suspended",
+            "resumed",
+        ]
+
+
+async def test_a_suspended_pool_may_refuse() -> None:
+    """With fail, those in line and those who come are told, retryable; without it again, they wait."""
+    async with opened(max_size=1) as pool:
+        held = await pool.acquire()
+        waiting = asyncio.create_task(_use(pool))
+        await turns()
+        pool.suspend(fail=True)
+        with pytest.raises(Unavailable):
+            await waiting
+        with pytest.raises(Unavailable) as caught:
+            await _use(pool)
+        assert (caught.value.why, caught.value.retryable) == ("suspended", True)
+        with pytest.raises(Unavailable):
+            pool.try_acquire()
+        pool.suspend(fail=False)
+        patient = asyncio.create_task(_use(pool))
+        await turns()
+        await held.release()
+        pool.resume()
+        await patient
+
+
+async def test_waiting_for_a_suspended_pool_has_its_limits() -> None:
+    """FAIL_FAST and max_waiting hold for a suspended pool, too."""
+    async with opened(min_size=1, backpressure="fail_fast") as pool:
+        pool.suspend()
+        with pytest.raises(PoolExhausted):
+            await _use(pool)
+
+
+async def test_what_lies_idle_at_resumption_goes_to_whoever_came_first() -> None:
+    """Even to one for whom another is being made since before the suspension."""
+    async with opened(MockResource(create=[Outcome.OK, Outcome.SLOW]), max_size=2) as pool:
+        held = await pool.acquire()
+        served: list[float] = []
+
+        async def caller() -> None:
+            async with pool.acquire():
+                served.append(now())
+
+        early = asyncio.create_task(caller())
+        await turns()
+        pool.suspend()
+        await held.release()
+        pool.resume()
+        await early
+        assert served == [0.0]
+        await asyncio.sleep(2)
+        assert pool.stats().idle == 2
+
+
+async def test_nobody_waits_at_resumption() -> None:
+    """A caller who left in the same turn is passed over; what was picked for it stays idle."""
+    async with opened(min_size=1) as pool:
+        pool.suspend()
+        gone = asyncio.create_task(_use(pool))
+        await turns()
+        gone.cancel()
+        pool.resume()
+        await asyncio.wait((gone,))
+        assert pool.stats().idle == 1
+
+
+async def test_draining_refuses_and_waits_for_what_is_out() -> None:
+    """Idle ones go at once, those in line are told, and it ends the moment the last handle is back."""
+    notes = Notes()
+    async with opened(min_size=2, max_size=2, observer=notes) as pool:
+        first, second = await take(pool, 2)
+        await first.release()
+        blocked = asyncio.create_task(pool.drain())
+        asyncio.get_running_loop().call_later(3, lambda: asyncio.ensure_future(second.release()))
+        await turns()
+        with pytest.raises(Unavailable) as caught:
+            await pool.acquire()
+        assert (caught.value.why, caught.value.retryable) == ("draining", True)
+        assert await blocked
+        assert now() == 3.0
+        assert await pool.drain()
+        assert notes.of("drained") == notes.of("draining") == [None]
+        await turns()
+        assert (pool.stats().state, pool.stats().size) == ("drained", 0)
+
+
+async def test_a_drain_that_takes_too_long_goes_on_by_itself() -> None:
+    """False after the timeout; the state becomes drained when the last is back."""
+    async with opened(min_size=1) as pool:
+        held = await pool.acquire()
+        assert not await pool.drain(2.0)
+        assert (now(), pool.stats().state) == (2.0, "draining")
+        again = asyncio.create_task(pool.drain(5.0))
+        await turns()
+        await held.release()
+        assert await again
+        assert pool.stats().state == "drained"
+
+
+async def test_those_for_whom_one_is_made_are_told_of_a_drain_at_once() -> None:
+    """A hung creation delays neither them nor the drain; what comes of it is not kept."""
+    resource = MockResource(create=Outcome.SLOW)
+    async with opened(resource) as pool:
+        asking = asyncio.create_task(_use(pool))
+        await turns()
+        assert await pool.drain()
+        with pytest.raises(Unavailable):
+            await asking
+        assert now() == 0.0
+        await asyncio.sleep(2)
+        assert pool.stats().destroyed == {"drained": 1}
+
+
+async def test_a_drained_pool_may_resume() -> None:
+    """It fills again and serves; a drain that was still waiting ends with False."""
+    async with opened(min_size=1) as pool:
+        await pool.drain()
+        pool.resume()
+        await turns()
+        assert pool.stats().idle == 1
+        held = await pool.acquire()
+        draining = asyncio.create_task(pool.drain())
+        await turns()
+        pool.resume()
+        assert not await draining
+        await held.release()
+        assert pool.stats().idle == 1
+
+
+async def test_checks_are_waited_for() -> None:
+    """One that is being checked is out; it goes when its check has ended."""
+    resource = MockResource(is_valid=Outcome.SLOW)
+    async with opened(resource, min_size=1, validation_interval=0) as pool:
+        asking = asyncio.create_task(_use(pool))
+        await turns()
+        assert await pool.drain()
+        assert now() == 1.0
+        with pytest.raises(Unavailable):
+            await asking
+
+
+async def test_states_follow_their_table() -> None:
+    """What is not in the table is refused with both names."""
+    async with opened() as pool:
+        assert pool.can_drain
+        await pool.drain()
+        assert pool.can_drain
+        with pytest.raises(InvalidStateTransition) as caught:
+            pool.suspend()
+        assert "DRAINED to SUSPENDED" in str(caught.value)
+        await pool.close()
+        assert not pool.can_drain
+        with pytest.raises(InvalidStateTransition):
+            pool.resume()
+        with pytest.raises(InvalidStateTransition):
+            await pool.drain()
+
+
+async def test_close_waits_for_handles() -> None:
+    """As long as they come back in time everything ends in order."""
+    resource = MockResource(recycle=Outcome.SLOW)
+    async with opened(resource, min_size=3) as pool:
+        held = await pool.acquire()
+        closing = asyncio.create_task(pool.close(5.0))
+        await asyncio.sleep(2)
+        await held.release()
+        report = await closing
+        assert (report.drained, report.forced, report.failed, report.left) == (True, 0, 0, 0)
+        assert now() == 2.0
+        assert pool.stats().destroyed == {"shutdown": 3}
+
+
+async def test_close_takes_back_by_force() -> None:
+    """After its timeout instances are cleaned up under their holders, who learn it from their handles."""
+    async with opened(max_size=3) as pool:
+        handle = await pool.acquire()
+        entered = pool.acquire()
+        await entered.__aenter__()
+        report = await pool.close(2.0)
+        assert (report.drained, report.forced, now()) == (False, 2, 2.0)
+        with pytest.raises(HandleReleased):
+            _ = handle.value
+        await handle.release()
+        await entered.__aexit__(None, None, None)
+        assert_no_leaks(pool)
+
+
+async def test_close_counts_the_holders_of_a_shared_instance() -> None:
+    """forced is a number of handles."""
+    async with opened(sharing="shared") as pool:
+        handles = [await pool.acquire() for _ in range(3)]
+        assert (await pool.close(0.0)).forced == 3
+        for handle in handles:
+            await handle.release()
+
+
+async def test_close_tells_everybody_who_waits() -> None:
+    """In line, for a creation, for a check: Unavailable(closed), at once."""
+    resource = MockResource(create=[Outcome.OK, Outcome.NEVER])
+    async with opened(resource, max_size=2, max_concurrent_creates=1) as pool:
+        held = await pool.acquire()
+        waiting = [asyncio.create_task(_use(pool)) for _ in range(3)]
+        await turns()
+        closing = asyncio.create_task(pool.close(10.0))
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+        assert [result.why for result in results if isinstance(result, Unavailable)] == ["closed"] * 3
+        assert now() == 0.0
+        await held.release()
+        assert (await closing).drained
+
+
+async def test_close_stops_running_steps() -> None:
+    """Creations and checks are cancelled as soon as nothing is out; what they held is cleaned up."""
+    resource = MockResource(create=[Outcome.OK, Outcome.NEVER], is_valid=Outcome.NEVER)
+    async with opened(resource, validation_interval=0, validate_timeout=None, create_timeout=None) as pool:
+        await _use(pool)
+        waiting = [asyncio.create_task(_use(pool)) for _ in range(2)]
+        await turns()
+        assert (pool.stats().checking, pool.stats().creating) == (1, 1)
+        report = await pool.close(3.0)
+        assert now() == 3.0  # a check is out
+        assert (report.forced, report.left) == (0, 0)
+        await asyncio.gather(*waiting, return_exceptions=True)
+        assert not resource.alive
+
+
+@pytest.mark.parametrize("step", ["recycle", "lease_exit"])
+async def test_close_stops_releases_that_take_too_long(step: str) -> None:
+    """The releaser is freed, the instance cleaned up."""
+    resource = MockResource(**{step: Outcome.NEVER})
+    async with opened(resource, recycle_timeout=None, lease_timeout=None) as pool:
+        releasing = asyncio.create_task(_use(pool))
+        await turns()
+        report = await pool.close(2.0)
+        assert (report.drained, now()) == (False, 2.0)
+        await releasing
+        assert pool.stats().destroyed == {"shutdown": 1}
+
+
+async def test_close_leaves_behind_what_ignores_its_cancellation() -> None:
+    """A cleanup that will not end holds up the close for its limit and a little; it is counted, once."""
+    stubborn = Stubborn()
+    resource = MockResource(cleanup=stubborn)
+    async with opened(resource, min_size=1, cleanup_timeout=2.0) as pool:
+        report = await pool.close(0.0)
+        assert report.left == 1
+        assert now() == 2.0 + 2 * GRACE
+        assert pool.state.value == "closed"
+        assert pool.stats().retiring == 1
+        stubborn.let_go.set()
+        await turns()
+        assert pool.stats().size == 0
+
+
+@pytest.mark.parametrize("error", [None, ValueError("late")])
+@pytest.mark.parametrize("step", ["create", "is_valid", "recycle"])
+async def test_a_step_that_ends_after_the_close_finds_the_books_closed(
+    step: str, error: ValueError | None
+) -> None:
+    """It ignored its cancellation; whatever it comes to then, nothing is lent and nothing is left."""
+    stubborn = Stubborn(error)
+    resource = MockResource(is_valid=Outcome.OK, recycle=Outcome.OK)
+    async with opened(resource, validation_interval=0, circuit_threshold=1) as pool:
+        if step != "create":
+            await _use(pool)
+        resource.script(step, stubborn)
+        working = asyncio.create_task(_use(pool))
+        await turns()
+        report = await pool.close(0.0)
+        assert report.left == 1
+        stubborn.let_go.set()
+        await turns(8)
+        await asyncio.gather(working, return_exceptions=True)
+        assert pool.stats().size == 0
+        assert not resource.alive
+
+
+async def test_a_late_lease_exit_finds_the_books_closed() -> None:
+    """A lease whose exit ignored its cancellation ends after the close took its instance."""
+    stubborn = Stubborn()
+    resource = MockResource(lease_exit=stubborn)
+    async with opened(resource) as pool:
+        working = asyncio.create_task(_use(pool))
+        await turns()
+        assert (await pool.close(0.0)).left == 1
+        stubborn.let_go.set()
+        await asyncio.wait((working,))
+        assert pool.stats().size == 0
+
+
+async def test_a_hung_cleanup_ends_at_its_limit() -> None:
+    """The others are not held up; it is counted as failed."""
+    resource = MockResource(cleanup=[Outcome.NEVER, Outcome.OK])
+    async with opened(resource, min_size=3, cleanup_timeout=4.0) as pool:
+        report = await pool.close()
+        assert (report.failed, report.left, now()) == (1, 0, 4.0)
+
+
+async def test_hooks_have_their_time_in_a_close() -> None:
+    """A slow hook before a cleanup does not cost the instance its cleanup."""
+
+    class Slow(Hooked):
+        async def before_cleanup(self, reason: Any) -> object:
+            await asyncio.sleep(5)
+            return "token"
+
+    resource = MockResource(cleanup=Outcome.SLOW)
+    async with opened(resource, min_size=1, cleanup_timeout=2.0, observer=Slow()) as pool:
+        report = await pool.close()
+        assert (report.left, now()) == (0, 6.0)
+        assert HOOKS >= 5.0
+        assert not resource.alive
+
+
+async def test_without_a_cleanup_limit_a_close_waits() -> None:
+    """None: none."""
+    resource = MockResource(cleanup=Outcome.SLOW, slow=1000.0)
+    async with opened(resource, min_size=1, cleanup_timeout=None) as pool:
+        await pool.close()
+        assert now() == 1000.0
+
+
+async def test_closing_is_shared_and_cannot_be_stopped() -> None:
+    """Concurrent calls get one report; a cancelled caller stops watching, not the close."""
+    async with opened(MockResource(cleanup=Outcome.SLOW), min_size=1) as pool:
+        first, second = (asyncio.create_task(pool.close()) for _ in range(2))
+        await turns()
+        first.cancel()
+        report = await second
+        assert first.cancelled()
+        assert await pool.close() is report
+        assert pool.stats().state == "closed"
+
+
+async def test_a_drain_that_waits_is_told_by_a_close() -> None:
+    """True when the last handle came back, False when the close took it by force."""
+    for comes_back in (True, False):
+        async with opened() as pool:
+            held = await pool.acquire()
+            draining = asyncio.create_task(pool.drain())
+            await turns()
+            closing = asyncio.create_task(pool.close(1.0))
+            await turns()
+            if comes_back:
+                await held.release()
+            await closing
+            assert await draining is comes_back
+            if not comes_back:
+                await held.release()
+
+
+async def test_a_pool_that_was_never_opened_may_be_closed() -> None:
+    """There is nothing to do, and it stays closed."""
+    pool: MockPool = Pool(MockResource(), None, PoolConfig())
+    assert (await pool.close()).drained
+    assert pool.stats().state == "closed"
+    pool.resize(max_size=3)
+    assert_sound(pool)
+
+
+def test_a_loop_that_ends_under_a_pool_closes_its_books() -> None:
+    """A step that the end of the loop cancels abandons what the pool has: LEAKED, and nothing is started anew."""
+    for step in ("create", "is_valid", "recycle", "lease_exit", "cleanup"):
+        resource = MockResource(**({"is_valid": Outcome.OK, "recycle": Outcome.OK} | {step: Outcome.OK}))
+        pool: MockPool = Pool(resource, None, PoolConfig(min_size=1, validation_interval=0))
+
+        async def main(resource: MockResource = resource, pool: MockPool = pool, step: str = step) -> None:
+            await pool.open()
+            resource.script(step, Outcome.NEVER)
+            if step in {"cleanup", "create"}:
+                pool.recycle_all()
+            else:
+                asyncio.get_running_loop().call_soon(asyncio.ensure_future, _use(pool))
+            await turns(8)
+            assert pool.tasks or pool.cleanups
+
+        with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+            runner.run(main())
+        assert pool.stats().state == "closed", step
+        assert pool.stats().size == 0, step
+        if step != "create":
+            assert pool.stats().destroyed.get("leaked") == 1, step
+        pool.check()
+
+
+async def test_an_abandoned_pool_reports_its_end() -> None:
+    """close() after the end of the loop's own making has nothing left to do."""
+    async with opened(min_size=1) as pool:
+        pool.closing.abandon()
+        pool.closing.abandon()
+        report = await pool.close()
+        assert (report.drained, report.left) == (False, 0)
+        for instance in pool.resource.alive:  # type: ignore[attr-defined]  # a MockResource
+            instance.is_open = False
+
+
+class Stubborn:
+    """A step that ignores its cancellation until it is let go, and then ends well or with an error."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.let_go = asyncio.Event()
+        self.error = error
+
+    async def __call__(self) -> None:
+        while not self.let_go.is_set():
+            try:
+                await self.let_go.wait()
+            except asyncio.CancelledError:
+                pass
+        if self.error is not None:
+            raise self.error
+
+
+async def _use(pool: MockPool, hold: float = 0.0) -> None:
+    async with pool.acquire():
+        if hold:
+            await asyncio.sleep(hold)
+
+
+async def _note(pool: MockPool, order: list[int], number: int) -> None:
+    async with pool.acquire():
+        order.append(number)
+        await asyncio.sleep(0.1)
