@@ -85,7 +85,7 @@ bench: dev-environment ## the benchmarks: ratios against a floor, in one run
 .PHONY: lock
 lock: dev-environment ## resolve .requirements/*.txt anew from pyproject.toml (UPGRADE=1: to the newest)
 	@$(COMPILE) $(DEMO_EXTRAS) --output-file .requirements/run.txt
-	@$(COMPILE) --all-extras --group dev --constraints .requirements/run.txt --output-file .requirements/dev.txt
+	@$(COMPILE) --all-extras --group dev --group bench --constraints .requirements/run.txt --output-file .requirements/dev.txt
 
 .PHONY: clean
 clean: ## remove caches and builds; .venv stays

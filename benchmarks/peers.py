@@ -137,7 +137,7 @@ async def _generic(stack: AsyncExitStack) -> Peer:
 
 
 async def _aiomysql(stack: AsyncExitStack) -> Peer:
-    import aiomysql
+    import aiomysql  # type: ignore[import-untyped]  # it has no types
     from aiomysql import pool as module
 
     class Fake:
