@@ -42,7 +42,10 @@ class Desk:
     # ── a caller asks ──
 
     def seek(self, waiter: Waiter, since: float) -> None:
-        """Serve this waiter now, start what will serve it, or put it in line. Raises what a refused caller is to see."""
+        """Serve this waiter now, start what will serve it, or put it in line. Raises what a refused caller is to see.
+
+        It may be asked while the quick way's IndexError is handled; no caller is to read of that.
+        """
         pool = self._pool
         self.refuse_if_shut()
         if pool.state is PoolState.OPEN and not pool.line and self._attend(waiter, since):
@@ -104,7 +107,7 @@ class Desk:
         pool = self._pool
         if pool.state is PoolState.OPEN or (pool.state is PoolState.SUSPENDED and not pool.fails_suspended):
             return
-        raise self.refusal(_WHY[pool.state])
+        raise self.refusal(_WHY[pool.state]) from None
 
     def refusal(self, why: str) -> Unavailable:
         """The error of a caller who is turned away because of the pool's state."""
@@ -116,13 +119,14 @@ class Desk:
         config = pool.config
         if self.is_hopeless():
             pool.observer.rejected("circuit")
-            raise self._circuit_error()
+            error = self._circuit_error()
+            raise error from error.__cause__
         if config.backpressure is Backpressure.FAIL_FAST or (
             config.max_waiting is not None and pool.line.is_longer_than(config.max_waiting - 1)
         ):
             pool.ledger.exhausted += 1
             pool.observer.rejected("exhausted")
-            raise PoolExhausted(pool.ledger.max_size, len(pool.line), **pool.names)
+            raise PoolExhausted(pool.ledger.max_size, len(pool.line), **pool.names) from None
 
     def want(self) -> None:
         """Tell a budget how many wait."""

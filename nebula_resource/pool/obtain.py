@@ -108,11 +108,12 @@ class Obtainer:
         assert isinstance(told, BaseException), "a waiter is told an entry or an error"
         if told is TIMED_OUT:
             pool.desk.give_up(waiter)
-            return self._timed_out("acquire", since)
-        if told is CALLED_OFF:
+            told = self._timed_out("acquire", since)
+        elif told is CALLED_OFF:
             pool.desk.give_up(waiter)
             pool.ledger.cancelled += 1
-            return AcquireCancelled(**pool.names)
+            told = AcquireCancelled(**pool.names)
+        told.__suppress_context__ = True  # that the quick way found nothing is no caller's business
         return told
 
     def _timed_out(self, operation: str, since: float) -> AcquireTimeout:

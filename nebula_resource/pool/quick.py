@@ -155,16 +155,17 @@ def _timed_class(pool: PoolParts) -> type[QuickAcquisition]:
 def _wait_of(pool: PoolParts) -> Callable[[], Coroutine[Any, Any, Entry]]:
     """How a caller with neither a context nor a limit waits: `Obtainer.entry`, written out, for contention pays it."""
     desk, line, ledger = pool.desk, pool.line, pool.ledger
-    waiters, join, clock, create_future = line.waiters, line.join, pool.clock, pool.loop.create_future
+    first, join, clock, create_future = line.first, line.join, pool.clock, pool.loop.create_future
     times = ledger.wait_times
     counts, bounds = times.counts, times.bounds
     config = pool.config
-    # Then a line that is not empty is simply joined: there is nothing that `Desk.seek` could find, or refuse.
+    # Then a line in which somebody waits unattended is simply joined: there is nothing that `Desk.seek` could find, or
+    # refuse. (One with attended callers alone is not: there may be room for another creation.)
     joins = config.max_waiting is None and config.backpressure is Backpressure.WAIT and not pool.is_budgeted
 
     async def wait() -> Entry:
         since = clock()
-        if waiters and joins and pool.state is PoolState.OPEN:
+        if joins and pool.state is PoolState.OPEN and first() is not None:
             waiter: Waiter = create_future()
             join(waiter, since)
         else:

@@ -159,6 +159,19 @@ async def test_a_failed_create_is_the_cause_of_the_timeout() -> None:
         await handle.release()
 
 
+async def test_no_caller_reads_of_the_empty_shelf() -> None:
+    """The errors of an acquire do not show how the quick way found nothing."""
+    async with opened(max_size=1, max_waiting=1, acquire_timeout=1.0) as pool:
+        handle = await pool.acquire()
+        patient = asyncio.create_task(_hold(pool, 0.0))
+        await turns(1)
+        for expected in (PoolExhausted, AcquireTimeout):
+            with pytest.raises(expected) as caught:
+                await (_hold(pool, 0.0) if expected is PoolExhausted else patient)
+            assert caught.value.__suppress_context__
+        await handle.release()
+
+
 async def test_a_token_ends_the_wait_at_once() -> None:
     """Cancelled before, while waiting in line, or while one is made: AcquireCancelled, and nothing is leaked."""
     async with opened(MockResource(create=[Outcome.OK, Outcome.SLOW]), max_size=2) as pool:

@@ -232,9 +232,9 @@ async def test_recycle_all_replaces_everything() -> None:
     """Idle now, busy on return, checked when the check ends; min_size is there again."""
     resource = MockResource(is_valid=Outcome.SLOW)
     async with opened(resource, min_size=3, validation_interval=10.0, maintenance_interval=None) as pool:
+        held = await pool.acquire()
         await asyncio.sleep(20)
         checked = asyncio.create_task(_number(pool))
-        held = pool.try_acquire() or await pool.acquire()
         await turns()
         assert pool.recycle_all() == 3
         assert await checked > 3
