@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import tempfile
 from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 
 from nebula_resource.errors import ConfigurationError
 
 __all__ = ["DataFolder", "DataNotUsable"]
 
-_HEADER = b"SQLite format 3\0"
 _BESIDE = ("", "-wal", "-shm", "-journal")
 
 
@@ -71,10 +72,7 @@ class DataFolder:
         elif not os.access(file, os.R_OK | os.W_OK):
             why = "this user may not read and write it"
         else:
-            with file.open("rb") as opened:
-                start = opened.read(len(_HEADER))
-            if start not in (b"", _HEADER):
-                why = "it is no SQLite database"
+            why = _wrong_inside(file)
         if why is not None:
             raise DataNotUsable(f"cannot use {file} as the database of {tenant}: {why}")
 
@@ -88,3 +86,13 @@ class DataFolder:
                 folder.rmdir()
             except OSError:  # something else is in it by now: it stays
                 return
+
+
+def _wrong_inside(file: Path) -> str | None:
+    """What SQLite says when it reads the file; None: nothing."""
+    try:
+        with closing(sqlite3.connect(f"{file.as_uri()}?mode=rw", uri=True)) as database:
+            database.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.Error as error:
+        return str(error)
+    return None

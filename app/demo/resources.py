@@ -44,6 +44,9 @@ async def register_all(manager: Manager, *, data: DataFolder, provider: PaymentP
     await manager.register(
         payments,
         {"base_url": provider.url},
-        pool={"sharing": "shared", "max_size": 2},
+        pool={
+            "sharing": "shared",
+            "max_size": 4,
+        },  # one serves, one leaves, and two may be tried out in a recovery
         health=HealthPolicy(interval=10.0),
     )
