@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeVar, cast, overload
+from typing import Any, Generic, TypeVar, overload
 
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
@@ -65,10 +65,10 @@ class ResourceDependency(Generic[T]):
         name = self._name
         try:
             leases = leases_of(conn, self.until, stack)
-            value = leases.take(name, name)
+            value: T = leases.take(name, name)
             if value is NOTHING:
                 value = await leases.wait(name, name)
-            return cast("T", value)
+            return value
         except ResourceError as error:
             if _has_handler(conn, error):
                 raise

@@ -35,11 +35,12 @@ class RequestLeases(ScopePart):
     def __init__(
         self, record: RequestRecord, around: OpenScope | None, stack: ExitStack, until: Until
     ) -> None:
-        context = record.context if around is None else around.context
-        super().__init__(
-            OpenScope(record.manager, context.scope, context, around, around),
-            counted=around is None and record.endpoint is None and record.response is None,
-        )
+        if around is None:
+            context = record.context
+            scope = OpenScope(record.manager, context.scope, context, None, None)
+            super().__init__(scope, counted=record.endpoint is None and record.response is None)
+        else:
+            super().__init__(around.part())
         self.record = record
         self.around = around
         self.stack = stack
@@ -56,6 +57,8 @@ class RequestLeases(ScopePart):
             if error is None and self.record.is_cut:
                 # Starlette ends a stream that nobody reads any more without an error: it was not a success.
                 self.scope.outcome = ClientDisconnect()
+        if error is None and self.end_now():
+            return
         try:
             await super().__aexit__(kind, error, trace)
         except ResourceError as raised:
@@ -102,4 +105,4 @@ def _new_record(conn: HTTPConnection, here: OpenScope | None) -> RequestRecord:
         raise ConfigurationError(
             "this application has no manager: call nebula_resource.fastapi.install(app, manager)"
         )
-    return RequestRecord(manager, ResourceContext(Scope.execution(new_execution_id())), None)
+    return RequestRecord(manager, ResourceContext(Scope.GLOBAL.with_execution(new_execution_id())), None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
 from starlette.requests import HTTPConnection
@@ -12,7 +11,7 @@ from starlette.websockets import WebSocketClose
 from nebula_resource.errors import InvalidScope, ResourceError
 from nebula_resource.fastapi.leases import new_execution_id
 from nebula_resource.fastapi.problems import problem_response
-from nebula_resource.fastapi.record import RECORD, RequestRecord, record_of
+from nebula_resource.fastapi.record import RECORD, RequestRecord
 from nebula_resource.fastapi.resolvers import ClaimResolver, Claims, Refused, Resolver
 from nebula_resource.manager import Manager, ScopeBlock
 from nebula_resource.model.context import ResourceContext
@@ -20,6 +19,14 @@ from nebula_resource.model.problems import Problem, problem_of, problem_of_statu
 from nebula_resource.model.scope import Scope as ResourceScope
 
 __all__ = ["NebulaMiddleware"]
+
+Who = tuple[str | None, str | None, str | None]
+"""Tenant, user, workflow."""
+
+Admitted = tuple[ResourceContext, tuple[ResourceScope, ...]]
+"""What the request's scopes are derived from, and the scopes to open, outermost first."""
+
+NOBODY: Final = ResourceContext()
 
 REMEMBERED: Final = 4096
 """Who is asking, as scopes, that is kept; when there are more, it begins anew."""
@@ -50,7 +57,7 @@ class NebulaMiddleware:
         self._manager = manager
         self._resolver: Resolver = resolver if resolver is not None else ClaimResolver()
         self._require_tenant = require_tenant
-        self._outer: dict[tuple[str | None, str | None, str | None], tuple[ResourceScope, ...]] = {}
+        self._outer: dict[Who, Admitted] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -62,7 +69,7 @@ class NebulaMiddleware:
             claims = self._resolver(HTTPConnection(scope))
             if claims is not None and not isinstance(claims, Claims):
                 claims = await claims
-            levels = self._admit(scope, claims)
+            admitted = self._admit(scope, claims)
         except Refused as refused:
             await _refuse(scope, receive, send, problem_of_status(refused.status), refused.challenge)
             return
@@ -74,68 +81,71 @@ class NebulaMiddleware:
                 scope, receive, send, problem_of(error)
             )  # the resolver's own resources are not to be had
             return
-        if levels is None:
+        if admitted is None:
             await self.app(scope, receive, send)
             return
         # Begins from nothing, whatever is open around the server: only the claims count.
-        context = ResourceContext(levels[-1])
-        async with ScopeBlock(self._manager, context, parent=None, opener=None, levels=levels) as open_scope:
-            if kind == "websocket":
-                scope[RECORD] = RequestRecord(self._manager, context, open_scope)
-                await self.app(scope, receive, send)
-            else:
-                record = scope[RECORD] = RequestRecord(self._manager, context, open_scope, is_watched=True)
-                await self.app(scope, receive, _watch(send, record))
+        context, levels = admitted
+        block = ScopeBlock(self._manager, context, parent=None, opener=None, levels=levels)
+        record = scope[RECORD] = RequestRecord(self._manager, context, block.open())
+        if kind == "http":
+            record.is_watched = True
+            send = _watch(send, record)
+        try:
+            await self.app(scope, receive, send)
+        except BaseException as error:
+            await block.__aexit__(type(error), error, error.__traceback__)
+            raise
+        if not block.close_now():
+            await block.__aexit__(None, None, None)
 
-    def _admit(self, scope: Scope, claims: Claims | None) -> Sequence[ResourceScope] | None:
-        """The scopes to open, outermost first; None when a middleware outside of this one opened them already.
+    def _admit(self, scope: Scope, claims: Claims | None) -> Admitted | None:
+        """What to open for this connection; None when a middleware outside of this one has done it already.
 
         Raises `Refused`, and `InvalidScope` for ids that cannot be.
         """
-        around = record_of(scope)
+        tenant = None if claims is None else claims.tenant
+        around = scope.get(RECORD)
         if around is not None and around.manager is self._manager:
-            if not self._goes_in(around.context.scope.tenant_id, claims):
+            if not self._goes_in(around.context.scope.tenant_id, tenant):
                 return None
-        elif self._require_tenant and (claims is None or claims.tenant is None):
+        elif tenant is None and self._require_tenant:
             raise Refused
         if claims is None:
-            return (ResourceScope.execution(new_execution_id()),)
-        return self._levels(claims)
+            return NOBODY, (ResourceScope.GLOBAL.with_execution(new_execution_id()),)
+        who = (tenant, claims.user, claims.workflow)
+        outer = self._outer.get(who)
+        if outer is None:
+            outer = self._remember(who)
+        context, levels = outer
+        execution = new_execution_id() if claims.execution is None else claims.execution
+        return context, (*levels, context.scope.with_execution(execution))
 
-    def _goes_in(self, standing: str | None, claims: Claims | None) -> bool:
-        """Whether scopes are opened inside of another border's, which let ``standing`` in."""
-        tenant = None if claims is None else claims.tenant
+    def _goes_in(self, standing: str | None, tenant: str | None) -> bool:
+        """Whether scopes are opened inside of another border's, which let the tenant ``standing`` in."""
         if tenant is not None and standing is None:
             return True
         if tenant is not None and tenant != standing:
             raise Refused  # two tenants claimed for one request
-        if self._require_tenant and standing is None:
+        if standing is None and self._require_tenant:
             raise Refused
         return False
 
-    def _levels(self, claims: Claims) -> tuple[ResourceScope, ...]:
-        """The scopes of the claims, outermost first; those above the execution are kept from request to request."""
-        tenant, user, workflow = claims.tenant, claims.user, claims.workflow
-        outer = self._outer.get((tenant, user, workflow))
-        if outer is None:
-            # Only what is valid is kept: the constructors refuse the rest.
-            outer = _outer_levels(tenant, user, workflow)
-            if len(self._outer) >= REMEMBERED:
-                self._outer.clear()
-            self._outer[tenant, user, workflow] = outer
-        execution = new_execution_id() if claims.execution is None else claims.execution
-        return (*outer, ResourceScope.of(tenant=tenant, user=user, workflow=workflow, execution=execution))
-
-
-def _outer_levels(tenant: str | None, user: str | None, workflow: str | None) -> tuple[ResourceScope, ...]:
-    levels: list[ResourceScope] = []
-    if tenant is not None:
-        levels.append(ResourceScope.tenant(tenant))
-    if user is not None:
-        levels.append(ResourceScope.user(user, tenant=tenant))
-    if workflow is not None:
-        levels.append(ResourceScope.workflow(workflow, tenant=tenant, user=user))
-    return tuple(levels)
+    def _remember(self, who: Who) -> Admitted:
+        """The scopes above the execution, outermost first: kept from request to request, once they proved valid."""
+        tenant, user, workflow = who
+        levels: list[ResourceScope] = []
+        if tenant is not None:
+            levels.append(ResourceScope.tenant(tenant))
+        if user is not None:
+            levels.append(ResourceScope.user(user, tenant=tenant))
+        if workflow is not None:
+            levels.append(ResourceScope.workflow(workflow, tenant=tenant, user=user))
+        outer = (ResourceContext(levels[-1]) if levels else NOBODY, tuple(levels))
+        if len(self._outer) >= REMEMBERED:
+            self._outer.clear()
+        self._outer[who] = outer
+        return outer
 
 
 def _watch(send: Send, record: RequestRecord) -> Send:

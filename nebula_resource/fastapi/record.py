@@ -27,8 +27,6 @@ class RequestRecord:
         manager: Manager,
         context: ResourceContext,
         scope: OpenScope | None,
-        *,
-        is_watched: bool = False,
     ) -> None:
         self.manager = manager
         self.context = context
@@ -39,7 +37,7 @@ class RequestRecord:
         """Leases that end with the handler."""
         self.response: RequestLeases | None = None
         """Leases that end when the response was sent."""
-        self.is_watched = is_watched
+        self.is_watched = False
         """Whether somebody watches the response go out (the middleware does)."""
         self.is_whole = False
         """Whether its last piece was sent."""

@@ -57,6 +57,7 @@ from nebula_resource.pool.ledger import PoolState
 from nebula_resource.quarantine import Manual, QuarantineEntry, QuarantinePolicy
 
 if TYPE_CHECKING:
+    from nebula_resource.manager.open_scope import OpenScope
     from nebula_resource.model.credentials import CredentialProvider
     from nebula_resource.model.ports import Capacity
     from nebula_resource.model.resource import Resource
@@ -310,9 +311,9 @@ class Manager:
         chosen = None if strategy is None else Strategy.parse(strategy)
         return ManagedAcquisition(self._checkout, key, context, timeout, chosen)
 
-    def acquire_within(self, context: ResourceContext, key: str) -> ScopedAcquisition[Any]:
+    def acquire_within(self, scope: OpenScope, key: str) -> ScopedAcquisition[Any]:
         """An acquire on behalf of an open scope, whatever the innermost one is."""
-        return ScopedAcquisition(self._checkout, key, context, None, None)
+        return ScopedAcquisition(self._checkout, key, scope)
 
     # ── scopes ──
 

@@ -230,7 +230,7 @@ class OpenScope:
         if self._closed:
             raise _after_the_end(key)
         lease = self._leases[slot] = _Lease()
-        acquisition = self._manager.acquire_within(self.context, key)
+        acquisition = self._manager.acquire_within(self, key)
         try:
             value = acquisition.take_now()
         except BaseException:
@@ -290,11 +290,11 @@ class OpenScope:
         lease = self._leases.get(slot)
         return None if lease is None else lease.value
 
-    async def keep(self, slot: Hashable, manager: AbstractAsyncContextManager[T]) -> T:
+    def keep(self, slot: Hashable, manager: AbstractAsyncContextManager[T]) -> Coroutine[Any, Any, T]:
         """Enter a context manager for the rest of this scope; it ends with the leases, in their order, with the outcome.
 
-        Under one ``slot`` one is kept: who asks for another gets the first. Its exit may take `FINALIZER_TIMEOUT`
-        seconds. Raises `NoOpenScope` and what entering raises.
+        Under one ``slot`` one is kept: who asks for another gets the first. It is begun now, and the result is awaited.
+        Its exit may take `FINALIZER_TIMEOUT` seconds. Raises `NoOpenScope` and what entering raises.
         """
         lease = self._leases.get(slot)
         if lease is None:
@@ -304,8 +304,7 @@ class OpenScope:
             lease.task = self._owner().spawn(
                 self._acquire(slot, lease, _Kept(self, manager)), name=f"keep {slot}"
             )
-        value: T = await self.wait(slot, str(slot))
-        return value
+        return self.wait(slot, str(slot))
 
     def put(self, slot: Hashable, value: object, manager: AbstractAsyncContextManager[Any]) -> None:
         """Keep a value whose context manager is to be left only. Raises `NoOpenScope`."""
@@ -322,6 +321,10 @@ class OpenScope:
             return await work
         finally:
             leave(token)
+
+    def part(self) -> OpenScope:
+        """A block inside this one with the same scope and leases of its own; it counts as no scope of its own."""
+        return OpenScope(self._manager, self.scope, self._context, self, self)
 
     def detach(self) -> ScopeBlock:
         """A sibling with its own leases, for background work: ``async with scope.detach():`` may outlive this one.

@@ -69,15 +69,25 @@ class ScopeBlock:
         self._token = enter(parent)
         return parent
 
+    def close_now(self) -> bool:
+        """Close after a block that ended well, as far as that takes no await; False: ``__aexit__`` does the rest."""
+        scopes = self._scopes
+        while scopes:
+            scope = scopes[-1]
+            if not scope.close_now():
+                return False
+            scopes.pop()
+            self._manager.scope_closed(scope.scope)
+        leave(self._token)
+        return True
+
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is None and self.close_now():
+            return
         leave(self._token)
-        scopes = self._scopes
-        while error is None and scopes and scopes[-1].close_now():
-            self._manager.scope_closed(scopes.pop().scope)
-        if scopes:
-            await end_scopes(scopes, error)
+        await end_scopes(self._scopes, error)
 
 
 async def end_scopes(scopes: list[OpenScope], error: BaseException | None, *, counted: bool = True) -> None:

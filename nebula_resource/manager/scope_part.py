@@ -37,13 +37,22 @@ class ScopePart:
         self.enter()
         return self.scope
 
+    def end_now(self) -> bool:
+        """End it after a part that ended well, if that takes no await; False: ``__aexit__`` does the rest."""
+        scope = self.scope
+        if not scope.close_now():
+            return False
+        if self._token is not None:
+            leave(self._token)
+        if self._counted:
+            scope.manager.scope_closed(scope.scope)
+        return True
+
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is None and self.end_now():
+            return
         if self._token is not None:
             leave(self._token)
-        scope = self.scope
-        if error is not None or not scope.close_now():
-            await end_scopes([scope], error, counted=self._counted)
-        elif self._counted:
-            scope.manager.scope_closed(scope.scope)
+        await end_scopes([self.scope], error, counted=self._counted)

@@ -233,6 +233,27 @@ class Scope:
             ids[level] = mine
         return _build(*ids[1:])
 
+    def with_execution(self, id: str) -> Scope:
+        """Return one execution in this scope: ``nest(Scope.execution(id))``, for who opens one with every request.
+
+        Raises:
+            InvalidScope: this scope names an execution already, or something inside one; or the id is bad.
+        """
+        if self._level >= _EXECUTION:
+            raise InvalidScope(
+                f"a execution scope cannot be nested in a {_NAMES[self._level]} scope: it is not deeper"
+            )
+        checked = _checked(id, _EXECUTION)
+        _, tenant, user, workflow, _, _, _ = self._ids
+        ids = (None, tenant, user, workflow, checked, None, None)
+        scope = object.__new__(Scope)
+        _set(scope, "_ids", ids)
+        _set(scope, "_fields", (*self._fields, (_EXECUTION, checked)))
+        _set(scope, "_level", _EXECUTION)
+        _set(scope, "_hash", hash(ids))
+        _set(scope, "_text", None)
+        return scope
+
     # ── reading it ────────────────────────────────────────────────────────────────────────────────────────────────
 
     @property
