@@ -39,6 +39,10 @@ DISCARD TEMP;
 _NONE_PREPARED = """
 SELECT 1 / (CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_prepared_statements WHERE from_sql) THEN 0 ELSE 1 END);
 """
+# A request to cancel that reaches the server a moment too early is lost, and it would go on with a statement that
+# nobody waits for, locks and all. So it is told to look, once a second, whether the client is still there.
+_WATCH_CLIENT = "SET client_connection_check_interval = '1s';"
+_WATCHES_SINCE = 14  # the PostgreSQL that learnt it
 _PREPARED = "SELECT name FROM pg_catalog.pg_prepared_statements WHERE from_sql"
 
 
@@ -49,7 +53,11 @@ class _Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg publishe
 
     def get_reset_query(self) -> str:
         """Return what ``reset`` runs, in one round trip."""
-        return _RESET + _NONE_PREPARED
+        return _RESET + self.get_watch_query() + _NONE_PREPARED
+
+    def get_watch_query(self) -> str:
+        """Return what makes the server notice a client that is gone, where it can."""
+        return _WATCH_CLIENT if self.get_server_version().major >= _WATCHES_SINCE else ""
 
 
 class PostgresBackend:
@@ -74,11 +82,13 @@ class PostgresBackend:
     async def open(self, login: LoginData) -> Any:
         """Open a connection; its settings go into the start packet, so that RESET ALL returns to them."""
         config = self._config
-        timeout: Any = config.connect_timeout  # a float is fine; asyncpg has no annotation, only a default of 60
+        timeout: Any = (
+            config.connect_timeout
+        )  # a float is fine; asyncpg has no annotation, only a default of 60
         settings = {"application_name": config.postgres.application_name}
         if config.readonly:
             settings["default_transaction_read_only"] = "on"
-        return await asyncpg.connect(
+        raw: Any = await asyncpg.connect(
             self._dsn,
             user=login.user.get_secret_value() if login.user else None,
             password=login.password.get_secret_value() if login.password else None,
@@ -87,6 +97,13 @@ class PostgresBackend:
             server_settings=settings,
             connection_class=_Connection,
         )
+        try:
+            if watch := raw.get_watch_query():
+                await raw.execute(watch)
+        except BaseException:
+            raw.terminate()
+            raise
+        return raw
 
     def bind(self, connection: PoolProxiedConnection, tenant: TenantBinding | None) -> None:
         """Remember the tenant beside the connection, where ``begin`` finds it."""
