@@ -305,14 +305,13 @@ class ScopedAcquisition(ManagedAcquisition[T]):
     def leave_now(self) -> bool:
         """Give back after a use that ended well, if that takes no await; False: leave it as usual."""
         entry = self._entry
-        if entry is HELD:
+        pool = self._pool
+        if entry is HELD or (entry.attention and (entry.sampled_at is None or not pool.timed(entry))):
             return False
-        if entry.attention or self._pool.line.waiters:
-            if not self._pool.returns.give_back_now(entry):
-                return False
-            self._entry = SPENT
-            return True
         self._entry = SPENT
-        entry.state = IDLE
-        self._pool.shelf.hot.append(entry)
+        if pool.line.waiters:
+            pool.desk.pass_on(entry)
+        else:
+            entry.state = IDLE
+            pool.shelf.hot.append(entry)
         return True

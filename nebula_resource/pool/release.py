@@ -31,15 +31,14 @@ class Releaser:
     A release always ends: the caller may stop watching (a cancellation), the work goes on.
     """
 
-    __slots__ = ("_pool", "_retires_on_error", "circuit", "looks", "recycles")
+    __slots__ = ("_pool", "_recycles", "_retires_on_error", "circuit", "looks")
 
     def __init__(self, pool: PoolParts) -> None:
         self._pool = pool
         shared = pool.config.sharing is Sharing.SHARED
-        self.recycles = overrides(pool.resource, "recycle") and not shared
-        """Whether a return may have to wait for the resource."""
-        self._retires_on_error = not shared and (pool.config.on_error is OnError.RETIRE or not self.recycles)
-        self.looks = self.recycles or overrides(pool.resource, "is_broken")
+        self._recycles = overrides(pool.resource, "recycle") and not shared
+        self._retires_on_error = not shared and (pool.config.on_error is OnError.RETIRE or not self._recycles)
+        self.looks = self._recycles or overrides(pool.resource, "is_broken")
         """Whether every single return needs a look."""
         self.circuit = Circuit(pool.config.circuit_threshold, pool.config.circuit_open_for)
 
@@ -136,7 +135,7 @@ class Releaser:
         if reason is not None:
             pool.retirer.retire(entry, reason)
             return None
-        if not self.recycles:
+        if not self._recycles:
             pool.desk.offer(entry)
             return None
         self.circuit.start()
@@ -167,7 +166,7 @@ class Releaser:
             return CleanupReason.EVICTED
         if error is not None and self._retires_on_error:
             return CleanupReason.BODY_FAILED
-        if self.recycles and not self.circuit.passes(now):
+        if self._recycles and not self.circuit.passes(now):
             return CleanupReason.RECYCLE_FAILED
         return None
 

@@ -64,15 +64,6 @@ class Returns:
             return
         raise failure
 
-    def give_back_now(self, entry: Entry) -> bool:
-        """Take an instance back after a use that ended well, if that takes no wait; False: nothing was done."""
-        pool = self._pool
-        use = entry.use
-        if entry.state is not Lifecycle.IN_USE or pool.releaser.recycles or (use and use.cm is not None):
-            return False
-        pool.releaser.begin(entry, use, None)
-        return True
-
     def begin(self, entry: Entry, use: Use | None, error: BaseException | None) -> None:
         """Take an instance back from a caller that will not watch."""
         work = self._start(entry, use, error)
