@@ -68,7 +68,7 @@ class Closing:
             pool.observer.suspended()
         pool.fails_suspended = fail
         if fail:
-            pool.line.fail(lambda: pool.desk.refusal("suspended"))
+            pool.desk.fail(lambda: pool.desk.refusal("suspended"))
 
     def resume(self) -> None:
         """Hand out again."""
@@ -92,7 +92,7 @@ class Closing:
         if pool.state is not PoolState.DRAINING:
             self.become(PoolState.DRAINING)
             pool.observer.draining()
-            pool.line.fail(lambda: pool.desk.refusal("draining"))
+            pool.desk.fail(lambda: pool.desk.refusal("draining"))
             self._retire(pool.shelf, CleanupReason.DRAINED)
             self.look()
         return await self._wait_until_quiet(timeout)
@@ -162,7 +162,7 @@ class Closing:
         pool = self._pool
         pool.upkeep.stop()
         pool.maker.stop_timer()
-        pool.line.fail(lambda: pool.desk.refusal("closed"))
+        pool.desk.fail(lambda: pool.desk.refusal("closed"))
         pool.line.close()
 
     async def _end(self, timeout: float | None) -> CloseReport:

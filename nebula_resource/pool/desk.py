@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from nebula_resource.errors import CircuitOpen, CreateFailed, PoolExhausted, Unavailable
@@ -139,6 +140,7 @@ class Desk:
         """This entry is the waiter's from here on."""
         self._lend(entry)
         self._pool.line.tell(waiter, entry)
+        self.want()
 
     def _lend(self, entry: Entry) -> None:
         if entry.state is Lifecycle.IN_USE:
@@ -172,6 +174,8 @@ class Desk:
         # By way of READY: it came back, and is lent again in the same breath.
         entry.uses += 1
         waiter.set_result(entry)
+        if self._pool.is_budgeted:
+            self.want()
 
     def _why_not(self, entry: Entry) -> CleanupReason | None:
         """Why this entry is not to be lent again; None: it is."""
@@ -188,7 +192,7 @@ class Desk:
         while pool.state is PoolState.OPEN and (waiter := line.first()) is not None:
             if not self._attend(waiter, line.waiters[waiter]):
                 if self.is_hopeless():
-                    for _ in range(line.fail(self._circuit_error)):
+                    for _ in range(self.fail(self._circuit_error)):
                         pool.observer.rejected("circuit")
                 break
         self.want()
@@ -230,6 +234,12 @@ class Desk:
         """Tell the caller for whom it was made."""
         if waiter is not None:
             self._pool.line.tell(waiter, failure)
+
+    def fail(self, error: Callable[[], BaseException]) -> int:
+        """Tell everybody who waits an error of their own; returns how many there were."""
+        told = self._pool.line.fail(error)
+        self.want()
+        return told
 
     def is_hopeless(self) -> bool:
         """Whether waiting could end well in no way: not one instance, and the create circuit open."""

@@ -153,7 +153,7 @@ class Pool(PoolParts, Generic[ConfigT, InstanceT, LeaseT]):
 
     def fail_line(self, error: Callable[[], BaseException]) -> int:
         """Tell everybody who waits an error of their own; returns how many there were."""
-        return self.line.fail(error)
+        return self.desk.fail(error)
 
     def borrow(self, *, fresh: bool = False) -> AbstractAsyncContextManager[Borrowed]:
         """An instance for a probe: an idle one reserved, or (``fresh``, or none idle) one made for it.

@@ -122,7 +122,7 @@ class SharedDesk(Desk):
     def create_failed(self, failure: CreateFailed, waiter: Waiter | None) -> None:
         """The one creation was for everybody in line, so everybody learns of it."""
         super().create_failed(failure, waiter)
-        self._pool.line.fail(lambda: CreateFailed(failure.cause, **self._pool.names))
+        self.fail(lambda: CreateFailed(failure.cause, **self._pool.names))
 
 
 class SharedReleaser(Releaser):

@@ -56,7 +56,9 @@ def _assert_numbers(pool: AnyPool) -> None:
     parts = stats.idle + stats.in_use + stats.checking + stats.creating + stats.retiring
     assert parts == stats.size, f"the parts add up to {parts}, the size is {stats.size}: {stats}"
     there = stats.idle + stats.in_use + stats.checking + stats.retiring
-    assert stats.created - stats.destroyed_total == there, f"created and destroyed do not explain {there}: {stats}"
+    assert stats.created - stats.destroyed_total == there, (
+        f"created and destroyed do not explain {there}: {stats}"
+    )
     assert stats.releases <= stats.acquisitions, f"more releases than acquisitions: {stats}"
 
 

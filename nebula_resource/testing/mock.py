@@ -187,7 +187,9 @@ class MockResource(Resource[Any, MockInstance, Any]):
             return None
         raise MockError("recycle")
 
-    def _lease(self, instance: MockInstance, context: ResourceContext) -> AbstractAsyncContextManager[MockLease]:
+    def _lease(
+        self, instance: MockInstance, context: ResourceContext
+    ) -> AbstractAsyncContextManager[MockLease]:
         return self._leased(instance, context)
 
     @asynccontextmanager

@@ -231,7 +231,11 @@ async def test_try_acquire_never_waits() -> None:
 async def test_try_acquire_passes_over_what_needs_a_look() -> None:
     """An instance past its life or due for validation is not lent, and not lost."""
     resource = MockResource(is_valid=Outcome.OK)
-    settings = {"validation_interval": 10.0, "maintenance_interval": None, "max_lifetime": 100.0}
+    settings: dict[str, Any] = {
+        "validation_interval": 10.0,
+        "maintenance_interval": None,
+        "max_lifetime": 100.0,
+    }
     async with opened(resource, min_size=1, **settings) as pool:
         await asyncio.sleep(11)
         assert pool.try_acquire() is None

@@ -265,7 +265,8 @@ async def test_close_stops_running_steps() -> None:
 @pytest.mark.parametrize("step", ["recycle", "lease_exit"])
 async def test_close_stops_releases_that_take_too_long(step: str) -> None:
     """The releaser is freed, the instance cleaned up."""
-    resource = MockResource(**{step: Outcome.NEVER})
+    scripts: dict[str, Any] = {step: Outcome.NEVER}
+    resource = MockResource(**scripts)
     async with opened(resource, recycle_timeout=None, lease_timeout=None) as pool:
         releasing = asyncio.create_task(_use(pool))
         await turns()
@@ -399,7 +400,8 @@ async def test_a_pool_that_was_never_opened_may_be_closed() -> None:
 def test_a_loop_that_ends_under_a_pool_closes_its_books() -> None:
     """A step that the end of the loop cancels abandons what the pool has: LEAKED, and nothing is started anew."""
     for step in ("create", "is_valid", "recycle", "lease_exit", "cleanup"):
-        resource = MockResource(**({"is_valid": Outcome.OK, "recycle": Outcome.OK} | {step: Outcome.OK}))
+        scripts: dict[str, Any] = {"is_valid": Outcome.OK, "recycle": Outcome.OK, step: Outcome.OK}
+        resource = MockResource(**scripts)
         pool: MockPool = Pool(resource, None, PoolConfig(min_size=1, validation_interval=0))
 
         async def main(resource: MockResource = resource, pool: MockPool = pool, step: str = step) -> None:

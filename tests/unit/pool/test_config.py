@@ -101,7 +101,7 @@ def test_max_waiting_is_none_or_a_count(value: object) -> None:
 def test_limits_are_positive_or_none(name: str, value: object) -> None:
     """A limit of nothing, of not-a-number or for ever is refused; None says for ever."""
     assert violations(**{name: value}) == {name: "must be None or above 0 seconds"}
-    assert getattr(PoolConfig(**{name: None}), name) is None
+    assert getattr(PoolConfig.of({name: None}), name) is None
 
 
 @pytest.mark.parametrize("name", ["acquire_timeout", "circuit_open_for"])
@@ -127,9 +127,8 @@ def test_shared_pools_need_room_for_the_replaced_one() -> None:
 
 def test_enums_are_accepted_by_their_lower_case_names() -> None:
     """What a TOML file can hold is enough."""
-    config = PoolConfig(
-        strategy="lifo", sharing="shared", backpressure="fail_fast", use_timing="off", on_error="retire"
-    )  # type: ignore[arg-type]  # names are accepted at run time
+    names = {"strategy": "lifo", "sharing": "shared", "backpressure": "fail_fast", "use_timing": "off"}
+    config = PoolConfig.of(names | {"on_error": "retire"})
     assert (config.strategy, config.sharing) == (PoolStrategy.LIFO, Sharing.SHARED)
     assert (config.backpressure, config.use_timing) == (Backpressure.FAIL_FAST, UseTiming.OFF)
     assert config.on_error is OnError.RETIRE

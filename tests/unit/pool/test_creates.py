@@ -152,7 +152,12 @@ async def test_the_last_instance_going_makes_waiting_hopeless() -> None:
 async def test_background_creates_back_off() -> None:
     """What is missing to min_size is tried again after 1, 2, 4, 8, 8 … seconds, and the circuit's pause."""
     resource = MockResource(create=[Outcome.OK, Outcome.ERROR])
-    settings = {"min_size": 2, "warm_concurrency": 1, "create_backoff": EXACT, "circuit_threshold": 100}
+    settings: dict[str, Any] = {
+        "min_size": 2,
+        "warm_concurrency": 1,
+        "create_backoff": EXACT,
+        "circuit_threshold": 100,
+    }
     async with opened(resource, **settings) as pool:
         tried: list[float] = []
         resource.script("create", lambda: _fail_at(tried))
@@ -166,7 +171,12 @@ async def test_background_creates_back_off() -> None:
 async def test_an_open_circuit_holds_background_creates_back() -> None:
     """The pause is the longer of back-off and circuit."""
     resource = MockResource(create=[Outcome.OK, Outcome.ERROR])
-    settings = {"min_size": 2, "warm_concurrency": 1, "create_backoff": EXACT, "circuit_threshold": 1}
+    settings: dict[str, Any] = {
+        "min_size": 2,
+        "warm_concurrency": 1,
+        "create_backoff": EXACT,
+        "circuit_threshold": 1,
+    }
     async with opened(resource, circuit_open_for=20.0, **settings):
         tried: list[float] = []
         resource.script("create", lambda: _fail_at(tried))

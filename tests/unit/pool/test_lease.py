@@ -210,7 +210,7 @@ async def test_a_lease_that_ends_by_itself_is_recycled_with_its_outcome() -> Non
 @pytest.mark.parametrize("error", [None, Boom("x")])
 async def test_a_lease_under_a_forced_close_still_learns_its_outcome(error: Boom | None) -> None:
     """Its instance is gone, so a commit cannot go well: the caller hears of that, not of nothing."""
-    resource = leased(exit=lambda: _raise_if(not resource.alive))
+    resource: MockResource = leased(exit=lambda: _raise_if(not resource.alive))
     async with opened(resource) as pool:
         handle = await pool.acquire()
         report = await pool.close(1.0)

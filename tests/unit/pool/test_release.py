@@ -94,7 +94,7 @@ async def test_the_recycle_circuit_retires_instead() -> None:
     """After circuit_threshold failures nobody waits for recycles any more; in half-open one is tried."""
     notes = Notes()
     resource = MockResource(recycle=Outcome.ERROR)
-    settings = {"circuit_threshold": 2, "circuit_open_for": 10.0, "max_lifetime": None}
+    settings: dict[str, Any] = {"circuit_threshold": 2, "circuit_open_for": 10.0, "max_lifetime": None}
     async with opened(resource, max_size=1, observer=notes, **settings) as pool:
         for _ in range(5):
             await _use(pool)
@@ -115,7 +115,11 @@ async def test_the_recycle_circuit_retires_instead() -> None:
 async def test_a_recycled_one_counts_as_checked() -> None:
     """It has just proved that it works: no validation before its next use."""
     resource = MockResource(recycle=Outcome.SLOW, is_valid=Outcome.OK, slow=4.0)
-    settings = {"validation_interval": 3.0, "recycle_timeout": 10.0, "maintenance_interval": None}
+    settings: dict[str, Any] = {
+        "validation_interval": 3.0,
+        "recycle_timeout": 10.0,
+        "maintenance_interval": None,
+    }
     async with opened(resource, max_size=1, **settings) as pool:
         await _use(pool)
         await _use(pool)

@@ -239,7 +239,7 @@ async def test_recycle_all_replaces_everything() -> None:
         assert pool.recycle_all() == 3
         assert await checked > 3
         await held.release()
-        await turns(8)
+        await asyncio.sleep(1.5)  # the check ends, for nobody
         assert {entry.birth for entry in pool.ledger.entries} == {4, 5, 6}
 
 

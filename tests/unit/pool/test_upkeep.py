@@ -1,6 +1,7 @@
 """Upkeep: what goes by itself, what stays, and what is made anew."""
 
 import asyncio
+from typing import Any
 
 from nebula_resource.testing.asserts import assert_sound
 from nebula_resource.testing.mock import MockResource, Outcome
@@ -49,7 +50,7 @@ async def test_without_idle_timeout_nothing_goes() -> None:
 
 async def test_lifetimes_are_drawn_apart() -> None:
     """Each instance lives max_lifetime less up to 5 %, its own share; min_size is kept throughout."""
-    settings = {"max_lifetime": 1000.0, "idle_timeout": None, "validation_interval": 1.0}
+    settings: dict[str, Any] = {"max_lifetime": 1000.0, "idle_timeout": None, "validation_interval": 1.0}
     async with opened(min_size=10, maintenance_interval=1.0, max_concurrent_creates=10, **settings) as pool:
         ends = [entry.expires_at for entry in pool.ledger.entries]
         assert all(end is not None and 950.0 <= end <= 1000.0 for end in ends)
@@ -86,7 +87,7 @@ async def test_an_expired_idle_one_is_passed_over() -> None:
 
 async def test_an_expired_one_is_passed_over_before_any_tick() -> None:
     """The long way reads the clock itself."""
-    settings = {"max_lifetime": 100.0, "idle_timeout": None, "validation_interval": None}
+    settings: dict[str, Any] = {"max_lifetime": 100.0, "idle_timeout": None, "validation_interval": None}
     async with opened(min_size=1, maintenance_interval=None, **settings) as pool:
         await asyncio.sleep(99.9)
         handle = await pool.acquire(timeout=1.0)

@@ -11,7 +11,7 @@ from nebula_resource.testing.asserts import assert_no_leaks, assert_sound
 from nebula_resource.testing.mock import MockError, MockResource, Outcome
 from tests.unit.pool.support import MockPool, Notes, now, opened, turns
 
-QUIET = {"maintenance_interval": None, "idle_timeout": None, "max_lifetime": None}
+QUIET: dict[str, Any] = {"maintenance_interval": None, "idle_timeout": None, "max_lifetime": None}
 
 
 def valid(outcome: Any = Outcome.OK, **more: Any) -> MockResource:
@@ -100,7 +100,7 @@ async def test_a_useless_one_is_retired_and_the_caller_looks_again(outcome: Any)
     notes = Notes()
     resource = valid(Outcome.OK if outcome == "no" else [outcome, Outcome.OK])
     resource.says_valid = outcome != "no"
-    settings = {"validation_interval": 0, "validate_timeout": 2.0}
+    settings: dict[str, Any] = {"validation_interval": 0, "validate_timeout": 2.0}
     async with opened(resource, observer=notes, **settings) as pool:
         await _use(pool)
         handle = await pool.acquire()
@@ -152,7 +152,7 @@ async def test_one_doomed_during_its_check_is_not_lent() -> None:
 async def test_upkeep_checks_what_is_due() -> None:
     """The sweep checks idle ones before a caller has to; the bad ones go and are replaced."""
     resource = valid()
-    settings = {"min_size": 2, "validation_interval": 10.0, "maintenance_interval": 20.0}
+    settings: dict[str, Any] = {"min_size": 2, "validation_interval": 10.0, "maintenance_interval": 20.0}
     async with opened(resource, **settings) as pool:
         await asyncio.sleep(21)
         assert resource.calls["is_valid"] == 2
@@ -165,7 +165,11 @@ async def test_upkeep_checks_what_is_due() -> None:
 async def test_a_slow_check_of_upkeep_holds_nobody_up() -> None:
     """A caller who comes during the check of the only instance gets a fresh one."""
     resource = valid(Outcome.NEVER)
-    settings = {"validation_interval": 10.0, "maintenance_interval": 20.0, "validate_timeout": 5.0}
+    settings: dict[str, Any] = {
+        "validation_interval": 10.0,
+        "maintenance_interval": 20.0,
+        "validate_timeout": 5.0,
+    }
     async with opened(resource, max_size=2, **settings) as pool:
         await _use(pool)
         await asyncio.sleep(21)
@@ -177,7 +181,7 @@ async def test_a_slow_check_of_upkeep_holds_nobody_up() -> None:
 async def test_keepalive_probes_idle_ones() -> None:
     """No idle instance stays untouched longer than 1.5 × keepalive_interval; used ones are not probed."""
     resource = valid()
-    settings = {"validation_interval": None, "keepalive_interval": 10.0, **QUIET}
+    settings: dict[str, Any] = {"validation_interval": None, "keepalive_interval": 10.0, **QUIET}
     async with opened(resource, min_size=2, max_size=2, **settings) as pool:
         await asyncio.sleep(101)
         assert 2 * 6 <= resource.calls["is_valid"] <= 2 * 10
@@ -218,7 +222,7 @@ async def test_a_long_use_is_a_recent_use() -> None:
 async def test_a_check_does_not_make_an_instance_look_used() -> None:
     """An idle one expires by its last use, however often it was checked."""
     resource = valid()
-    settings = {"validation_interval": 5.0, "idle_timeout": 30.0, "maintenance_interval": 5.0}
+    settings: dict[str, Any] = {"validation_interval": 5.0, "idle_timeout": 30.0, "maintenance_interval": 5.0}
     async with opened(resource, **settings) as pool:
         await _use(pool)
         await asyncio.sleep(40)

@@ -1,0 +1,211 @@
+"""The owner of a pool: one event loop, in one thread of one process."""
+
+import asyncio
+import gc
+import os
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from nebula_resource.errors import WrongEventLoop
+from nebula_resource.pool import Pool, PoolConfig
+from nebula_resource.testing.asserts import assert_sound
+from nebula_resource.testing.mock import MockResource, Outcome
+from tests.unit.pool.support import MockPool, opened, turns
+
+
+def in_another_loop(work: Callable[[], Awaitable[Any]]) -> BaseException | None:
+    """Run work in a loop of another thread; what it raised."""
+    raised: list[BaseException] = []
+
+    async def main() -> None:
+        await work()
+
+    def run() -> None:
+        try:
+            asyncio.run(main())
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    return raised[0] if raised else None
+
+
+async def test_every_rare_verb_is_refused_elsewhere() -> None:
+    """With a hint; nothing happens to the pool."""
+    async with opened(MockResource(is_valid=Outcome.OK), min_size=1, validation_interval=0) as pool:
+
+        async def call(verb: Callable[[], Any]) -> None:
+            result = verb()
+            if result is not None:
+                await result
+
+        verbs: list[Callable[[], Any]] = [
+            lambda: pool.acquire(timeout=1.0).__aenter__(),
+            lambda: pool.acquire().__aenter__(),
+            pool.try_acquire,
+            pool.suspend,
+            pool.resume,
+            pool.drain,
+            pool.close,
+            lambda: pool.scale_up(1),
+            lambda: pool.borrow().__aenter__(),
+        ]
+        for verb in verbs:
+            error = in_another_loop(lambda verb=verb: call(verb))  # type: ignore[misc]  # bound now
+            assert isinstance(error, WrongEventLoop), verb
+            assert "one event loop owns a pool" in str(error)
+            assert not error.forked
+        assert (pool.stats().state, pool.stats().idle) == ("open", 1)
+
+
+async def test_a_handle_comes_back_where_it_was_taken() -> None:
+    """A release or a detach elsewhere is refused, and the handle still holds."""
+    async with opened(MockResource(recycle=Outcome.OK)) as pool:
+        handle = await pool.acquire()
+
+        async def detach() -> None:
+            handle.detach()
+
+        for elsewhere in (handle.release, detach):
+            assert isinstance(in_another_loop(elsewhere), WrongEventLoop)
+        assert not handle.is_released
+        await handle.release()
+        assert pool.stats().idle == 1
+
+
+async def test_a_quick_use_that_ends_elsewhere_is_found_at_the_next_tick() -> None:
+    """The other loop hears the error; the instance is not lent again."""
+    async with opened(MockResource(recycle=Outcome.OK), validation_interval=10.0) as pool:
+        quick = pool.acquire()
+        await quick.__aenter__()
+        assert isinstance(in_another_loop(lambda: quick.__aexit__(None, None, None)), WrongEventLoop)
+        gc.collect()  # the error's own frames hold it till then
+        await asyncio.sleep(6)
+        assert pool.stats().destroyed == {"leaked": 1}
+
+
+async def test_a_handle_lost_in_another_thread_comes_home() -> None:
+    """The garbage collector may run anywhere; the owner's loop does the work."""
+    async with opened() as pool:
+        handles = [await pool.acquire()]
+        thread = threading.Thread(target=handles.clear)
+        thread.start()
+        thread.join()
+        await turns()
+        assert pool.stats().leaks == 1
+        assert pool.stats().destroyed == {"leaked": 1}
+
+
+def test_a_forked_process_is_refused() -> None:
+    """The child has the pool's memory and not its loop: the error says so."""
+    pool: MockPool = Pool(MockResource(), None, PoolConfig())
+
+    async def main() -> None:
+        await pool.open()
+        child = os.fork()
+        if child == 0:
+            os._exit(_exit_code_of_a_child(pool))
+        _, status = await asyncio.to_thread(os.waitpid, child, 0)
+        assert os.waitstatus_to_exitcode(status) == 42
+        await pool.close()
+
+    asyncio.run(main())
+    assert_sound(pool)
+
+
+def _exit_code_of_a_child(pool: MockPool) -> int:
+    """42 when the acquire is refused as it should be; runs in the child, where no exception may escape."""
+    try:
+        pool.try_acquire()
+    except WrongEventLoop as error:
+        return 42 if error.forked and "forked" in str(error) else 1
+    except BaseException:
+        return 2
+    return 3
+
+
+async def test_a_debug_loop_checks_every_hit() -> None:
+    """Under asyncio's debug mode even a hit asks which loop it runs in."""
+    loop = asyncio.get_running_loop()
+    loop.set_debug(True)
+    try:
+        async with opened(min_size=1) as pool:
+            error = in_another_loop(lambda: pool.acquire().__aenter__())
+            assert isinstance(error, WrongEventLoop)
+            async with pool.acquire():
+                pass
+    finally:
+        loop.set_debug(False)
+
+
+def test_a_handle_lost_after_its_loop_ended_is_only_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """Nobody is there to clean up; nothing is raised either."""
+    pool: MockPool = Pool(MockResource(), None, PoolConfig())
+
+    async def main() -> Any:
+        await pool.open()
+        return await pool.acquire()
+
+    handle = asyncio.run(main())
+    with caplog.at_level("WARNING", "nebula_resource.pool"):
+        del handle
+    assert [record.getMessage() for record in caplog.records] == [
+        "a handle was lost after its event loop ended"
+    ]
+
+
+def test_a_body_swept_up_between_two_runs_of_its_loop_gives_back_in_the_next() -> None:
+    """A coroutine that is closed while its loop stands still cannot start tasks: the pool hears of it later."""
+    resource = MockResource(recycle=Outcome.OK)
+    pool: MockPool = Pool(resource, None, PoolConfig())
+    bodies: list[Any] = []
+
+    async def body() -> None:
+        async with pool.acquire():
+            await asyncio.get_running_loop().create_future()
+
+    async def begin() -> None:
+        await pool.open()
+        bodies.append(body())
+        bodies[0].send(None)
+
+    async def end() -> None:
+        await turns()
+        assert pool.stats().destroyed == {"leaked": 1}
+        await pool.close()
+
+    with asyncio.Runner() as runner:
+        runner.run(begin())
+        bodies.pop().close()
+        runner.run(end())
+    assert_sound(pool)
+
+
+def test_a_waiter_swept_up_between_two_runs_leaves_nothing() -> None:
+    """The same for one that waits in line and was served before it was closed."""
+    pool: MockPool = Pool(MockResource(), None, PoolConfig(max_size=1))
+    waiting: list[Any] = []
+
+    async def begin() -> None:
+        await pool.open()
+        handle = await pool.acquire()
+        waiting.append(pool.acquire(timeout=5.0)._take())
+        waiting[0].send(None)
+        await handle.release()
+
+    async def end() -> None:
+        await turns()
+        assert not pool.line.waiters
+        assert pool.stats().in_use == 0
+        await pool.close()
+
+    with asyncio.Runner() as runner:
+        runner.run(begin())
+        waiting.pop().close()
+        runner.run(end())
+    assert_sound(pool)
