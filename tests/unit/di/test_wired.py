@@ -1,0 +1,72 @@
+"""Wired: every marker of a module is in the container, or nothing is wired."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import pytest
+from dependency_injector.wiring import Provide, inject
+
+from nebula_resource import ValidationFailed
+from nebula_resource.di import wire, wired
+from nebula_resource.di.injection import Injection
+from nebula_resource.di.wired import modules_of
+from tests.unit.di.world import App
+
+
+@inject
+async def _good(answer: int = Provide["answer"]) -> int:
+    return answer
+
+
+async def test_wired_inside_the_block_and_not_after() -> None:
+    """A module is given by name or as itself."""
+    for module in (__name__, sys.modules[__name__]):
+        with wired(App(things=None), module):
+            assert await _good() == 42
+        assert not isinstance(await _good(), int)
+
+
+async def test_every_unresolved_marker_is_told_and_nothing_stays_wired() -> None:
+    """dependency-injector hands markers to the function silently."""
+
+    @inject
+    async def one(typo: Any = Provide["typo"], other: Any = Provide["other.thing"]) -> Any:
+        return typo
+
+    container = App(things=None)
+    try:
+        with pytest.raises(ValidationFailed) as caught:
+            wire(container, __name__)
+        told = {violation.field.rpartition(".")[2]: violation.actual for violation in caught.value.violations}
+        assert told == {"one(typo)": "Provide['typo']", "one(other)": "Provide['other.thing']"}
+        assert not isinstance(await _good(), int)
+        assert type(await one()).__name__ == "Provide"
+    finally:
+        one.__module__ = "gone"  # the registry of dependency-injector never forgets a function
+
+
+def test_a_package_is_all_that_is_in_it() -> None:
+    """The modules of a package are imported and wired; what is named twice is wired once."""
+    found = [module.__name__ for module in modules_of(["nebula_resource.di", "nebula_resource.di.action"])]
+    assert found.count("nebula_resource.di.action") == 1
+    assert "nebula_resource.di.leased" in found
+    assert found[0] == "nebula_resource.di"
+
+
+def test_the_canary_of_the_private_names() -> None:
+    """What we read of dependency-injector's registry is there, and means what it meant."""
+    injection = Injection.of(_good)
+    assert injection is not None
+    assert injection.wrapper is _good
+    assert injection.original.__name__ == "_good"
+    assert injection.original is not _good
+    assert list(injection.markers) == ["answer"]
+    assert injection.closing == {}
+    container = App(things=None)
+    with wired(container, __name__):
+        assert injection.providers == {"answer": container.answer}
+        assert injection.unresolved == []
+    assert injection.unresolved == ["answer"]
+    assert Injection.of(test_the_canary_of_the_private_names) is None
