@@ -155,6 +155,7 @@ async def test_charging_waits_for_better_times(running: Running) -> None:
     refused = await running.charge("acme", order)
     assert refused.status_code == 503
     assert refused.headers["content-type"] == "application/problem+json"
+    assert int(refused.headers["retry-after"]) >= 1
     assert await running.items("acme") == ["anvil"]
     released = await running.http.post("/quarantine/payments/release", json={"mode": "probe"})
     assert released.status_code == 200, released.text

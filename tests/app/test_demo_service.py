@@ -1,9 +1,16 @@
 """The service around the demo: what it shows to operators, and how it begins to end."""
 
-from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
-from prometheus_client.parser import text_string_to_metric_families as parse_text
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from prometheus_client import parser
+from prometheus_client.openmetrics import parser as openmetrics_parser
 
 from tests.app.conftest import Running, as_tenant
+
+# Neither has types.
+parse_text: Callable[[str], Iterable[Any]] = parser.text_string_to_metric_families
+parse_openmetrics: Callable[[str], Iterable[Any]] = openmetrics_parser.text_string_to_metric_families
 
 
 async def test_every_tenant_has_a_pool_of_its_own(running: Running) -> None:

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from tests.architecture.tree import ROOT
-from tests.scenarios.curl import run_line
+from tests.scenarios.curl import run_line, run_script
 from tests.scenarios.process import ServiceProcess, start_and_fail
 
 TENANTS = ("acme", "globex", "initech")
@@ -55,6 +55,17 @@ def test_the_curl_lines_of_the_readme_work(service: ServiceProcess) -> None:
     for line in lines:
         status, body = run_line(line.replace("http://127.0.0.1:8000", service.url))
         assert 200 <= status < 300, (line, status, body)
+
+
+def test_the_shell_lines_of_the_quickstart_work(service: ServiceProcess, tmp_path: Path) -> None:
+    """Order and charge; quarantine and release: the page's blocks, pasted into a shell as they are."""
+    page = (ROOT / "docs" / "quickstart.md").read_text()
+    first, second = re.findall(r"^```sh\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
+    [charged] = run_script(first.replace("http://127.0.0.1:8000", service.url), tmp_path)
+    assert json.loads(charged)["status"] == "charged"
+    entered, released = run_script(second.replace("http://127.0.0.1:8000", service.url), tmp_path)
+    assert json.loads(entered)["resource_id"] == "payments"
+    assert json.loads(released)["released"] is True
 
 
 # ── whom it serves ────────────────────────────────────────────────────────────────────────────────────────────────
