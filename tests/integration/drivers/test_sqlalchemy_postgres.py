@@ -189,6 +189,27 @@ async def test_a_statement_cancelled_at_any_step_is_not_left_running(
     await asyncio.gather(*(give_up(step) for step in range(1, 60, 2)))
 
 
+async def test_the_server_notices_a_client_that_is_gone(
+    resource: SqlAlchemyResource,
+    instance: PooledConnection,
+    postgres_server: PostgresServer,
+    application: str,
+) -> None:
+    """A client that vanishes in the middle of a long statement, without a word, does not leave it running."""
+    await resource.recycle(instance)  # which keeps the setting
+    statement = asyncio.create_task(instance.raw.execute("SELECT pg_sleep(60)"))
+    asked = (
+        f"SELECT 1 FROM pg_stat_activity WHERE application_name = '{application}' AND wait_event = 'PgSleep'"
+    )
+    while not postgres_server.execute(asked):  # noqa: ASYNC110  # the server tells nobody
+        await asyncio.sleep(0)
+    instance.raw.terminate()
+    with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
+        await statement
+    assert resource.is_broken(instance)
+    await none_left(postgres_server, application)
+
+
 async def test_a_failed_commit_reaches_the_caller(
     resource: SqlAlchemyResource, instance: PooledConnection
 ) -> None:
