@@ -29,6 +29,7 @@ class StepFailed(ResourceError):
 
     def __init__(self, error_type: str, message: str | None, *, retryable: bool = False) -> None:
         self.error_type = error_type
+        self.told = message
         super().__init__(message or f"the step failed with {error_type}", retryable=retryable)
 
 
@@ -76,7 +77,7 @@ class WorkflowResult:
             if error is None
             else {
                 "type": error.error_type if isinstance(error, StepFailed) else type(error).__name__,
-                "message": error.message if isinstance(error, ResourceError) else None,
+                "message": _message(error),
                 "retryable": getattr(error, "retryable", False) is True,
             },
             "step": self.step,
@@ -98,6 +99,12 @@ class WorkflowResult:
             started_at=datetime.fromisoformat(value["started_at"]),
             finished_at=datetime.fromisoformat(value["finished_at"]),
         )
+
+
+def _message(error: BaseException) -> str | None:
+    if isinstance(error, StepFailed):
+        return error.told
+    return error.message if isinstance(error, ResourceError) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
