@@ -26,7 +26,7 @@ def answer(
 
 
 # What the guard and the keys may answer on any route.
-_ALWAYS = (400, 401, 403, 404, 405, 500)
+_ALWAYS = (400, 401, 403, 404, 405, 429, 500)
 
 
 def problems(*statuses: int, body: bool = False) -> dict[int | str, dict[str, Any]]:

@@ -12,6 +12,7 @@ from nebula_resource.admin.audit import Audit
 from nebula_resource.admin.auth.authority import Authority, KeyAuthority, LocalAuthority
 from nebula_resource.admin.auth.key_source import KeySource
 from nebula_resource.admin.auth.needs import Needs
+from nebula_resource.admin.description import describe
 from nebula_resource.admin.guard import Guard
 from nebula_resource.admin.operations import Operations
 from nebula_resource.admin.problems import install
@@ -96,8 +97,10 @@ def create_admin(
     app.state.stop = state.stop
     for each in _ROUTERS:
         if each is not page or page_at_root:
-            app.include_router(each.router)
+            # Not include_router: newer versions of FastAPI hide the routes behind it, and ours are looked at.
+            app.router.routes.extend(each.router.routes)
     install(app)
+    describe(app)
     app.add_middleware(Guard, hosts=tuple(hosts), loopback_only=auth is None)
     _check_roles(app)
     return app

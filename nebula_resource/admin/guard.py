@@ -109,7 +109,9 @@ def _is_loopback(scope: Scope) -> bool:
     client = scope.get("client")
     if client is None:
         server = scope.get("server")
-        return server is not None and server[1] is None  # a unix socket: the file's permissions decide
+        return server is not None and server[0].startswith(
+            "/"
+        )  # a unix socket: the file's permissions decide
     try:
         address = ipaddress.ip_address(client[0])
     except ValueError:

@@ -126,12 +126,13 @@ class World:
         if not route.include_in_schema:
             return
         code = response.status_code
-        assert code == (route.status_code or 200) or code in route.responses, f"{route.path} {code} undeclared"
+        assert code == (route.status_code or 200) or code in route.responses, (
+            f"{route.path} {code} undeclared"
+        )
         model = route.responses.get(code, {}).get("model") or (route.response_model if code < 300 else None)
         if model is not None and "json" in kind:
             body = json.loads(response.text)
-            shaped = TypeAdapter(model).dump_python(TypeAdapter(model).validate_python(body), mode="json")
-            assert shaped == body, f"{route.path} {code} is not as declared"
+            TypeAdapter(model).validate_python(body, extra="forbid")
 
 
 @asynccontextmanager

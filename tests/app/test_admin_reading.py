@@ -97,7 +97,9 @@ async def test_a_cursor_of_another_list_is_refused(world: World) -> None:
     await world.get(f"/pools?cursor={page['next_cursor']}", status=400)
 
 
-@pytest.mark.parametrize("query", ["nope=1", "limit=0", "limit=501", "limit=x", "health=ill", "min_utilization=2"])
+@pytest.mark.parametrize(
+    "query", ["nope=1", "limit=0", "limit=501", "limit=x", "health=ill", "min_utilization=2"]
+)
 async def test_a_query_that_does_not_fit_is_refused(world: World, query: str) -> None:
     """Unknown parameters and values out of bounds are bad requests."""
     problem = await world.get(f"/pools?{query}", status=400)
@@ -162,9 +164,13 @@ async def test_metrics_come_in_both_formats(world: World) -> None:
     assert plain.headers["content-type"].startswith("text/plain; version=0.0.4")
     families = {family.name for family in parse_prometheus(plain.text)}
     assert "nebula_resource_pool_instances" in families
-    openly = await world.send("GET", "/metrics", headers={"Accept": "application/openmetrics-text;version=1.0.0"})
+    openly = await world.send(
+        "GET", "/metrics", headers={"Accept": "application/openmetrics-text;version=1.0.0"}
+    )
     assert openly.headers["content-type"].startswith("application/openmetrics-text")
-    assert {family.name for family in parse_openmetrics(openly.text)} >= families - {"nebula_resource_build_info"}
+    assert {family.name for family in parse_openmetrics(openly.text)} >= families - {
+        "nebula_resource_build_info"
+    }
     assert "acme" not in plain.text
 
 

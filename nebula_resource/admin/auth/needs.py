@@ -28,9 +28,9 @@ class Needs:
 
     async def __call__(self, request: Request) -> Principal | None:
         authority = cast("Authority", request.app.state.admin.authority)
-        principal = authority.admit(request)
         if self.role is None:
-            return principal
+            return authority.identify(request)
+        principal = authority.admit(request)
         if principal is None:
             raise AdminProblem(
                 401,

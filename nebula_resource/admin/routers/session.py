@@ -37,12 +37,13 @@ async def whoami(request: Request, state: State, who: KeyHolder, _: Annotated[No
     )
 
 
-@router.post("/session", status_code=204, responses=problems(409, 429, body=True))
+@router.post("/session", status_code=204, responses=problems(409, body=True))
 async def sign_in(
     request: Request, state: State, who: Anybody, body: SignIn, _: Annotated[NoQuery, Query()]
 ) -> Response:
     """Show a key, get a cookie: HttpOnly, SameSite=Strict, new at every sign-in."""
     authority = _keys(state)
+    authority.check_patience(request)
     key = authority.key_of(body.key)
     if key is None:
         authority.count_failure(request)

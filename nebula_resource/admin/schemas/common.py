@@ -77,7 +77,7 @@ class ProblemView(TypedDict):
     type: str
     title: str
     status: int
-    detail: str
+    detail: NotRequired[str]
     instance: str
     code: str
     retry_after_s: NotRequired[float]

@@ -1,0 +1,350 @@
+"""Operating: quarantine and release, checks, resize, drain, resume, recycle, suspend, operations, audit, health."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+import pytest
+
+from nebula_resource.errors import Unavailable
+from nebula_resource.model.policy import OFF
+from tests.app.admin_world import Thing, ThingConfig, World, admin_world
+
+WHY = {"reason": "a test"}
+
+
+@pytest.fixture
+async def world() -> AsyncGenerator[World]:
+    """db (required), and cache."""
+    async with admin_world() as made:
+        await made.add("db", required=True, pool={"min_size": 1, "max_size": 4})
+        await made.add("cache")
+        yield made
+
+
+# ── quarantine ──
+
+
+async def test_a_person_isolates_and_releases(world: World) -> None:
+    """201 with a Location, listed, callers refused; a probe lets it out, half open at first."""
+    response = await world.send("POST", "/quarantine", json={"resource_id": "db", "reason": "disk"})
+    assert response.status_code == 201
+    assert response.headers["location"] == "/quarantine/db"
+    entry = response.json()
+    assert (entry["reason"], entry["detail"], entry["by"], entry["manual"]) == (
+        "manual",
+        "disk",
+        "local",
+        True,
+    )
+    assert (await world.get(response.headers["location"]))["detail"] == "disk"
+    assert [each["id"] for each in (await world.get("/quarantine"))["items"]] == ["db"]
+    with pytest.raises(Unavailable):
+        await world.manager.acquire("db")
+    done = await world.post("/quarantine/db/release", {"mode": "probe", "reason": "fixed"})
+    assert done["released"] is True
+    assert done["admission"] == "half_open"
+    assert done["quarantine"]["detail"] == "disk"
+    async with world.manager.acquire("db"):
+        pass
+    assert (await world.get("/quarantine"))["items"] == []
+
+
+async def test_a_release_that_probes_what_is_ill_is_refused(world: World) -> None:
+    """409 with what the probe found; force lets it out all the same."""
+    await world.post("/quarantine", {"resource_id": "db", "reason": "disk"}, status=201)
+    world.things["db"].broken = True
+    problem = await world.post("/quarantine/db/release", {"mode": "probe"}, status=409)
+    assert problem["code"] == "probe_failed"
+    assert problem["health"]["result"] == "unhealthy"
+    assert (await world.post("/quarantine/db/release", {"mode": "force"}))["mode"] == "force"
+
+
+async def test_a_release_without_a_body_probes(world: World) -> None:
+    """No body is the default: probe."""
+    await world.post("/quarantine", {"resource_id": "db", "reason": "disk"}, status=201)
+    assert (await world.post("/quarantine/db/release"))["mode"] == "probe"
+
+
+async def test_what_is_not_quarantined_is_not_found(world: World) -> None:
+    """A release of what is not isolated answers exactly like one of what does not exist."""
+    bodies = []
+    for path in ("/quarantine/db/release", "/quarantine/nothing/release"):
+        body = await world.post(path, {}, status=404)
+        body.pop("instance")
+        bodies.append(body)
+    assert bodies[0] == bodies[1]
+    await world.get("/quarantine/db", status=404)
+    await world.post("/quarantine", {"resource_id": "nothing", "reason": "x"}, status=404)
+
+
+async def test_isolating_twice_conflicts(world: World) -> None:
+    """409, dry run or not."""
+    await world.post("/quarantine", {"resource_id": "db", "reason": "a"}, status=201)
+    await world.post("/quarantine", {"resource_id": "db", "reason": "b"}, status=409)
+    await world.post("/quarantine", {"resource_id": "db", "reason": "b", "dry_run": True}, status=409)
+
+
+async def test_a_dry_run_changes_nothing(world: World) -> None:
+    """It answers as if, and nothing is isolated, released, resized or drained."""
+    await world.post("/quarantine", {"resource_id": "db", "reason": "a", "dry_run": True})
+    assert (await world.get("/quarantine"))["items"] == []
+    await world.post("/quarantine", {"resource_id": "db", "reason": "a"}, status=201)
+    assert (await world.post("/quarantine/db/release", {"dry_run": True}))["released"] is False
+    assert len((await world.get("/quarantine"))["items"]) == 1
+    for verb in ("drain", "suspend"):
+        await world.post(f"/pools/db/{verb}", {**WHY, "dry_run": True})
+    await world.post("/pools/db/recycle", {**WHY, "dry_run": True}, status=202)
+    resized = await world.post(
+        "/pools/db/resize", {**WHY, "max": 9, "dry_run": True}, headers={"If-Match": "*"}
+    )
+    assert resized["after"]["max"] == 9
+    pool = await world.get("/pools/db")
+    assert (pool["state"], pool["size"]["max"]) == ("running", 4)
+    assert [each["action"] for each in (await world.get("/audit"))["items"]] == ["quarantine.enter"]
+
+
+async def test_a_quarantine_may_end_by_itself(world: World) -> None:
+    """expires_in gives an end, which the answer shows."""
+    entry = await world.post(
+        "/quarantine", {"resource_id": "db", "reason": "a", "expires_in": 0.05}, status=201
+    )
+    assert entry["expires_at"] is not None
+    async with asyncio.timeout(5):
+        while (await world.get("/quarantine"))["items"]:
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"resource_id": "db"},
+        {"reason": "x"},
+        {"resource_id": "db", "reason": ""},
+        {"resource_id": "db", "reason": "x" * 501},
+        {"resource_id": 7, "reason": "x"},
+        {"resource_id": "db", "reason": "x", "expires_in": -1},
+        {"resource_id": "db", "reason": "x", "expires_in": "soon"},
+        {"resource_id": "db", "reason": "x", "more": 1},
+        [],
+        "db",
+        None,
+    ],
+)
+async def test_a_body_that_does_not_fit_is_refused(world: World, body: object) -> None:
+    """422, and nothing is isolated."""
+    problem = await world.post("/quarantine", body, status=422)
+    assert problem["errors"]
+    assert (await world.get("/quarantine"))["items"] == []
+
+
+# ── pools ──
+
+
+async def test_a_resize_needs_the_tag_of_what_it_changes(world: World) -> None:
+    """428 without If-Match, 412 with an old tag, 200 with the one of now."""
+    shown = await world.send("GET", "/pools/db")
+    body = {**WHY, "min": 2, "max": 20}
+    await world.post("/pools/db/resize", body, status=428)
+    await world.post("/pools/db/resize", body, status=412, headers={"If-Match": '"old"'})
+    done = await world.send(
+        "POST", "/pools/db/resize", json=body, headers={"If-Match": shown.headers["etag"]}
+    )
+    assert done.json()["before"] == {"min": 1, "max": 4}
+    assert done.json()["after"] == {"min": 2, "max": 20}
+    assert done.headers["etag"] != shown.headers["etag"]
+    await world.post("/pools/db/resize", body, status=412, headers={"If-Match": shown.headers["etag"]})
+    assert (await world.get("/pools/db"))["size"]["max"] == 20
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"min": 5, "max": 2}, {"min": 9}, {"max": 0}, {"min": -1}, {"max": "9"}, {"max": 1.5}]
+)
+async def test_bounds_that_cannot_be_are_refused(world: World, body: dict[str, object]) -> None:
+    """422, and the bounds stay."""
+    await world.post("/pools/db/resize", {**WHY, **body}, status=422, headers={"If-Match": "*"})
+    assert (await world.get("/pools/db"))["size"]["max"] == 4
+
+
+async def test_a_drain_is_an_operation(world: World) -> None:
+    """202 with where to ask; done when the last use is back; resume serves again."""
+    handle = await world.manager.acquire("db")
+    response = await world.send("POST", "/pools/db/drain", json=WHY)
+    assert response.status_code == 202
+    where = response.headers["location"]
+    assert (await world.get(where))["state"] == "running"
+    await world.post("/pools/db/drain", WHY, status=409)
+    with pytest.raises(Unavailable):
+        await world.manager.acquire("db")
+    await handle.release()
+    async with asyncio.timeout(5):
+        while (await world.get(where))["state"] == "running":
+            await asyncio.sleep(0)
+    assert (await world.get(where))["result"] == {"drained": True, "in_use": 0}
+    await world.ask("DELETE", where, status=409)
+    assert (await world.post("/pools/db/resume", WHY))["state"] == "running"
+    async with world.manager.acquire("db"):
+        pass
+
+
+async def test_an_operation_may_be_cancelled(world: World) -> None:
+    """The drain is no longer watched; the pool drains on until it is resumed."""
+    handle = await world.manager.acquire("db")
+    where = (await world.send("POST", "/pools/db/drain", json=WHY)).headers["location"]
+    await world.ask("DELETE", where, status=202)
+    async with asyncio.timeout(5):
+        while (await world.get(where))["state"] == "running":
+            await asyncio.sleep(0)
+    assert (await world.get(where))["state"] == "cancelled"
+    assert (await world.get("/pools/db"))["state"] == "draining"
+    await world.post("/pools/db/resume", WHY)
+    await handle.release()
+    await world.get("/operations/op_nothing", status=404)
+    await world.ask("DELETE", "/operations/op_nothing", status=404)
+
+
+async def test_a_suspended_pool_holds_callers_back(world: World) -> None:
+    """They wait, and are served after resume; a second suspend conflicts, as does resuming what runs."""
+    await world.post("/pools/db/resume", WHY, status=409)
+    await world.post("/pools/db/suspend", WHY)
+    await world.post("/pools/db/suspend", WHY, status=409)
+
+    async def use() -> None:
+        async with world.manager.acquire("db"):
+            pass
+
+    caller = asyncio.create_task(use())
+    async with asyncio.timeout(5):
+        while (await world.get("/pools/db"))["waiters"]["count"] == 0:
+            await asyncio.sleep(0)
+    assert (await world.get("/pools/db"))["state"] == "suspended"
+    await world.post("/pools/db/resume", WHY)
+    await caller
+
+
+async def test_a_recycle_replaces_what_is_there(world: World) -> None:
+    """The next use gets a new instance."""
+    async with world.manager.acquire("db") as before:
+        pass
+    assert (await world.post("/pools/db/recycle", WHY, status=202))["instances"] == 1
+    async with world.manager.acquire("db") as after:
+        assert after is not before
+
+
+async def test_verbs_need_a_reason(world: World) -> None:
+    """422 without."""
+    for verb in ("drain", "resume", "recycle", "suspend", "resize"):
+        await world.post(f"/pools/db/{verb}", {}, status=422, headers={"If-Match": "*"})
+
+
+@pytest.mark.parametrize("verb", ["drain", "resume", "recycle", "suspend", "resize"])
+async def test_verbs_on_what_is_not_there(world: World, verb: str) -> None:
+    """404."""
+    await world.post(f"/pools/nothing/{verb}", WHY, status=404, headers={"If-Match": "*"})
+
+
+@pytest.mark.parametrize("verb", ["drain", "resume", "recycle", "suspend", "resize"])
+async def test_verbs_on_a_closed_pool(world: World, verb: str) -> None:
+    """409: it is closed for good."""
+    await world.manager.shutdown(drain=0, cleanup=1, terminate=1)
+    body = {**WHY, "max": 3} if verb == "resize" else WHY
+    await world.post(f"/pools/cache/{verb}", body, status=409, headers={"If-Match": "*"})
+
+
+# ── checks ──
+
+
+async def test_a_check_tells_what_it_found(world: World) -> None:
+    """200 with the finding; the same resource again within a second: 429 with Retry-After."""
+    found = await world.post("/resources/db/check")
+    assert found["probe"]["result"] == "healthy"
+    assert found["health"]["effective"] == "healthy"
+    again = await world.send("POST", "/resources/db/check", json={})
+    assert again.status_code == 429
+    assert again.headers["retry-after"] == "1"
+    await world.post("/resources/nothing/check", status=404)
+
+
+async def test_a_check_without_health_checks(world: World) -> None:
+    """409 where they are off."""
+    await world.manager.register(Thing("blind"), ThingConfig(), health=OFF)
+    await world.post("/resources/blind/check", status=409)
+    assert (await world.get("/pools/blind"))["health"]["reason"] == "health checks are off"
+
+
+# ── health ──
+
+
+async def test_ready_follows_what_is_required(world: World) -> None:
+    """Quarantining an optional resource leaves ready alone; a required one, drained or isolated, turns it."""
+    assert (await world.get("/health/ready")) == {"status": "up"}
+    await world.post("/quarantine", {"resource_id": "cache", "reason": "x"}, status=201)
+    await world.get("/health/ready")
+    await world.get("/health", status=503)
+    await world.post("/quarantine", {"resource_id": "db", "reason": "x"}, status=201)
+    assert (await world.get("/health/ready", status=503)) == {"status": "down"}
+    await world.post("/quarantine/db/release", {"mode": "force"})
+    await world.get("/health/ready")
+    await world.post("/pools/db/suspend", WHY)
+    await world.get("/health/ready", status=503)
+    await world.get("/health/live")
+
+
+async def test_ready_waits_for_the_start_and_ends_with_the_stop() -> None:
+    """503 before start-up is done, 200 then, 503 from the moment the server is told to stop; alive throughout."""
+    async with admin_world(started=False) as world:
+        await world.get("/health/startup", status=503)
+        await world.get("/health/ready", status=503)
+        world.app.state.admin.mark_started()
+        await world.get("/health/startup")
+        await world.get("/health/ready")
+        world.app.state.stop()
+        await world.get("/health/ready", status=503)
+        await world.get("/health/live")
+        await world.get("/events", status=503, headers={"Accept": "text/event-stream"})
+
+
+async def test_ready_ends_with_the_managers_own_shutdown(world: World) -> None:
+    """Whoever shuts the manager down, ready is 503 from then on."""
+    ending = asyncio.create_task(world.manager.shutdown())
+    await asyncio.sleep(0)
+    await world.get("/health/ready", status=503)
+    await ending
+
+
+async def test_a_required_resource_that_waits_for_another_keeps_ready_down(world: World) -> None:
+    """It is registered and not open: 503 until it is."""
+    await world.add("late", "absent", required=True)
+    await world.get("/health/ready", status=503)
+    await world.add("absent")
+    await world.get("/health/ready")
+
+
+async def test_health_never_probes(world: World) -> None:
+    """Two hundred GETs make no instance and check nothing."""
+    created = world.things["db"].created
+    checked = (await world.get("/pools/db"))["health"]["last_check"]
+    for _ in range(100):
+        await world.get("/health")
+        await world.get("/health/ready")
+    assert world.things["db"].created == created
+    assert (await world.get("/pools/db"))["health"]["last_check"] == checked
+
+
+# ── audit ──
+
+
+async def test_every_deed_stands_in_the_audit(world: World) -> None:
+    """Who, what, why and how it went, also of what failed; and each is an event."""
+    await world.post("/quarantine", {"resource_id": "db", "reason": "disk"}, status=201)
+    world.things["db"].broken = True
+    await world.post("/quarantine/db/release", {"mode": "probe", "reason": "try"}, status=409)
+    items = (await world.get("/audit"))["items"]
+    assert [(each["action"], each["reason"], each["outcome"]) for each in items] == [
+        ("quarantine.release.probe", "try", "probe_failed"),
+        ("quarantine.enter", "disk", "ok"),
+    ]
+    events = (await world.get("/events?types=audit"))["items"]
+    assert [each["data"]["action"] for each in events] == ["quarantine.enter", "quarantine.release.probe"]
+    page = await world.get("/audit?limit=1")
+    assert (await world.get(f"/audit?limit=1&cursor={page['next_cursor']}"))["items"] == items[1:]
