@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final, Literal, Protocol
 from fastapi import Depends
 from starlette.requests import HTTPConnection
 
-from nebula_resource.errors import ConfigurationError
+from nebula_resource.errors import InternalError
 
 __all__ = ["ExitStack", "Until", "exit_stack", "fallback_signature", "signature"]
 
@@ -37,9 +37,7 @@ def exit_stack(conn: HTTPConnection, until: Until) -> AsyncExitStack:
     """The stack that FastAPI closes, with the handler's exception, when ``until`` is reached."""
     stack = conn.scope.get(_PRIVATE_NAMES[until])
     if not isinstance(stack, AsyncExitStack):
-        raise ConfigurationError(
-            "resource(...) is a dependency: it works in FastAPI's Depends and nowhere else"
-        )
+        raise InternalError("resource(...) is a dependency: it works in FastAPI's Depends and nowhere else")
     return stack
 
 

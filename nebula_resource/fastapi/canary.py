@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 from starlette.requests import HTTPConnection
 from starlette.types import Message
 
-from nebula_resource.errors import ConfigurationError
+from nebula_resource.errors import InternalError
 from nebula_resource.fastapi.adapter import Until, exit_stack
 
 __all__ = ["private_names_work", "watch_fastapi"]
@@ -92,7 +92,7 @@ def _runs_to_its_end(request: Coroutine[Any, Any, None]) -> bool:
         request.send(None)
     except StopIteration:
         return True
-    except (ConfigurationError, AssertionError, AttributeError, KeyError, TypeError):
+    except (InternalError, AssertionError, AttributeError, KeyError, TypeError):
         return False  # this FastAPI is another than we know
     request.close()
     return False

@@ -35,7 +35,8 @@ def resource(key: str, *, until: Until = "endpoint") -> ResourceDependency[Any]:
     before the response starts: with the handler's exception (an `HTTPException` too), and a failed commit becomes a
     5xx. With ``until="response"`` it ends when the response was sent, for a handler that streams from it.
 
-    Raises `ValidationFailed` for what may not name a resource; when a request comes, what an acquire raises.
+    Raises `ValidationFailed` for what may not name a resource; when a request comes, what an acquire raises, and
+    `InternalError` in an application that has no manager.
     """
     return ResourceDependency(key, until=until)
 
@@ -70,10 +71,10 @@ class ResourceDependency(Generic[T]):
                 value = await leases.wait(name, name)
             return value
         except ResourceError as error:
-            if _has_handler(conn, error):
+            problem = problem_of(error)
+            if problem.status == 500 or _has_handler(conn, error):
                 raise
             # An application that knows nothing of us would answer 500 to what is a 503.
-            problem = problem_of(error)
             raise HTTPException(problem.status, problem.title, problem.headers() or None) from error
 
     def __eq__(self, other: object) -> bool:

@@ -32,8 +32,13 @@ NO_BODY = frozenset({204, 205, 304})
 
 
 async def on_resource_error(conn: HTTPConnection, error: ResourceError) -> Response | None:
-    """An error of ours: its status by SPEC §8, with ``Retry-After`` where waiting helps."""
+    """An error of ours: its status by SPEC §8, with ``Retry-After`` where waiting helps.
+
+    What is a 500 is a fault of the application or of ours: it goes on to the server, which logs it.
+    """
     problem = problem_of(error)
+    if problem.status == 500:
+        raise error
     if isinstance(conn, WebSocket):
         return await _end_websocket(conn, problem)
     return problem_response(problem)

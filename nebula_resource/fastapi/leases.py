@@ -7,7 +7,7 @@ from types import TracebackType
 
 from starlette.requests import ClientDisconnect, HTTPConnection
 
-from nebula_resource.errors import ConfigurationError, InternalError, ResourceError
+from nebula_resource.errors import InternalError, ResourceError
 from nebula_resource.fastapi.adapter import ExitStack, Until
 from nebula_resource.fastapi.record import RECORD, RequestRecord
 from nebula_resource.manager import Manager, OpenScope, current_scope
@@ -102,7 +102,7 @@ def _new_record(conn: HTTPConnection, here: OpenScope | None) -> RequestRecord:
         return RequestRecord(here.manager, here.context, None)
     manager = getattr(conn.scope["app"].state, MANAGER, None)
     if not isinstance(manager, Manager):
-        raise ConfigurationError(
+        raise InternalError(
             "this application has no manager: call nebula_resource.fastapi.install(app, manager)"
         )
     return RequestRecord(manager, ResourceContext(Scope.GLOBAL.with_execution(new_execution_id())), None)
