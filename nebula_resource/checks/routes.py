@@ -1,0 +1,133 @@
+"""Routes: what is wrong with the dependencies of a FastAPI application."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from fastapi import FastAPI, routing
+
+from nebula_resource.checks.annotations import annotations_of, place
+from nebula_resource.checks.keys import Keys
+from nebula_resource.errors import FieldViolation
+from nebula_resource.fastapi import ResourceDependency
+from nebula_resource.fastapi.leases import MANAGER
+
+__all__ = ["check_routes"]
+
+
+def check_routes(app: FastAPI, keys: Keys) -> Iterator[FieldViolation]:
+    """Note the keys that handlers and dependencies ask for; find what cannot work."""
+    uses_leases = False
+    for dependant in _dependants(app.routes):
+        for parent, child in _edges(dependant):
+            if isinstance(child.call, ResourceDependency):
+                uses_leases = True
+                yield from _lease(parent, child, keys)
+            elif _is_marker(child.call):
+                yield from _marker(parent, child)
+            elif _outlives_the_handler(child):
+                yield from _ends_too_late(child)
+    if uses_leases and getattr(app.state, MANAGER, None) is None:
+        yield FieldViolation(
+            "app", "must have a manager: nebula_resource.fastapi.install(app, manager)", "none"
+        )
+
+
+# ── every dependency of every route ──
+
+
+def _dependants(routes: Any) -> Iterator[Any]:
+    """The dependency tree of every route, in included routers and mounted applications, too."""
+    # Included routers are not in the list of routes; newer versions tell what they make of theirs.
+    contexts = getattr(routing, "iter_route_contexts", None)
+    for route in routes if contexts is None else contexts(routes):
+        dependant = getattr(route, "dependant", None)
+        if dependant is not None:
+            yield dependant
+            continue
+        original = getattr(route, "original_route", route)
+        yield from _dependants(getattr(original, "routes", None) or ())
+
+
+def _edges(dependant: Any) -> Iterator[tuple[Any, Any]]:
+    """Who depends on whom, all the way down."""
+    for child in dependant.dependencies:
+        yield dependant, child
+        yield from _edges(child)
+
+
+# ── one of them ──
+
+
+def _lease(parent: Any, child: Any, keys: Keys) -> Iterator[FieldViolation]:
+    dependency: ResourceDependency[Any] = child.call
+    if parent.call is None or child.name is None:
+        # Depends in `dependencies=[...]` of a route or router: nobody gets the value.
+        keys.use(dependency.key, f"route {parent.path}" if parent.path else "app")
+        return
+    annotation = annotations_of(parent.call).get(child.name, inspect.Parameter.empty)
+    where = place(parent.call, child.name)
+    keys.use(dependency.key, where, annotation)
+    given = keys.type_of(dependency.key)
+    if given is not None and not _can_wait(parent.call) and _has_to_be_awaited(given):
+        yield FieldViolation(
+            where, f"must be asked for by an async function: {given.__qualname__} has to be awaited", "def"
+        )
+
+
+def _can_wait(call: Callable[..., Any]) -> bool:
+    bare: Any = inspect.unwrap(call)
+    if not inspect.isroutine(bare) and not inspect.isclass(bare):
+        bare = getattr(bare, "__call__", bare)  # noqa: B004  # the method is wanted, not whether there is one
+    return inspect.iscoroutinefunction(bare) or inspect.isasyncgenfunction(bare)
+
+
+def _has_to_be_awaited(lease: type[Any]) -> bool:
+    """Whether the type has an async method that is no way of ending it: then a thread can do nothing with it."""
+    return any(
+        inspect.iscoroutinefunction(getattr(lease, name, None)) and name not in ("close", "aclose")
+        for name in dir(lease)
+        if not name.startswith("_")
+    )
+
+
+def _is_marker(call: object) -> bool:
+    return getattr(call, "__IS_MARKER__", False) is True
+
+
+def _marker(parent: Any, child: Any) -> Iterator[FieldViolation]:
+    """``Depends(Provide[...])`` works only in a function under ``@inject``, and goes through a thread then."""
+    if parent.call is None:
+        return
+    from nebula_resource.di.injection import Injection, shown
+
+    injection = Injection.of(parent.call)
+    if injection is None or child.name not in injection.providers:
+        yield FieldViolation(
+            place(parent.call, child.name),
+            "must be under @inject in a wired module: the function is given the marker itself",
+            f"Depends({shown(child.call)})",
+        )
+
+
+def _outlives_the_handler(child: Any) -> bool:
+    """A ``yield`` dependency of the user that is torn down after the response, FastAPI's default."""
+    if child.call is None or child.scope == "function":
+        return False
+    bare: Any = inspect.unwrap(child.call)
+    if not inspect.isroutine(bare) and not inspect.isclass(bare):
+        bare = getattr(bare, "__call__", bare)  # noqa: B004  # the method is wanted, not whether there is one
+    return inspect.isasyncgenfunction(bare) or inspect.isgeneratorfunction(bare)
+
+
+def _ends_too_late(child: Any) -> Iterator[FieldViolation]:
+    for _, below in _edges(child):
+        if isinstance(below.call, ResourceDependency) and below.call.until == "endpoint":
+            yield FieldViolation(
+                place(child.call),
+                f'must be Depends(..., scope="function"), or use resource({str(below.call.key)!r}, until="response"): it is '
+                "torn down after the response, and the lease ends before",
+                repr(below.call),
+            )
