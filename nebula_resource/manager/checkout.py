@@ -218,7 +218,10 @@ class ManagedAcquisition(Generic[T]):
         """Nothing idle: wait, and ask again whether it may be had."""
         pool = self._pool
         try:
-            entry = await pool.obtain(self._context, self._timeout)
+            if self._context is None and self._timeout is None:
+                entry = await pool.wait()
+            else:
+                entry = await pool.obtain(self._context, self._timeout)
         except ResourceError as error:
             if error.scope is None:
                 error.scope = scope

@@ -39,6 +39,7 @@ from nebula_resource.manager.creation import Creation
 from nebula_resource.manager.current import Detached, current_scope
 from nebula_resource.manager.dependencies import DependencyGraph
 from nebula_resource.manager.observer import RegistrationObserver
+from nebula_resource.manager.quick import quick_class
 from nebula_resource.manager.registration import Registration, RegistrationState
 from nebula_resource.manager.registry import Registry
 from nebula_resource.manager.reload import Reload, ReloadOutcome, ReloadResult
@@ -54,6 +55,7 @@ from nebula_resource.model.ports import ScopeListener
 from nebula_resource.model.scope import Scope, ScopeLevel, Strategy
 from nebula_resource.pool import Pool, PoolConfig, Sharing, UseTiming
 from nebula_resource.pool.ledger import PoolState
+from nebula_resource.pool.quick import FRESH
 from nebula_resource.quarantine import Manual, QuarantineEntry, QuarantinePolicy
 
 if TYPE_CHECKING:
@@ -105,6 +107,7 @@ class Manager:
         self.dependencies: DependencyGraph[str] = DependencyGraph()
         self.watch = Watch(self.registry, self.dependencies, self.events, self.hooks, self._tasks)
         self._checkout = Checkout(self.registry, self.hooks, self.events, Strategy.parse(strategy))
+        self._quick = quick_class(self._checkout)
         self._startup = Startup(self.registry, self.dependencies, self.watch, self._build, self._pool_opened)
         self._reload = Reload(self._build, self._tasks)
         self._shutdown = Shutdown(self.dependencies, self.watch, self._tasks)
@@ -308,6 +311,11 @@ class Manager:
         entering, `ResourceNotFound` (unknown and foreign alike), `AmbiguousScope`, the registration's refusal, and
         what `Pool.acquire` raises.
         """
+        if context is timeout is strategy:  # type: ignore[comparison-overlap]  # that is: none was given
+            acquisition = self._quick()
+            acquisition._key = key
+            acquisition._entry = FRESH
+            return acquisition
         chosen = None if strategy is None else Strategy.parse(strategy)
         return ManagedAcquisition(self._checkout, key, context, timeout, chosen)
 
@@ -564,7 +572,7 @@ class Manager:
         if observer is not None:
             observer.look_at_hooks()
         pool = registration.pool
-        registration.is_plain = (
+        registration.pave(
             registration.is_open
             and not registration.gates
             and not registration.acquire_hooks

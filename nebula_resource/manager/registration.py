@@ -17,6 +17,7 @@ from nebula_resource.model.ports import Capacity, Gate
 from nebula_resource.model.resource import Resource
 from nebula_resource.model.scope import Scope
 from nebula_resource.pool import Pool, PoolConfig
+from nebula_resource.pool.entry import Entry
 from nebula_resource.quarantine import QuarantinePolicy
 
 __all__ = ["Cause", "Registration", "RegistrationState", "public_id"]
@@ -40,9 +41,11 @@ class Cause(IntEnum):
 
     CLOSED = 0
     DRAINING = 1
-    QUARANTINED = 2
-    NOT_OPEN = 3
-    UNHEALTHY = 4
+    GROUP = 2
+    """It went down with something that it needs (a cascade)."""
+    QUARANTINED = 3
+    NOT_OPEN = 4
+    UNHEALTHY = 5
 
 
 def public_id(resource_id: str, scope: Scope) -> str:
@@ -64,6 +67,7 @@ class Registration:
         "__weakref__", "_causes", "acquire_hooks", "budget", "config", "credentials", "cross_tenant", "dependencies",
         "gates", "generation", "health", "is_plain", "key", "pool", "pool_config", "public_id", "quarantine",
         "refusal", "registered_at", "release_hooks", "required", "resource", "scope", "state",
+        "take",
     )  # fmt: skip  # one list of names
 
     def __init__(
@@ -102,6 +106,8 @@ class Registration:
         self.acquire_hooks: tuple[ResourceHook, ...] = ()
         self.release_hooks: tuple[ResourceHook, ...] = ()
         self.is_plain = False
+        self.take: Callable[[], Entry] | None = None
+        """Takes an idle entry off the shelf, IndexError without one; None: there is more to look at than that."""
         self._causes: dict[Cause, Refusal] = {}
 
     def __repr__(self) -> str:
@@ -136,3 +142,9 @@ class Registration:
 
     def _settle(self) -> None:
         self.refusal = self._causes[min(self._causes)] if self._causes else None
+        self.pave(self.is_plain)
+
+    def pave(self, is_plain: bool) -> None:
+        """Say whether there is nothing to look at but the refusal, and derive the short road from both."""
+        self.is_plain = is_plain
+        self.take = self.pool.shelf.take_hot if is_plain and self.refusal is None else None

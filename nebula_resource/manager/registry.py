@@ -70,7 +70,8 @@ class Registry:
     def __init__(self) -> None:
         self._shelves: dict[str, _Shelf] = {}
         self._by_public_id: dict[str, Registration] = {}
-        self._found_global: dict[str, Registration] = {}
+        self.known: dict[str, Registration] = {}
+        """Who serves GLOBAL callers, as far as it was asked; this very dict, cleared when anything changes."""
         self.sources: tuple[RegistrationSource, ...] = ()
 
     def __len__(self) -> int:
@@ -85,7 +86,7 @@ class Registry:
             raise AlreadyRegistered(registration.key, scope=registration.scope)
         self._by_public_id[registration.public_id] = registration
         self._shelves.setdefault(registration.key, _Shelf()).add(registration)
-        self._found_global.clear()
+        self.known.clear()
 
     def remove(self, registration: Registration) -> None:
         """Take one out."""
@@ -94,16 +95,16 @@ class Registry:
         shelf.remove(registration)
         if not shelf.by_fields:
             del self._shelves[registration.key]
-        self._found_global.clear()
+        self.known.clear()
 
     # ── for callers ──
 
     def find(self, key: str, scope: Scope) -> Registration:
         """The registration that serves a caller in ``scope``, hierarchically. Raises as `search` does."""
         if scope is Scope.GLOBAL:
-            registration = self._found_global.get(key)
+            registration = self.known.get(key)
             if registration is None:
-                registration = self._found_global[key] = self.search(key, scope, Strategy.HIERARCHICAL)
+                registration = self.known[key] = self.search(key, scope, Strategy.HIERARCHICAL)
             return registration
         shelf = self._shelves.get(key)
         if shelf is not None:

@@ -9,6 +9,7 @@ import time
 from asyncio import base_events
 from collections.abc import Callable, Coroutine
 from contextvars import Context
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from nebula_resource._aio import OwnedTasks
@@ -67,7 +68,7 @@ class PoolParts:
         "__weakref__", "_context_factory", "_loop", "_process", "capacity", "cleanups", "clock", "closers", "closing",
         "config", "desk", "fails_suspended", "inspector", "is_budgeted", "leases", "ledger", "line", "maker", "names",
         "observer", "obtainer", "releaser", "resource", "resource_config", "retirer", "returns", "sample_mask",
-        "shelf", "sizing", "state", "tasks", "upkeep",
+        "shelf", "sizing", "state", "tasks", "upkeep", "wait",
     )  # fmt: skip  # one list of names
 
     def __init__(
@@ -116,6 +117,8 @@ class PoolParts:
         self.retirer = Retirer(self)
         self.releaser: Releaser = (SharedReleaser if shared else Releaser)(self)
         self.obtainer = Obtainer(self)
+        self.wait: Callable[[], Coroutine[Any, Any, Entry]] = partial(self.obtainer.entry, None, None)
+        """`obtain` for a caller with neither a context nor a limit (written out in pool/quick.py)."""
         self.returns = Returns(self)
         self.upkeep = Upkeep(self)
         self.sizing = Sizing(self)

@@ -37,6 +37,7 @@ class QuickAcquisition:
 
 def quick_acquire(pool: PoolParts) -> Acquire[Any]:
     """This pool's own ``acquire``, which makes acquisitions of this pool's own class."""
+    pool.wait = _wait_of(pool)
     timed = pool.config.leak_threshold is not None or pool.config.use_timing is UseTiming.ALWAYS
     quick = _timed_class(pool) if timed else _plain_class(pool)
     fresh = FRESH
@@ -54,7 +55,7 @@ def quick_acquire(pool: PoolParts) -> Acquire[Any]:
 def _plain_class(pool: PoolParts) -> type[QuickAcquisition]:
     take = pool.shelf.take_hot
     put = pool.shelf.hot.append
-    line, pass_on, wait = pool.line.waiters, pool.desk.pass_on, _wait_of(pool)
+    line, pass_on, wait = pool.line.waiters, pool.desk.pass_on, pool.wait
     in_use, idle = Lifecycle.IN_USE, Lifecycle.IDLE
     fresh, spent = FRESH, SPENT
     timed = pool.timed
@@ -101,7 +102,7 @@ def _plain_class(pool: PoolParts) -> type[QuickAcquisition]:
 def _timed_class(pool: PoolParts) -> type[QuickAcquisition]:
     take = pool.shelf.take_hot
     put = pool.shelf.hot.append
-    line, pass_on, wait = pool.line.waiters, pool.desk.pass_on, _wait_of(pool)
+    line, pass_on, wait = pool.line.waiters, pool.desk.pass_on, pool.wait
     in_use, idle = Lifecycle.IN_USE, Lifecycle.IDLE
     fresh, spent = FRESH, SPENT
     times, clock = pool.ledger.use_times, pool.clock
