@@ -1,0 +1,8 @@
+"""HTTP driver: one shared set of connections, lent as an httpx client, that reaches only what it may."""
+
+from nebula_resource.drivers.http.config import HttpConfig, LoginInUrl
+from nebula_resource.drivers.http.errors import TargetRefused
+from nebula_resource.drivers.http.resource import HttpResource
+from nebula_resource.drivers.http.transport import HttpConnections
+
+__all__ = ["HttpConfig", "HttpConnections", "HttpResource", "LoginInUrl", "TargetRefused"]
