@@ -84,8 +84,8 @@ def _foreign(injection: Injection, own: set[providers.Provider[Any]]) -> Iterato
         if isinstance(provider, providers.Self) or provider in own:
             continue
         made_from: list[providers.Provider[Any]] = list(provider.traverse())
-        if isinstance(provider, providers.Delegate) or not made_from:
-            made_from.append(provider.provides if isinstance(provider, providers.Delegate) else provider)
+        if isinstance(provider, providers.Delegate) and provider.provides is not None:
+            made_from.append(provider.provides)
         if not own.isdisjoint(made_from):
             continue
         yield FieldViolation(

@@ -85,6 +85,8 @@ def type_name(annotation: Any) -> str:
 
 def _fits(given: type[Any], annotation: Any) -> bool:
     """Whether a value of this type may be a parameter so annotated; what cannot be decided here fits."""
+    if annotation is Any:
+        return True
     origin = get_origin(annotation)
     if origin is Annotated:
         return _fits(given, get_args(annotation)[0])

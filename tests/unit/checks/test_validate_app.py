@@ -1,0 +1,195 @@
+"""validate(app): what is wrong with the dependencies of a FastAPI application, before the first request."""
+
+# No postponed annotations here: FastAPI could not see the local names in them.
+
+from collections.abc import AsyncGenerator, Generator
+from typing import Annotated, Any
+
+import pytest
+from dependency_injector.wiring import Provide, inject
+from fastapi import APIRouter, Depends, FastAPI, WebSocket
+
+from nebula_resource import Manager, ResourceKey, ValidationFailed
+from nebula_resource.checks import validate
+from nebula_resource.fastapi import install, resource
+from tests.unit.manager.things import Thing
+
+
+class Database:
+    """What "db" leases: it has to be awaited."""
+
+    async def execute(self) -> None: ...
+
+
+class Cache:
+    """What "cache" leases: a thread may use it."""
+
+    def get(self) -> None: ...
+
+    async def aclose(self) -> None: ...
+
+
+DB = ResourceKey("db", Database)
+CACHE = ResourceKey("cache", Cache)
+Db = Annotated[Database, Depends(resource(DB))]
+
+
+async def _check(app: FastAPI, *keys: str) -> dict[str, str]:
+    """What is wrong, by place."""
+    async with Manager() as manager:
+        for key in keys or ("db", "cache"):
+            await manager.register(Thing(key), {})
+        install(app, manager)
+        try:
+            validate(app)
+        except ValidationFailed as error:
+            return {
+                violation.field.rpartition("<locals>.")[2]: str(violation) for violation in error.violations
+            }
+    return {}
+
+
+async def test_nothing_wrong_is_silence() -> None:
+    """Handlers, sub-dependencies, websockets, dependencies that nobody gets the value of."""
+    app = FastAPI(dependencies=[Depends(resource("cache"))])
+
+    async def unit(db: Db) -> Any:
+        return db
+
+    @app.get("/", dependencies=[Depends(resource("db"))])
+    async def handler(
+        db: Db, unit: Annotated[Any, Depends(unit)], cache: Any = Depends(resource(CACHE))
+    ) -> None: ...
+
+    @app.get("/sync")
+    def sync(cache: Annotated[Cache, Depends(resource(CACHE))]) -> None: ...
+
+    @app.websocket("/ws")
+    async def socket(websocket: WebSocket, db: Db) -> None: ...
+
+    assert await _check(app) == {}
+
+
+async def test_a_typo_is_told_wherever_it_is() -> None:
+    """In a handler, a router included in a router, a mounted application, a dependency, a dependency of a route."""
+    app, mounted = FastAPI(), FastAPI()
+    inner, outer = APIRouter(prefix="/inner"), APIRouter(prefix="/outer")
+    typo = Depends(resource("dbb"))
+
+    @app.get("/handler")
+    async def handler(db: Any = typo) -> None: ...
+
+    @inner.get("/deep")
+    async def deep(db: Any = typo) -> None: ...
+
+    async def below(db: Any = typo) -> None: ...
+
+    @mounted.websocket("/ws")
+    async def socket(unit: Annotated[Any, Depends(below)]) -> None: ...
+
+    @app.get("/route", dependencies=[typo])
+    async def route() -> None: ...
+
+    class Callable:
+        async def __call__(self, db: Annotated[Any, typo]) -> None: ...
+
+    @app.get("/callable")
+    async def callable_dependency(unit: Annotated[Any, Depends(Callable())]) -> None: ...
+
+    outer.include_router(inner)
+    app.include_router(outer, dependencies=[Depends(resource("cachee"))])
+    app.mount("/mounted", mounted)
+    told = await _check(app)
+    assert all("did you mean 'db'?" in text or "did you mean 'cache'?" in text for text in told.values())
+    assert {name.rpartition(".")[2] for name in told} >= {"handler(db)", "deep(db)", "below(db)"}
+    assert len(told) >= 5
+
+
+async def test_annotations_are_compared_with_the_key() -> None:
+    """Of the handler and of dependencies, the one key known by its other uses, too."""
+    app = FastAPI()
+
+    @app.get("/a")
+    async def good(db: Db) -> None: ...
+
+    @app.get("/b")
+    async def bad(db: Annotated[Cache, Depends(resource("db"))]) -> None: ...
+
+    told = await _check(app)
+    assert list(told) == ["bad(db)"]
+    assert "must be annotated Database" in told["bad(db)"]
+
+
+async def test_a_sync_handler_that_would_have_to_await() -> None:
+    """A thread can do nothing with an async session."""
+    app = FastAPI()
+
+    @app.get("/a")
+    def handler(db: Db) -> None: ...
+
+    told = await _check(app)
+    assert list(told) == ["handler(db)"]
+    assert "Database has to be awaited" in told["handler(db)"]
+
+
+async def test_an_application_that_was_never_installed() -> None:
+    """One that uses leases and has no manager; one that uses none is fine."""
+    app = FastAPI()
+    validate(app)
+
+    @app.get("/")
+    async def handler(db: Db) -> None: ...
+
+    with pytest.raises(ValidationFailed, match=r"install\(app, manager\)"):
+        validate(app)
+
+
+async def test_a_yield_dependency_that_outlives_the_lease() -> None:
+    """Torn down after the response, it would use what was given back with the handler."""
+    app = FastAPI()
+
+    async def unit(db: Db) -> AsyncGenerator[Any]:
+        yield db
+
+    def plain(db: Annotated[Cache, Depends(resource(CACHE))]) -> Generator[Any]:
+        yield db
+
+    class Callable:
+        async def __call__(self, db: Annotated[Database, Depends(resource(DB))]) -> AsyncGenerator[Any]:
+            yield db
+
+    async def streams(
+        db: Annotated[Database, Depends(resource(DB, until="response"))],
+    ) -> AsyncGenerator[Any]:
+        yield db
+
+    @app.get("/bad")
+    async def bad(a: Annotated[Any, Depends(unit)], b: Annotated[Any, Depends(plain)]) -> None: ...
+
+    @app.get("/worse")
+    async def worse(a: Annotated[Any, Depends(Callable())]) -> None: ...
+
+    @app.get("/good")
+    async def good(
+        a: Annotated[Any, Depends(unit, scope="function")], b: Annotated[Any, Depends(streams)]
+    ) -> None: ...
+
+    told = await _check(app)
+    assert {name.rpartition(".")[2] for name in told} == {"unit", "plain", "Callable"}
+    assert 'scope="function"' in told["unit"]
+
+
+async def test_depends_on_a_marker_that_nothing_resolves() -> None:
+    """``Depends(Provide[...])`` without ``@inject`` gives the handler the marker."""
+    app = FastAPI()
+
+    @app.get("/a")
+    async def naive(answer: Annotated[Any, Depends(Provide["answer"])]) -> None: ...
+
+    @app.get("/b")
+    @inject
+    async def unwired(answer: Any = Depends(Provide["answer"])) -> None: ...  # as FastAPI is written
+
+    told = await _check(app)
+    assert set(told) == {"naive(answer)", "unwired(answer)"}
+    assert "Depends(Provide['answer'])" in told["naive(answer)"]
