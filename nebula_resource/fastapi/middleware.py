@@ -56,6 +56,7 @@ class NebulaMiddleware:
         self.app = app
         self._manager = manager
         self._resolver: Resolver = resolver if resolver is not None else ClaimResolver()
+        self._challenge: str | None = getattr(self._resolver, "challenge", None)
         self._require_tenant = require_tenant
         self._outer: dict[Who, Admitted] = {}
 
@@ -71,10 +72,11 @@ class NebulaMiddleware:
                 claims = await claims
             admitted = self._admit(scope, claims)
         except Refused as refused:
-            await _refuse(scope, receive, send, problem_of_status(refused.status), refused.challenge)
+            challenge = refused.challenge or self._challenge
+            await _refuse(scope, receive, send, problem_of_status(refused.status), challenge)
             return
         except InvalidScope:
-            await _refuse(scope, receive, send, problem_of_status(401))
+            await _refuse(scope, receive, send, problem_of_status(401), self._challenge)
             return
         except ResourceError as error:
             await _refuse(

@@ -1,7 +1,7 @@
 """Resolvers: who is asking, read from a request at the border.
 
 A resolver is called with the connection and answers with `Claims`, with None (nobody says who they are) or by raising
-`Refused`; it may be a coroutine function. The middleware makes the request's scope of the claims, so whatever a
+`Refused`; it may be a coroutine function. One with an attribute ``challenge`` has it sent with every 401. The middleware makes the request's scope of the claims, so whatever a
 resolver returns is trusted from there on.
 """
 
@@ -114,6 +114,9 @@ class BearerResolver:
 
     __slots__ = ("_max_length", "_verify")
 
+    challenge = "Bearer"
+    """What a 401 says is expected (the WWW-Authenticate header)."""
+
     def __init__(
         self, verify: Callable[[str], Found | Awaitable[Found]], *, max_length: int = MAX_TOKEN
     ) -> None:
@@ -122,16 +125,16 @@ class BearerResolver:
 
     async def __call__(self, conn: HTTPConnection) -> Claims | None:
         """The claims that the token carries."""
-        raw = _single_header(conn, b"authorization", challenge="Bearer")
+        raw = _single_header(conn, b"authorization")
         if raw is None:
             return None
         # The longest of `Bearer `, blanks and token: measured before anything is decoded or split.
         if len(raw) > self._max_length + 16:
-            raise Refused(challenge="Bearer")
+            raise Refused
         scheme, _, token = raw.decode("latin-1").partition(" ")
         token = token.strip()
         if scheme.lower() != "bearer" or not _TOKEN.fullmatch(token):
-            raise Refused(challenge="Bearer")
+            raise Refused
         claims = self._verify(token)
         if claims is not None and not isinstance(claims, Claims):
             claims = await claims
@@ -206,7 +209,12 @@ class PathResolver:
         verify: Callable[[str, HTTPConnection], Verdict | Awaitable[Verdict]] | None = None,
     ) -> None:
         before, marker, after = template.partition("{tenant}")
-        if not marker or not before.endswith("/") or (after and not after.startswith("/")):
+        if (
+            not marker
+            or not before.startswith("/")
+            or not before.endswith("/")
+            or (after and not after.startswith("/"))
+        ):
             raise ConfigurationError("the template holds {tenant} as a whole segment: '/t/{tenant}'")
         end = re.escape(after.rstrip("/"))
         self._pattern = re.compile(rf"{re.escape(before)}(?P<tenant>[^/]+){end}(?:/|$)")
@@ -247,13 +255,13 @@ async def _verified(
     raise Refused(status)
 
 
-def _single_header(conn: HTTPConnection, name: bytes, *, challenge: str | None = None) -> bytes | None:
+def _single_header(conn: HTTPConnection, name: bytes) -> bytes | None:
     """The value of a header that may be sent once; None when it was not sent."""
     found: bytes | None = None
     for key, value in conn.scope["headers"]:
         if key == name:
             if found is not None:
-                raise Refused(challenge=challenge)
+                raise Refused
             found = value
     return found
 

@@ -17,8 +17,8 @@ from nebula_resource import OFF, Manager, PoolConfig, Resource, ResourceContext,
 from nebula_resource.fastapi import BearerResolver, Claims
 
 __all__ = [
-    "DB", "TENANTS", "Answer", "CommitFailed", "Connection", "Database", "bearer", "by_token", "call", "managed",
-    "serving", "talk",
+    "DB", "TENANTS", "Answer", "CommitFailed", "Connection", "Database", "bearer", "by_token", "call", "eventually",
+    "managed", "serving", "talk", "tokens",
 ]  # fmt: skip  # one list of names
 
 TENANTS = ("acme", "globex", "initech")
@@ -130,13 +130,13 @@ async def call(
     *,
     seen: list[str] | None = None,
     method: str = "GET",
-    headers: dict[str, str] | Iterable[tuple[str, str]] = (),
+    headers: dict[str, str] | list[tuple[str, str]] | None = None,
     body: bytes = b"",
     leave: asyncio.Event | None = None,
 ) -> Answer:
     """One request, with what is sent noted in ``seen`` among what else happens; the client leaves when told to."""
     answer = Answer()
-    pairs = list(headers.items()) if isinstance(headers, dict) else list(headers)
+    pairs = list(headers.items()) if isinstance(headers, dict) else headers or []
     asked = False
 
     async def receive() -> Message:
@@ -163,7 +163,7 @@ async def call(
         "type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1", "method": method,
         "scheme": "http", "path": path.partition("?")[0], "raw_path": raw_path, "root_path": "",
         "query_string": path.partition("?")[2].encode(), "client": ("127.0.0.1", 1), "server": ("test", 80),
-        "headers": [(b"host", b"test"), *((name.lower().encode(), value.encode()) for name, value in pairs)],
+        "headers": [(b"host", b"test"), *((name.lower().encode(), value.encode("latin-1")) for name, value in pairs)],
         "state": {},
     }  # fmt: skip  # one request, as a server would describe it
     try:
