@@ -8,22 +8,24 @@ __all__ = ["CheckRate"]
 
 INTERVAL = 1.0
 """Seconds between two checks of one resource."""
-KEPT = 4096
 
 
 class CheckRate:
-    """Remembers when each was asked for last."""
+    """Remembers when each was asked for last, oldest first, for as long as that matters."""
 
     def __init__(self) -> None:
         self._asked: dict[str, float] = {}
 
+    def __len__(self) -> int:
+        return len(self._asked)
+
     def ask(self, id: str) -> float | None:
         """None: it may be checked now. Else the seconds to wait."""
         now = asyncio.get_running_loop().time()
-        wait = self._asked.get(id, -INTERVAL) + INTERVAL - now
-        if wait > 0:
-            return wait
-        if len(self._asked) >= KEPT:
-            self._asked = {each: at for each, at in self._asked.items() if now - at < INTERVAL}
+        while self._asked and now - next(iter(self._asked.values())) >= INTERVAL:
+            del self._asked[next(iter(self._asked))]
+        asked = self._asked.get(id)
+        if asked is not None:
+            return asked + INTERVAL - now
         self._asked[id] = now
         return None

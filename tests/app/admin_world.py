@@ -1,8 +1,9 @@
 """AdminWorld: an admin application over real pools, and a client that holds every answer to what is declared."""
 
+import asyncio
 import json
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -76,9 +77,8 @@ class World:
         """Register a thing; returns its public id."""
         thing = self.things[id if tenant is None else f"{id}@{tenant}"] = Thing(id, needs)
         scope = Scope.GLOBAL if tenant is None else Scope.tenant(tenant)
-        registration = await self.manager.register(
-            thing, ThingConfig(), scope=scope, health=QUIET, **({"pool": {"min_size": 0}} | options)
-        )
+        given: dict[str, Any] = {"pool": {"min_size": 0}, **options}
+        registration = await self.manager.register(thing, ThingConfig(), scope=scope, health=QUIET, **given)
         return registration.public_id
 
     async def get(self, path: str, *, status: int = 200, **options: Any) -> Any:
@@ -88,6 +88,13 @@ class World:
     async def post(self, path: str, body: Any = None, *, status: int = 200, **options: Any) -> Any:
         """POST a JSON body, and the JSON of the answer."""
         return await self.ask("POST", path, status=status, json=body, **options)
+
+    async def until(self, path: str, wanted: Callable[[Any], bool]) -> Any:
+        """GET again and again until the answer is as wanted, for five seconds."""
+        async with asyncio.timeout(5):
+            while not wanted(body := await self.get(path)):  # noqa: ASYNC110  # the API is asked, as a client would
+                await asyncio.sleep(0.005)
+        return body
 
     async def ask(self, method: str, path: str, *, status: int, **options: Any) -> Any:
         """Send a request and hold the answer to the status that is expected, and to what is declared."""

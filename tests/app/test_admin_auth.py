@@ -91,14 +91,15 @@ def test_the_matrix_is_what_the_routes_declare() -> None:
     assert asyncio.run(look()) == MATRIX
 
 
-@pytest.mark.parametrize(("route", "least"), MATRIX.items(), ids=lambda value: str(value))
+@pytest.mark.parametrize(("route", "least"), MATRIX.items(), ids=str)
 async def test_every_route_with_every_role(keyed: Keyed, route: tuple[str, str], least: str | None) -> None:
     """Nobody: 401; a lesser role, or a bound key where it may not: 403; the role and those above it get through."""
     method, template = route
     path = template.format(id="db", op="op_none", name="main.js")
     needed = None if least is None else Role.parse(least.split()[0])
     options: dict[str, object] = {"json": {}} if method == "POST" else {}
-    for name, headers in ({"nobody": {}} | keyed.headers).items():
+    shown: dict[str, dict[str, str]] = {"nobody": {}} | keyed.headers
+    for name, headers in shown.items():
         response = await keyed.world.send(method, path, headers=headers, **options)
         status = response.status_code
         if needed is None:

@@ -109,9 +109,7 @@ async def test_a_quarantine_may_end_by_itself(world: World) -> None:
         "/quarantine", {"resource_id": "db", "reason": "a", "expires_in": 0.05}, status=201
     )
     assert entry["expires_at"] is not None
-    async with asyncio.timeout(5):
-        while (await world.get("/quarantine"))["items"]:
-            await asyncio.sleep(0.01)
+    await world.until("/quarantine", lambda body: not body["items"])
 
 
 @pytest.mark.parametrize(
@@ -177,10 +175,8 @@ async def test_a_drain_is_an_operation(world: World) -> None:
     with pytest.raises(Unavailable):
         await world.manager.acquire("db")
     await handle.release()
-    async with asyncio.timeout(5):
-        while (await world.get(where))["state"] == "running":
-            await asyncio.sleep(0)
-    assert (await world.get(where))["result"] == {"drained": True, "in_use": 0}
+    done = await world.until(where, lambda operation: operation["state"] != "running")
+    assert done["result"] == {"drained": True, "in_use": 0}
     await world.ask("DELETE", where, status=409)
     assert (await world.post("/pools/db/resume", WHY))["state"] == "running"
     async with world.manager.acquire("db"):
@@ -192,10 +188,8 @@ async def test_an_operation_may_be_cancelled(world: World) -> None:
     handle = await world.manager.acquire("db")
     where = (await world.send("POST", "/pools/db/drain", json=WHY)).headers["location"]
     await world.ask("DELETE", where, status=202)
-    async with asyncio.timeout(5):
-        while (await world.get(where))["state"] == "running":
-            await asyncio.sleep(0)
-    assert (await world.get(where))["state"] == "cancelled"
+    done = await world.until(where, lambda operation: operation["state"] != "running")
+    assert done["state"] == "cancelled"
     assert (await world.get("/pools/db"))["state"] == "draining"
     await world.post("/pools/db/resume", WHY)
     await handle.release()
@@ -214,10 +208,8 @@ async def test_a_suspended_pool_holds_callers_back(world: World) -> None:
             pass
 
     caller = asyncio.create_task(use())
-    async with asyncio.timeout(5):
-        while (await world.get("/pools/db"))["waiters"]["count"] == 0:
-            await asyncio.sleep(0)
-    assert (await world.get("/pools/db"))["state"] == "suspended"
+    pool = await world.until("/pools/db", lambda pool: pool["waiters"]["count"])
+    assert pool["state"] == "suspended"
     await world.post("/pools/db/resume", WHY)
     await caller
 

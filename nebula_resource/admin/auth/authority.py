@@ -120,14 +120,13 @@ class KeyAuthority:
         """One more wrong key from this address."""
         now = asyncio.get_running_loop().time()
         address = _address(request)
-        since, count = self._failures.get(address, (now, 0))
-        if now - since >= 1.0:
-            since, count = now, 0
-        if address not in self._failures and len(self._failures) >= MAX_ADDRESSES:
-            self._failures = {name: held for name, held in self._failures.items() if now - held[0] < 1.0}
-            if len(self._failures) >= MAX_ADDRESSES:
-                self._failures.pop(next(iter(self._failures)))
-        self._failures[address] = (since, count + 1)
+        failures = self._failures  # oldest first: each stands where its second began
+        while failures and now - next(iter(failures.values()))[0] >= 1.0:
+            del failures[next(iter(failures))]
+        since, count = failures.get(address, (now, 0))
+        if address not in failures and len(failures) >= MAX_ADDRESSES:
+            del failures[next(iter(failures))]
+        failures[address] = (since, count + 1)
 
 
 def cookie_name(request: HTTPConnection) -> str:

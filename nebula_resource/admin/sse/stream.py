@@ -150,13 +150,6 @@ class EventStream(Response):
         started = checked = written = loop.time()
         ends = started + MAX_AGE * self._rng.uniform(0.8, 1.2)
         while not self._gone:
-            body = self._take()
-            if body:
-                await self._write(send, body)
-                written = loop.time()
-                continue
-            if self._hub.closed:
-                return "shutdown"
             now = loop.time()
             if now >= ends:
                 return "age"
@@ -164,6 +157,13 @@ class EventStream(Response):
                 checked = now
                 if self._recheck() != self._who:
                     return "credential"
+            body = self._take()
+            if body:
+                await self._write(send, body)
+                written = loop.time()
+                continue
+            if self._hub.closed:
+                return "shutdown"
             if now - written >= HEARTBEAT:
                 # With the cursor in it: what a filter leaves out must not look like a loss later.
                 await self._write(send, f": hb\nid: {self._ring.id_of(self._cursor)}\n\n".encode())
