@@ -6,7 +6,13 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from nebula_resource.errors import CreateFailed, HookCancelled, InternalError
+from nebula_resource.errors import (
+    CreateFailed,
+    HookCancelled,
+    InitializationError,
+    InternalError,
+    ResourceError,
+)
 from nebula_resource.model.circuit import Circuit
 from nebula_resource.model.health import Postponed
 from nebula_resource.model.lifecycle import Lifecycle
@@ -46,14 +52,17 @@ class Maker:
         self._judgements: list[tuple[Callable[[Entry], bool], CleanupReason]] = []
         """What was decided over all instances while some were being made."""
 
-    def may_start(self) -> bool:
-        """Whether one may be made as far as the pool itself can tell; a budget is not asked."""
+    def may_start(self, *, for_probe: bool = False) -> bool:
+        """Whether one may be made as far as the pool itself can tell; a budget is not asked.
+
+        A probe passes an open circuit: whether the server is back is what it is there to find out.
+        """
         pool = self._pool
         ledger = pool.ledger
         return (
             ledger.has_room
             and ledger.creating < pool.config.max_concurrent_creates
-            and self.circuit.passes(pool.loop.time())
+            and (for_probe or self.circuit.passes(pool.loop.time()))
             and pool.unwanted() is None
         )
 
@@ -63,7 +72,7 @@ class Maker:
         The task tells whether an instance came of it.
         """
         pool = self._pool
-        if not self.may_start() or not pool.capacity.take():
+        if not self.may_start(for_probe=for_probe) or not pool.capacity.take():
             return None
         pool.ledger.creating += 1
         self.circuit.start()
@@ -198,11 +207,21 @@ class Maker:
         failure = error if isinstance(error, CreateFailed) else CreateFailed(error, **pool.names)
         pool.ledger.create_failures += 1
         pool.ledger.last_create_error = (now, failure)
-        if self.circuit.failed(now):
+        if self._was_refused(error):
+            # Something that it needs is refused: the server of this pool was not asked.
+            self.circuit.abandoned()
+        elif self.circuit.failed(now):
             self._opened(now)
         pool.upkeep.create_failed(now)
         pool.observer.create_failed(failure)
         pool.desk.create_failed(failure, waiter)
+
+    def _was_refused(self, error: BaseException) -> bool:
+        return (
+            isinstance(error, ResourceError)
+            and not isinstance(error, InitializationError)
+            and error.resource_id not in {None, self._pool.resource.id}
+        )
 
     def _opened(self, now: float) -> None:
         pool = self._pool

@@ -122,9 +122,12 @@ class Upkeep:
             self.wake()
 
     def sweep(self) -> None:
-        """Retire what is past its time, check what is due, refill to ``min_size``; all of it in tasks of the pool."""
+        """Retire what is past its time, check what is due, refill to ``min_size``; all of it in tasks of the pool.
+
+        A suspended pool asks nothing of its server: there it only retires.
+        """
         pool = self._pool
-        if pool.state is not PoolState.OPEN:
+        if pool.unwanted() is not None:
             return
         self.mark()
         now = pool.loop.time()
@@ -133,7 +136,7 @@ class Upkeep:
             if reason is not None:
                 pool.shelf.remove(entry)
                 pool.retirer.retire(entry, reason)
-            elif entry.is_due(now, pool.inspector.interval):
+            elif pool.state is PoolState.OPEN and entry.is_due(now, pool.inspector.interval):
                 pool.shelf.remove(entry)
                 pool.inspector.check(entry)
         self._check_shared(now)
@@ -152,7 +155,7 @@ class Upkeep:
         """A shared instance may never be idle; it is checked where it is."""
         pool = self._pool
         interval = pool.inspector.interval
-        if interval is None:
+        if interval is None or pool.state is not PoolState.OPEN:
             return
         for entry in pool.ledger.entries:
             if entry.holders and entry.doom is None and now - entry.checked_at >= interval - SLACK:
