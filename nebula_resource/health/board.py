@@ -8,7 +8,7 @@ from typing import Protocol
 
 from nebula_resource.health.record import HealthRecord
 from nebula_resource.health.view import HealthView, Transition
-from nebula_resource.model.health import HealthPolicy, HealthState, HealthStatus, Unknown
+from nebula_resource.model.health import HealthPolicy, HealthState, HealthStatus, Unhealthy, Unknown
 
 __all__ = ["BoardListener", "HealthBoard"]
 
@@ -133,6 +133,11 @@ class HealthBoard:
         """Own evidence and causes together; Unknown when it is not on the board."""
         record = self._records.get(id)
         return Unknown() if record is None else record.effective
+
+    def is_failing(self, id: str) -> bool:
+        """Whether its last check or use failed, or its own state is Unhealthy."""
+        record = self._records.get(id)
+        return record is not None and (record.failures > 0 or isinstance(record.own, Unhealthy))
 
     def get(self, id: str) -> HealthView | None:
         """Everything known of a resource, as a frozen copy; None when it is not on the board."""

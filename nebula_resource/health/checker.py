@@ -117,6 +117,11 @@ class HealthChecker:
     def __contains__(self, id: object) -> bool:
         return id in self._watches
 
+    @property
+    def longest_interval(self) -> float | None:
+        """The longest time between two checks of one resource, in seconds; None when nothing is watched."""
+        return max((watch.schedule.interval for watch in self._watches.values()), default=None)
+
     # ── checks ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def check(self, id: str) -> HealthStatus:

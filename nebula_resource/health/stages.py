@@ -135,8 +135,10 @@ class PerformanceStage(LatencyStage):
 class UtilizationStage(HealthStage):
     """Is there room left? ``measure()`` tells shares in use by name, 0…1: connections, cpu, memory, or others.
 
-    By default cpu and memory of this process are measured. None says that a share cannot be told, and it is left out. From ``warn`` on the fullest degrades it, by at most
-    0.5: what is fully used is busy, not broken, so this stage alone never has callers refused.
+    By default cpu and memory of this process are measured; in the policy of a registration the share of its pool's
+    ``max_size`` that is in use is added as ``connections``. None says that a share cannot be told, and it is left
+    out. From ``warn`` on the fullest degrades it, by at most 0.5: what is fully used is busy, not broken, so this
+    stage alone never has callers refused.
 
     Raises:
         ValidationFailed: ``warn`` is no share.
@@ -155,12 +157,27 @@ class UtilizationStage(HealthStage):
         rules.raise_if_broken()
         self.name = name
         self.timeout = timeout
+        self._given = measure
         self._measure = ProcessMeter() if measure is None else measure
+        self._connections: Callable[[], float | None] | None = None
         self._warn = warn
+
+    def fresh(self) -> UtilizationStage:
+        """The same stage with a meter of its own: a meter remembers when it was last read."""
+        return self.counting(self._connections)
+
+    def counting(self, connections: Callable[[], float | None] | None) -> UtilizationStage:
+        """The same stage for one pool; ``connections`` tells the share of it that is in use."""
+        stage = UtilizationStage(self._given, warn=self._warn, name=self.name, timeout=self.timeout)
+        stage._connections = connections
+        return stage
 
     async def check(self, instance: Any, context: ResourceContext) -> HealthStatus:
         """Measure; the fullest counts."""
-        shares = {key: share for key, share in self._measure().items() if share is not None}
+        measured = dict(self._measure())
+        if self._connections is not None:
+            measured.setdefault("connections", self._connections())
+        shares = {key: share for key, share in measured.items() if share is not None}
         fullest = max(shares, key=shares.__getitem__, default=None)
         if fullest is None or shares[fullest] < self._warn:
             return HealthStatus(Healthy(), metadata=shares)
@@ -173,12 +190,13 @@ class DependencyStage(HealthStage):
     """Are those it needs well? ``states()`` tells the state of each dependency by id.
 
     One that is Unhealthy degrades it by 0.5, naming the first such id; whether the resource itself still works is for
-    the other stages to find out.
+    the other stages to find out. Without ``states`` it looks, in the policy of a registration, at what that
+    registration declared to need.
     """
 
     def __init__(
         self,
-        states: Callable[[], Mapping[str, HealthState]],
+        states: Callable[[], Mapping[str, HealthState]] | None = None,
         *,
         name: str = "dependencies",
         timeout: float | None = None,
@@ -187,9 +205,13 @@ class DependencyStage(HealthStage):
         self.timeout = timeout
         self._states = states
 
+    def looking_at(self, states: Callable[[], Mapping[str, HealthState]]) -> DependencyStage:
+        """The same stage for one registration; states that were given to it stay."""
+        return DependencyStage(self._states or states, name=self.name, timeout=self.timeout)
+
     async def check(self, instance: Any, context: ResourceContext) -> HealthStatus:
         """Look at each."""
-        states = self._states()
+        states = {} if self._states is None else self._states()
         metadata = {key: state.kind for key, state in states.items()}
         for key, state in states.items():
             if isinstance(state, Unhealthy):

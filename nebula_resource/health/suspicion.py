@@ -55,7 +55,8 @@ class Suspicion:
     ) -> None:
         self._graph = graph
         self._listener = listener
-        self._interval = interval  # seconds
+        self.interval = interval
+        """Seconds; may be set anew when what is watched changes."""
         self._group = group
         self._last: dict[str, tuple[float, bool]] = {}
         self.is_suspected = False
@@ -80,7 +81,7 @@ class Suspicion:
             self._clear_if_half_well()
 
     def _suspect_if_everything_fails(self, now: float) -> None:
-        recent = {key: failed for key, (at, failed) in self._last.items() if now - at <= self._interval}
+        recent = {key: failed for key, (at, failed) in self._last.items() if now - at <= self.interval}
         failing = [key for key, failed in recent.items() if failed]
         if len(failing) < LEAST_UNRELATED or _is_less(len(failing), FAILING_SHARE, len(recent)):
             return

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from nebula_resource._aio import OwnedTasks
 from nebula_resource.errors import ConfigurationError
 from nebula_resource.model.context import ResourceContext
+from nebula_resource.quarantine import HalfOpenTicket
 
 if TYPE_CHECKING:
     from nebula_resource.manager.checkout import Checkout
@@ -47,6 +48,7 @@ class Dependencies:
     async def hold(self, id: str) -> Any:
         """Acquire it and keep it as long as the instance lives."""
         handle = await self.take(id)
+        _prove(handle)
         self._held.append(handle)
         if self._released:
             self.release()
@@ -58,6 +60,16 @@ class Dependencies:
         held, self._held = self._held, []
         if held:
             self._tasks.start(_release_all(held), name="release dependencies")
+
+
+def _prove(handle: ManagedHandle[Any]) -> None:
+    """A use that lasts as long as an instance is no trial: its half-open permit is given back as a success.
+
+    Kept, it would hold up everybody else until it runs out, though the dependency works.
+    """
+    for ticket in handle._tickets:
+        if isinstance(ticket, HalfOpenTicket):
+            ticket.leave(None)
 
 
 async def _release_all(handles: list[ManagedHandle[Any]]) -> None:

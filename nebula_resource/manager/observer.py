@@ -136,6 +136,7 @@ class RegistrationObserver(PoolObserver):
 
     def resized(self, min_size: int, max_size: int) -> None:
         self._publish(PoolResized, min_size=min_size, max_size=max_size)
+        self._watch.resized(self._registration)
 
     def draining(self) -> None:
         self._publish(PoolDraining)

@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from nebula_resource.health import ConnectivityStage, HealthPipeline
-from nebula_resource.model.health import HealthCheckable, HealthPolicy, HealthStatus, Postponed
+from nebula_resource.errors import CreateFailed
+from nebula_resource.health import (
+    ConnectivityStage,
+    DependencyStage,
+    HealthPipeline,
+    Schedule,
+    UtilizationStage,
+)
+from nebula_resource.manager.blame import refused_dependency
+from nebula_resource.model.health import (
+    HealthCheckable,
+    HealthPolicy,
+    HealthStage,
+    HealthState,
+    HealthStatus,
+    Postponed,
+)
 from nebula_resource.pool.ledger import PoolState
 
 if TYPE_CHECKING:
@@ -17,17 +34,51 @@ __all__ = ["Probes"]
 
 
 class Probes:
-    """One registration's checks: on a reserved idle instance, or on a fresh one that counts like any other."""
+    """One registration's checks: on a reserved idle instance, or on a fresh one that counts like any other.
 
-    def __init__(self, registration: Registration, policy: HealthPolicy, context: ResourceContext) -> None:
+    Args:
+        registration: what is checked.
+        policy: its stages and times.
+        context: makes what a create of it would get, each time anew: credentials change.
+        states: tells the effective health of what it needs, by public id.
+        is_failing: whether it has failed by its own evidence and not been well since.
+    """
+
+    def __init__(
+        self,
+        registration: Registration,
+        policy: HealthPolicy,
+        context: Callable[[], ResourceContext],
+        states: Callable[[], Mapping[str, HealthState]],
+        is_failing: Callable[[], bool],
+    ) -> None:
+        self._is_failing = is_failing
         self._registration = registration
         self._context = context
-        resource = registration.resource
+        self._states = states
+        self._timeout = Schedule.of(policy, registration.resource).timeout
         self._pipeline: HealthPipeline | None = None
         if policy.stages is not None:
-            self._pipeline = HealthPipeline(policy.stages)
-        elif not isinstance(resource, HealthCheckable):
-            self._pipeline = HealthPipeline((ConnectivityStage(resource.is_valid),))
+            stages = tuple(self._bound(stage) for stage in policy.stages)
+            self._pipeline = HealthPipeline(stages, timeout=self._timeout)
+        elif not isinstance(registration.resource, HealthCheckable):
+            valid = ConnectivityStage(self._is_valid, timeout=self._timeout)
+            self._pipeline = HealthPipeline((valid,), timeout=self._timeout)
+
+    def _bound(self, stage: HealthStage) -> HealthStage:
+        """Introduce the stages that want to know the pool, or what the registration needs, to those."""
+        if isinstance(stage, UtilizationStage):
+            return stage.counting(self._connections)
+        if isinstance(stage, DependencyStage):
+            return stage.looking_at(self._states)
+        return stage
+
+    def _connections(self) -> float:
+        ledger = self._registration.pool.ledger
+        return ledger.in_use / max(1, ledger.max_size)
+
+    async def _is_valid(self, instance: Any) -> bool:
+        return await self._registration.resource.is_valid(instance)
 
     async def idle_or_fresh(self) -> HealthStatus:
         """The periodic check. Raises `Postponed` when there is nothing to check with."""
@@ -41,19 +92,33 @@ class Probes:
         pool = self._registration.pool
         if pool.state is not PoolState.OPEN:
             raise Postponed(f"the pool is {pool.state.value}")
-        async with pool.borrow(fresh=fresh) as borrowed:
-            status = await self._look(borrowed.instance)
-            # One that fails its check goes; whether the resource is ill is for the board to say.
-            borrowed.is_good = status.is_usable()
-            return status
+        try:
+            async with pool.borrow(fresh=fresh) as borrowed:
+                status = await self._look(borrowed.instance)
+                # One that fails its check goes; whether the resource is ill is for the board to say.
+                borrowed.is_good = status.is_usable()
+                return status
+        except CreateFailed as error:
+            refusal = refused_dependency(error, self._registration.dependencies)
+            if refusal is None or (self._is_failing() and not fresh):
+                raise
+            raise Postponed(f"'{refusal.resource_id}', which it needs, refuses") from error
 
     async def _look(self, instance: Any) -> HealthStatus:
         if self._pipeline is not None:
-            return await self._pipeline.check(instance, self._context)
+            return await self._pipeline.check(instance, self._context())
         resource = self._registration.resource
         assert isinstance(resource, HealthCheckable), "the constructor looked"
         started = time.perf_counter()
-        status = await resource.health_check(instance, self._context)
-        if status.latency_s:
-            return status
+        limit = asyncio.timeout(self._timeout)
+        try:
+            async with limit:
+                status = await resource.health_check(instance, self._context())
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            took = time.perf_counter() - started
+            return HealthStatus.unhealthy(f"the check took longer than {self._timeout:g} s", latency_s=took)
+        if not isinstance(status, HealthStatus) or status.latency_s:
+            return status  # whoever called the check says what is wrong with another answer
         return HealthStatus(status.state, time.perf_counter() - started, status.metadata, status.checked_at)

@@ -8,7 +8,7 @@ from nebula_resource.quarantine.entry import (
     QuarantineEntry,
     QuarantineReason,
 )
-from nebula_resource.quarantine.gate import HalfOpenGate
+from nebula_resource.quarantine.gate import HalfOpenGate, HalfOpenTicket
 from nebula_resource.quarantine.manager import QuarantineManager
 from nebula_resource.quarantine.policy import QuarantinePolicy, RecoveryBackoff
 from nebula_resource.quarantine.recovery import RecoveryStrategy, RecoveryTarget
@@ -20,6 +20,7 @@ __all__ = [
     "CascadeFailure",
     "ConsecutiveFailures",
     "HalfOpenGate",
+    "HalfOpenTicket",
     "Manual",
     "Outcome",
     "Permit",

@@ -5,20 +5,24 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from nebula_resource.errors import CreateFailed, Unavailable
+from nebula_resource.errors import CreateFailed, InitializationError, ResourceError, Unavailable
 from nebula_resource.quarantine.admission import Admission, AdmissionState, Outcome, Permit
 
 __all__ = ["HalfOpenGate", "HalfOpenTicket"]
 
 
 class HalfOpenTicket:
-    """One caller's permit. An error speaks against the resource when a create failed or ``is_fault`` confirms it."""
+    """One caller's permit. An error speaks against the resource when a create failed or ``is_fault`` confirms it.
 
-    __slots__ = ("_is_fault", "_permit")
+    A create that failed because another resource, which it needs, is refused says nothing.
+    """
 
-    def __init__(self, permit: Permit, is_fault: Callable[[BaseException], bool]) -> None:
+    __slots__ = ("_is_fault", "_permit", "_resource_id")
+
+    def __init__(self, permit: Permit, is_fault: Callable[[BaseException], bool], resource_id: str) -> None:
         self._permit = permit
         self._is_fault = is_fault
+        self._resource_id = resource_id
 
     def leave(self, error: BaseException | None) -> None:
         """The use ended with this error, or well."""
@@ -28,7 +32,7 @@ class HalfOpenTicket:
         if error is None:
             return Outcome.OK
         if isinstance(error, CreateFailed):
-            return Outcome.FAILED
+            return Outcome.NEUTRAL if self._was_refused(error.cause) else Outcome.FAILED
         if not isinstance(error, Exception):
             return Outcome.NEUTRAL  # cancelled: it shows nothing
         try:
@@ -36,6 +40,12 @@ class HalfOpenTicket:
         except Exception:
             # is_fault is a user's; one that cannot tell confirms nothing, and the caller's own error must get through.
             return Outcome.NEUTRAL
+
+    def _was_refused(self, cause: BaseException) -> bool:
+        """Whether a create met a refusal of ours, and not of this very resource: nobody was really asked."""
+        if not isinstance(cause, ResourceError) or isinstance(cause, InitializationError):
+            return False
+        return cause.resource_id not in {None, self._resource_id}
 
 
 class HalfOpenGate:
@@ -70,4 +80,4 @@ class HalfOpenGate:
         if permit is None:
             wait = admission.retry_after(now) if admission.state is AdmissionState.HALF_OPEN else None
             raise Unavailable("quarantined", resource_id=self._resource_id, retryable=True, retry_after=wait)
-        return HalfOpenTicket(permit, self._is_fault)
+        return HalfOpenTicket(permit, self._is_fault, self._resource_id)

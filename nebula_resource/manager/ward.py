@@ -1,0 +1,78 @@
+"""RegistrationWard: what quarantine asks of registrations: a probe, a size, a context."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING
+
+from nebula_resource.manager.registry import Registry
+from nebula_resource.model.context import ResourceContext
+from nebula_resource.model.health import HealthStatus, Postponed
+from nebula_resource.quarantine.ward import Ward
+
+if TYPE_CHECKING:
+    from nebula_resource.manager.creation import Creation
+    from nebula_resource.manager.probes import Probes
+    from nebula_resource.manager.registration import Registration
+
+__all__ = ["RegistrationWard"]
+
+
+class RegistrationWard(Ward):
+    """Answers by public id.
+
+    Args:
+        registry: what there is.
+        probes: how each is looked at, where its health is watched.
+        creations: what each create gets.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        probes: Mapping[str, Probes],
+        creations: Mapping[str, Creation],
+    ) -> None:
+        self._registry = registry
+        self._probes = probes
+        self._creations = creations
+        self.reopen: Callable[[Registration], Awaitable[None]] | None = None
+        """Opens a registration whose opening had failed; set by the manager."""
+
+    async def probe(self, id: str, /) -> HealthStatus:
+        """One check on a fresh instance; a registration that never opened is opened by it."""
+        registration = self._registry.get(id)
+        if registration is None:
+            raise Postponed("it is registered no more")
+        if not registration.is_open:
+            return await self._open(registration)
+        probes = self._probes.get(id)
+        if probes is not None:
+            return await probes.fresh()
+        async with registration.pool.borrow(fresh=True) as borrowed:
+            borrowed.is_good = await registration.resource.is_valid(borrowed.instance)
+            return HealthStatus.healthy() if borrowed.is_good else HealthStatus.unhealthy("not valid")
+
+    async def _open(self, registration: Registration) -> HealthStatus:
+        assert self.reopen is not None, "the manager sets it"
+        await self.reopen(registration)
+        if not registration.is_open:
+            raise Postponed("something that it needs is not open")
+        return HealthStatus.healthy()
+
+    def success_threshold(self, id: str, /) -> int:
+        """How many passes in a row a release needs."""
+        registration = self._registry.get(id)
+        if registration is None or registration.health is None:
+            return 1
+        return registration.health.success_threshold
+
+    def max_size(self, id: str, /) -> int:
+        """The pool's bound."""
+        registration = self._registry.get(id)
+        return 1 if registration is None else registration.pool.ledger.max_size
+
+    def context(self, id: str, /) -> ResourceContext:
+        """What a create of this registration would get."""
+        creation = self._creations.get(id)
+        return ResourceContext() if creation is None else creation.context()
