@@ -132,7 +132,7 @@ async def _use(pool: ScenePool) -> None:
     """One use; the errors that a caller may meet are no failures of the scene."""
     try:
         async with pool.acquire() as value:
-            instance: MockInstance = getattr(value, "instance", value)
+            instance: Any = getattr(value, "instance", value)
             with instance.used():
                 await asyncio.sleep(0)
     except (ResourceError, MockError):

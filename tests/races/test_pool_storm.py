@@ -31,8 +31,11 @@ async def test_a_storm_loses_nothing(leased: bool) -> None:
         resource.script(step, _moody(dice))
 
     tasks = [asyncio.create_task(_use(pool, dice)) for _ in range(TASKS)]
+    left = set(tasks)
+    for task in tasks:
+        task.add_done_callback(left.discard)
     asked: set[asyncio.Task[str]] = set()
-    while not all(task.done() for task in tasks):
+    while left:
         for task in dice.sample(tasks, 5):
             if task.cancel():
                 asked.add(task)
@@ -98,20 +101,20 @@ def _moody(dice: random.Random) -> Any:
         if mood > 0.9:
             raise MockError("moody")
 
-    return lambda: step()
+    return step
 
 
 def _meddle(pool: Pool[Any, MockInstance, Any], dice: random.Random) -> None:
     """An operator turns knobs."""
     what = dice.randrange(5)
-    if what == 0:
+    if pool.stats().state == "suspended":
+        pool.resume()
+    elif what == 0:
         pool.resize(max_size=dice.randint(max(1, pool.ledger.min_size), SIZE))
     elif what == 1:
         pool.recycle_all()
     elif what == 2:
         pool.scale_down(1)
-    elif pool.stats().state == "suspended":
-        pool.resume()
     elif what == 3:
         pool.suspend()
 

@@ -125,9 +125,10 @@ async def test_an_acquisition_is_used_once() -> None:
 async def test_asking_takes_nothing() -> None:
     """acquire() alone is free; an acquisition that is never entered may be dropped."""
     async with opened(min_size=1) as pool:
-        pool.acquire()
-        pool.acquire(timeout=1.0)
+        dropped = [pool.acquire(), pool.acquire(timeout=1.0)]
         assert pool.stats().in_use == 0
+        dropped.clear()
+        assert_no_leaks(pool)
 
 
 async def test_a_pool_that_is_not_open_refuses() -> None:

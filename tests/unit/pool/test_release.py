@@ -214,10 +214,8 @@ async def test_a_detached_one_is_its_holder_s() -> None:
 
 async def test_some_cannot_be_detached() -> None:
     """With a lease, or shared: the pool must be able to count on their return."""
-    for resource, settings in (
-        (MockResource(lease_entry=Outcome.OK), {}),
-        (MockResource(), {"sharing": "shared"}),
-    ):
+    shared: dict[str, Any] = {"sharing": "shared"}
+    for resource, settings in ((MockResource(lease_entry=Outcome.OK), {}), (MockResource(), shared)):
         async with opened(resource, **settings) as pool:
             async with await pool.acquire() as _:
                 pass
