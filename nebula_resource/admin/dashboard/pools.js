@@ -202,11 +202,15 @@ function makeDetails(store, mayOperate) {
       ["Oldest wait", seconds(pool.waiters.oldest_wait_s)],
       ["Longest use now", seconds(pool.oldest_checkout?.age_s ?? null)], ["Generation", pool.generation],
     ]);
-    setText(config, pool.config === null ? "none" : JSON.stringify(pool.config, null, 2));
     drawButtons(pool);
     if (asked !== pool.health.since) {
       asked = pool.health.since;
-      get(`resources/${encodeURIComponent(pool.id)}`).then((found) => { resource = found; drawStrip(); drawButtons(pool); }, () => {});
+      get(`resources/${encodeURIComponent(pool.id)}`).then((found) => {
+        resource = found;
+        setText(config, found.config === null ? "none" : JSON.stringify(found.config, null, 2));
+        drawStrip();
+        drawButtons(pool);
+      }, () => {});
     }
   };
 

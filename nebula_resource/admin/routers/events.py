@@ -14,8 +14,6 @@ from nebula_resource.admin.auth.principal import Principal
 from nebula_resource.admin.negotiation import accepts
 from nebula_resource.admin.problems import AdminProblem
 from nebula_resource.admin.schemas.events import EventList, EventQuery
-from nebula_resource.admin.schemas.pools import pool_view
-from nebula_resource.admin.schemas.quarantine import quarantine_view
 from nebula_resource.admin.sse import EventStream
 from nebula_resource.admin.sse.filters import EventFilter
 from nebula_resource.admin.state import AdminState
@@ -53,7 +51,6 @@ async def events(
             wanted,
             last_id=last_id,
             raw=query.raw,
-            snapshot=partial(_snapshot, state, who),
             recheck=partial(state.authority.identify, request),
         )
     return answer(_history(state, who, wanted, query, last_id))
@@ -81,19 +78,5 @@ def _history(
         "last_id": ring.id_of(reached),
         "lost": position.gap is not None,
         "process": state.process,
-        "as_of": now(),
-    }
-
-
-def _snapshot(state: AdminState, who: Principal) -> dict[str, Any]:
-    """How things stand: every pool and every quarantine the reader may see."""
-    manager = state.manager
-    return {
-        "pools": [pool_view(manager, each, each.pool.stats()) for each in state.visible(who)],
-        "quarantine": [
-            quarantine_view(manager, name, entry)
-            for name, entry in manager.watch.quarantine.entries().items()
-            if who.sees(entry.scope)
-        ],
         "as_of": now(),
     }

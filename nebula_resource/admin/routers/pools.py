@@ -25,6 +25,7 @@ from nebula_resource.admin.schemas.pools import (
     Resized,
     Suspend,
     Verb,
+    pool_summary,
     pool_view,
     state_of,
 )
@@ -32,28 +33,24 @@ from nebula_resource.admin.state import AdminState
 from nebula_resource.admin.times import now
 from nebula_resource.errors import InvalidStateTransition
 from nebula_resource.manager import Registration, RegistrationState
-from nebula_resource.model.stats import PoolStats
 from nebula_resource.pool.ledger import PoolState
 
 __all__ = ["router"]
 
 router = APIRouter(tags=["pools"])
 
-Row = tuple[Registration, PoolStats]
-
 
 @router.get("/pools", response_model=PoolList, responses=problems())
 async def list_pools(state: State, who: Viewer, query: Annotated[PoolFilters, Query()]) -> Response:
     """Every pool the caller may see, filtered, sorted, a page at a time."""
-    rows = [(each, each.pool.stats()) for each in state.visible(who) if _fits(state, each, query)]
-    rows = [row for row in rows if _fits_now(row, query)]
+    fitting = [each for each in state.visible(who) if _fits(state, each, query)]
     name = query.sort.removeprefix("-")
     page, next_cursor = state.cursors.page(
-        rows, key=_KEYS[name], limit=query.limit, cursor=query.cursor, descending=query.sort != name
+        fitting, key=_KEYS[name], limit=query.limit, cursor=query.cursor, descending=query.sort != name
     )
     return answer(
         {
-            "items": [pool_view(state.manager, each, stats) for each, stats in page],
+            "items": [pool_summary(state.manager, each) for each in page],
             "next_cursor": next_cursor,
             "process": state.process,
             "as_of": now(),
@@ -61,15 +58,21 @@ async def list_pools(state: State, who: Viewer, query: Annotated[PoolFilters, Qu
     )
 
 
-_KEYS: dict[str, Callable[[Row], tuple[Any, ...]]] = {
-    "id": lambda row: (row[0].public_id,),
-    "utilization": lambda row: (row[1].utilisation, row[0].public_id),
-    "waiting": lambda row: (row[1].waiting, row[0].public_id),
+_KEYS: dict[str, Callable[[Registration], tuple[Any, ...]]] = {
+    "id": lambda each: (each.public_id,),
+    "utilization": lambda each: (_utilization(each), each.public_id),
+    "waiting": lambda each: (len(each.pool.line), each.public_id),
 }
 
 
+def _utilization(registration: Registration) -> float:
+    """Straight from the books: a list asks it of every pool, and shows the stats of a page."""
+    ledger = registration.pool.ledger
+    return ledger.in_use / ledger.max_size if ledger.max_size else 0.0
+
+
 def _fits(state: AdminState, registration: Registration, query: PoolFilters) -> bool:
-    """By what is known without asking the pool."""
+    """Whether it is in the list."""
     watch = state.manager.watch
     key = registration.public_id
     scope = registration.scope
@@ -80,13 +83,8 @@ def _fits(state: AdminState, registration: Registration, query: PoolFilters) -> 
         and (query.scope_level is None or scope.level.name.lower() == query.scope_level)
         and (query.health is None or watch.board.effective(key).kind == query.health)
         and (query.quarantined is None or (key in watch.quarantine) == query.quarantined)
-    )
-
-
-def _fits_now(row: Row, query: PoolFilters) -> bool:
-    registration, stats = row
-    return (query.state is None or state_of(registration, stats) == query.state) and (
-        query.min_utilization is None or stats.utilisation >= query.min_utilization
+        and (query.state is None or state_of(registration) == query.state)
+        and (query.min_utilization is None or _utilization(registration) >= query.min_utilization)
     )
 
 
@@ -95,7 +93,7 @@ async def get_pool(state: State, who: Viewer, id: str, _: Annotated[NoQuery, Que
     """One pool; its ETag changes with its bounds, its configuration and its state, not with its traffic."""
     registration = state.find(who, id)
     return answer(
-        pool_view(state.manager, registration, registration.pool.stats()),
+        pool_view(state.manager, registration),
         headers={"ETag": etag_of(registration)},
     )
 
@@ -256,6 +254,6 @@ def _verb(registration: Registration, action: str, *, dry_run: bool) -> dict[str
     return {
         "id": registration.public_id,
         "action": action,
-        "state": state_of(registration, registration.pool.stats()),
+        "state": state_of(registration),
         "dry_run": dry_run,
     }

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import os
 import socket
+from functools import lru_cache
 from typing import Any, Literal, NotRequired
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -52,6 +53,7 @@ class ScopeView(TypedDict):
     label: str | None
 
 
+@lru_cache(maxsize=4096)
 def scope_id(scope: Scope) -> str:
     """An id that tells nothing of the scope: ``scp_`` and ten characters of a digest."""
     digest = hashlib.sha256(str(scope).encode()).digest()

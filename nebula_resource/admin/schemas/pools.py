@@ -16,10 +16,12 @@ from nebula_resource.manager import Manager, Registration
 from nebula_resource.model.config import redacted
 from nebula_resource.model.histogram import HistogramSnapshot
 from nebula_resource.model.stats import PoolStats
+from nebula_resource.pool.ledger import PoolState
 
 __all__ = [
     "PoolFilters",
     "PoolList",
+    "PoolSummary",
     "PoolView",
     "Resize",
     "Resized",
@@ -27,6 +29,7 @@ __all__ = [
     "Suspend",
     "Verb",
     "config_view",
+    "pool_summary",
     "pool_view",
     "state_of",
     "stats_view",
@@ -105,8 +108,8 @@ class StatsView(TypedDict):
     latency_s: LatencyView
 
 
-class PoolView(StatsView):
-    """One pool with all there is to know."""
+class PoolSummary(StatsView):
+    """One pool as a list and a stream's snapshot show it: all but its configuration."""
 
     id: str
     resource_id: str
@@ -120,6 +123,11 @@ class PoolView(StatsView):
     health: HealthBlock
     quarantine: QuarantineView | None
     admission: AdmissionView
+
+
+class PoolView(PoolSummary):
+    """One pool with all there is to know."""
+
     config: Any
     pool_config: dict[str, Any]
 
@@ -127,7 +135,7 @@ class PoolView(StatsView):
 class PoolList(TypedDict):
     """A page of pools."""
 
-    items: list[PoolView]
+    items: list[PoolSummary]
     next_cursor: str | None
     process: ProcessView
     as_of: str
@@ -187,17 +195,18 @@ class Verb(TypedDict):
     instances: NotRequired[int]
 
 
-def state_of(registration: Registration, stats: PoolStats) -> str:
+def state_of(registration: Registration) -> str:
     """The pool's own state once it is open, else how far its registration has come."""
     if not registration.is_open:
         return registration.state.value
-    return "running" if stats.state == "open" else stats.state
+    state = registration.pool.state
+    return "running" if state is PoolState.OPEN else state.value
 
 
 def stats_view(registration: Registration, stats: PoolStats) -> StatsView:
     """The numbers that move."""
     return {
-        "state": state_of(registration, stats),
+        "state": state_of(registration),
         "size": {
             "min": stats.min,
             "max": stats.max,
@@ -232,8 +241,17 @@ def stats_view(registration: Registration, stats: PoolStats) -> StatsView:
     }
 
 
-def pool_view(manager: Manager, registration: Registration, stats: PoolStats) -> PoolView:
-    """As an answer shows it."""
+def pool_view(manager: Manager, registration: Registration) -> PoolView:
+    """As an answer about it alone shows it."""
+    return {
+        **pool_summary(manager, registration),
+        "config": config_view(registration),
+        "pool_config": registration.pool_config.to_dict(),
+    }
+
+
+def pool_summary(manager: Manager, registration: Registration) -> PoolSummary:
+    """As a list shows it."""
     name = registration.public_id
     quarantine = manager.watch.quarantine
     entry = quarantine.get(name)
@@ -248,15 +266,13 @@ def pool_view(manager: Manager, registration: Registration, stats: PoolStats) ->
         "registered_at": stamp(registration.registered_at),
         "strategy": registration.pool_config.strategy.value,
         "refused": [cause.name.lower() for cause in registration.causes],
-        **stats_view(registration, stats),
+        **stats_view(registration, registration.pool.stats()),
         "health": health_block(manager.watch.board.get(name)),
         "quarantine": None if entry is None else quarantine_view(manager, name, entry),
         "admission": {
             "mode": "open" if admission is None else "half_open",
             "permits": None if admission is None else admission.permits,
         },
-        "config": config_view(registration),
-        "pool_config": registration.pool_config.to_dict(),
     }
 
 

@@ -76,6 +76,10 @@ class Frame:
             found["incident_id"] = incident
         return found
 
+    def unnumbered(self) -> dict[str, Any]:
+        """The same without its number, which would tell how many others there were."""
+        return {name: value for name, value in self.envelope().items() if name != "seq"}
+
     def wire(self, boot: str) -> bytes:
         """Its bytes."""
         if self._wire is None:

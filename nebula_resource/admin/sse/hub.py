@@ -12,6 +12,7 @@ from nebula_resource.admin.sse.frame import Notice
 from nebula_resource.admin.sse.pulse import Pulse
 from nebula_resource.admin.sse.raw import RAW_TYPES, RawFeed
 from nebula_resource.admin.sse.ring import Ring
+from nebula_resource.admin.sse.snapshot import Snapshots
 from nebula_resource.events import EVENTS, Event, ShutdownStarted
 from nebula_resource.manager import Manager
 
@@ -43,6 +44,7 @@ class Hub:
         self.main = Ring()
         self.tasks = OwnedTasks("nebula admin streams")
         self.pulse = Pulse(manager, self._wake_soon)
+        self.snapshots = Snapshots(self)
         self.raw = RawFeed(manager.events, self._wake_soon)
         self.closed = False
         self.gaps = 0

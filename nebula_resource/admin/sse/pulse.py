@@ -10,9 +10,8 @@ from nebula_resource.admin.schemas.common import scope_id
 from nebula_resource.admin.schemas.pools import stats_view
 from nebula_resource.admin.sse.frame import VERSION, wire
 from nebula_resource.admin.times import stamp
-from nebula_resource.manager import Manager
+from nebula_resource.manager import Manager, Registration
 from nebula_resource.model.scope import Scope
-from nebula_resource.model.stats import PoolStats
 
 __all__ = ["NAME", "PERIOD", "Beat", "Pulse"]
 
@@ -65,12 +64,12 @@ class Pulse:
         for place, registration in enumerate(registrations):
             if place % BREATH == BREATH - 1:
                 await asyncio.sleep(0)
-            stats = registration.pool.stats()
-            mark = _mark(stats, registration.state.value)
+            mark = _mark(registration)
             known = self._beats.get(registration.public_id)
             if known is not None and known.mark == mark:
                 continue
             changed = True
+            stats = registration.pool.stats()
             data = {
                 "v": VERSION,
                 "ts": stamp(datetime.now(UTC)),
@@ -103,22 +102,26 @@ class Pulse:
         )
 
 
-def _mark(stats: PoolStats, state: str) -> _Mark:
-    """What must differ for a pool to count as changed; ages grow by themselves and do not."""
+def _mark(registration: Registration) -> _Mark:
+    """What must differ for a pool to count as changed: cheaper than its stats, of which most are the same as before.
+
+    Ages grow by themselves and do not count.
+    """
+    pool = registration.pool
+    ledger = pool.ledger
     return (
-        state,
-        stats.state,
-        stats.size,
-        stats.idle,
-        stats.in_use,
-        stats.creating,
-        stats.waiting,
-        stats.min,
-        stats.max,
-        stats.acquisitions,
-        stats.releases,
-        stats.timeouts,
-        stats.exhausted,
-        stats.create_failures,
-        stats.destroyed_total,
+        registration.state,
+        pool.state,
+        ledger.acquisitions,
+        ledger.in_use,
+        ledger.size,
+        ledger.created,
+        ledger.creating,
+        len(pool.line),
+        ledger.min_size,
+        ledger.max_size,
+        ledger.timeouts,
+        ledger.exhausted,
+        ledger.create_failures,
+        ledger.leaks,
     )

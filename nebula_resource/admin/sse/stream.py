@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
-from typing import Any
 
 from starlette.background import BackgroundTask
 from starlette.responses import Response
@@ -33,6 +32,8 @@ MAX_AGE = 1800.0
 """Seconds a stream lives, give or take a fifth; its reader comes back by itself."""
 RECHECK = 30.0
 """Seconds after which a key that was revoked loses its stream."""
+PIECE = 65536
+"""Bytes that one deadline is for, so that a long text on a slow line is no frozen reader."""
 CHUNK = 256
 """Events in one write, so that a long replay is many writes that each have their deadline."""
 
@@ -46,7 +47,6 @@ class EventStream(Response):
         wanted: which events.
         last_id: the id that the reader saw last.
         raw: single acquires and releases too.
-        snapshot: makes what the reader is told first.
         recheck: who the credential belongs to now; None ends the stream.
     """
 
@@ -60,7 +60,6 @@ class EventStream(Response):
         *,
         last_id: str | None,
         raw: bool,
-        snapshot: Callable[[], dict[str, Any]],
         recheck: Callable[[], Principal | None],
     ) -> None:
         self.status_code = 200
@@ -74,7 +73,6 @@ class EventStream(Response):
         self._wanted = wanted
         self._last_id = last_id
         self._raw = raw
-        self._snapshot = snapshot
         self._recheck = recheck
         self._gone = False
         self._rng = random.Random()
@@ -113,7 +111,7 @@ class EventStream(Response):
 
     async def _tell(self, send: Send) -> None:
         try:
-            await self._write(send, self._greeting())
+            await self._write(send, self._greeting() + await self._hub.snapshots.of(self._who))
             reason = await self._follow(send)
             if reason is not None:
                 await self._write(send, wire("bye", {"reason": reason}), deadline=GOODBYE_DEADLINE)
@@ -122,7 +120,7 @@ class EventStream(Response):
             return  # frozen or gone: its place is free, and the server closes what is left of the connection
 
     def _greeting(self) -> bytes:
-        """``retry``, ``hello``, what is lost, and how things stand; sets the cursors."""
+        """``retry``, ``hello``, and what is lost; sets the cursors."""
         ring, hub = self._ring, self._hub
         position = ring.position(self._last_id)
         self._cursor = position.seq
@@ -142,7 +140,7 @@ class EventStream(Response):
             gap = wire("gap", position.gap, id=ring.id_of(position.seq))
         # hello has an id, so that a reader that is cut off at once knows where it began.
         first = wire("hello", hello, id=ring.id_of(position.seq))
-        return retry + first + gap + wire("snapshot", self._snapshot())
+        return retry + first + gap
 
     async def _follow(self, send: Send) -> str | None:
         """Write what comes; return why we leave, or None when the reader left."""
@@ -157,6 +155,9 @@ class EventStream(Response):
                 checked = now
                 if self._recheck() != self._who:
                     return "credential"
+            lost = self._lost()
+            if lost:
+                await self._write(send, lost + await self._hub.snapshots.of(self._who))
             body = self._take()
             if body:
                 await self._write(send, body)
@@ -171,27 +172,28 @@ class EventStream(Response):
             await self._hub.news(min(HEARTBEAT - (now - written), ends - now))
         return None
 
+    def _lost(self) -> bytes:
+        """The gap, where the ring has gone on without this reader; the cursor goes on behind it."""
+        ring = self._ring
+        if self._cursor + 1 >= ring.oldest:
+            return b""
+        self._hub.gaps += 1
+        gap = {"reason": "overrun", "from": self._cursor + 1, "to": ring.oldest - 1}
+        self._cursor = ring.oldest - 1
+        return wire("gap", gap, id=ring.id_of(self._cursor))
+
     def _take(self) -> bytes:
         """The next bytes: events, then numbers, then single uses."""
         ring, wanted = self._ring, self._wanted
-        lost = b""
-        if self._cursor + 1 < ring.oldest:
-            self._hub.gaps += 1
-            gap = {"reason": "overrun", "from": self._cursor + 1, "to": ring.oldest - 1}
-            self._cursor = ring.oldest - 1
-            lost = wire("gap", gap, id=ring.id_of(self._cursor))
-            lost += wire("snapshot", self._snapshot())
-        upto = min(ring.seq, self._cursor + CHUNK)
-        if wanted.is_all:
-            events = ring.joined(self._cursor, upto)
-        else:
-            frames = ring.frames(self._cursor, upto)
-            events = b"".join(frame.wire(ring.boot) for frame in frames if wanted.wants(frame.event))
-        behind = upto < ring.seq
-        self._cursor = upto
-        if not events and behind:
-            return lost + self._take()
-        return lost + events + self._numbers() + self._uses()
+        events = b""
+        while not events and self._cursor < ring.seq:
+            after, self._cursor = self._cursor, min(ring.seq, self._cursor + CHUNK)
+            if wanted.is_all:
+                events = ring.joined(after, self._cursor)
+            else:
+                frames = ring.frames(after, self._cursor)
+                events = b"".join(frame.wire(ring.boot) for frame in frames if wanted.wants(frame.event))
+        return events + self._numbers() + self._uses()
 
     def _numbers(self) -> bytes:
         pulse = self._hub.pulse
@@ -216,12 +218,15 @@ class EventStream(Response):
         ring = self._hub.raw.ring
         after, self._raw_cursor = self._raw_cursor, ring.seq
         return b"".join(
-            wire(frame.event.name, frame.envelope())
+            wire(frame.event.name, frame.unnumbered())
             for frame in ring.frames(after, ring.seq)
             if self._who.sees(frame.event.scope) and self._wanted.wants(frame.event)
         )
 
     @staticmethod
     async def _write(send: Send, body: bytes, *, deadline: float = WRITE_DEADLINE) -> None:
-        async with within(deadline):
-            await send({"type": "http.response.body", "body": body, "more_body": True})
+        for start in range(0, len(body), PIECE):
+            async with within(deadline):
+                await send(
+                    {"type": "http.response.body", "body": body[start : start + PIECE], "more_body": True}
+                )

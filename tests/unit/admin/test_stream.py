@@ -74,9 +74,7 @@ async def streaming(
 ) -> AsyncGenerator[tuple[Wire, "asyncio.Task[None]"]]:
     """A stream in a task, left at the end; its place is free then."""
     wire = Wire()
-    stream = EventStream(
-        hub, who, wanted, last_id=last_id, raw=raw, snapshot=lambda: {"pools": []}, recheck=recheck
-    )
+    stream = EventStream(hub, who, wanted, last_id=last_id, raw=raw, recheck=recheck)
     work: Awaitable[None] = stream({"type": "http", **(scope or {})}, wire.receive, wire.send)
     task = asyncio.create_task(_run(work))
     await asyncio.sleep(0)
