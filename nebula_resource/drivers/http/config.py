@@ -32,7 +32,7 @@ class HttpConfig(ResourceConfig):
     credential_key: Annotated[str | None, NotSecret("the name under which the provider has it")] = None
     """The password, or with ``auth="bearer"`` the token: its name at the context's CredentialProvider."""
     auth: Literal["basic", "bearer"] = "basic"
-    headers: Mapping[str, Secret | str] = Field(default_factory=dict)
+    headers: Mapping[str, str | Secret] = Field(default_factory=dict)
     """Sent with every request; secret ones (``Authorization``, ``X-Api-Key``) become Secrets, and go, as the login
     does, to the origin of ``base_url`` alone, whatever URL a caller or a redirect names."""
 
@@ -70,7 +70,7 @@ class HttpConfig(ResourceConfig):
 
     @field_validator("headers", mode="after")
     @classmethod
-    def _hide_secret_headers(cls, headers: Mapping[str, Secret | str]) -> Mapping[str, Secret | str]:
+    def _hide_secret_headers(cls, headers: Mapping[str, str | Secret]) -> Mapping[str, str | Secret]:
         return {
             name: Secret(value) if isinstance(value, str) and is_secret_name(name) else value
             for name, value in headers.items()

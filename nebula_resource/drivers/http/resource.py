@@ -83,9 +83,12 @@ class HttpResource(
         tls = await asyncio.to_thread(_tls, config)  # it reads files
         if tls is None:
             raise ConfigurationError("the certificate or key files cannot be used", resource_id=self.id)
+        secrets = _secret_headers(config, credentials)
+        if not all(map(_HEADER_VALUE.fullmatch, secrets.values())):  # h11's error would quote it
+            raise ConfigurationError("a credential has characters that no header may have", resource_id=self.id)
         connections = HttpConnections(
             config,
-            _secret_headers(config, credentials),
+            secrets,
             tls,
             resolver=self._resolver,
             expires_at=min(

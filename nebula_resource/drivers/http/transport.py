@@ -87,6 +87,7 @@ class HttpConnections(httpx.AsyncBaseTransport):
 
         Raises:
             TargetRefused: it may not go there; nothing was sent.
+            httpx.UnsupportedProtocol: it is for neither http nor https.
             httpx.TransportError: it could not be sent or answered.
         """
         origin = origin_of(request.url)
@@ -125,6 +126,8 @@ class HttpConnections(httpx.AsyncBaseTransport):
         """Refuse what can be seen without resolving; the guard judges the address when it connects."""
         if origin == self.origin:
             return
+        if origin.scheme not in _DEFAULT_PORTS:
+            raise httpx.UnsupportedProtocol("requests go to http and https alone")
         if origin.port not in (*self.config.allowed_ports, self.origin.port):
             raise TargetRefused("requests may not reach this port")
         names = self.config.allowed_hosts
