@@ -27,8 +27,11 @@ CLEANUP = 1.5
 
 LINGER = 0.25
 """Seconds between "not ready" and the end of listening: clients that keep connections leave them by themselves."""
-GRACE = 0.25
+GRACE = 0.5
 """Seconds that a connection accepted at the very end gets to send its request."""
+TURNS = 10
+"""Turns of the event loop that each of these two takes at least: where the machine is busy, seconds pass and nothing
+gets done, and a request that has arrived is not read yet."""
 LOOK_EVERY = 0.02
 """Seconds between two looks at whether the connections have ended."""
 AT_LEAST = 0.25
@@ -191,9 +194,9 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Give up the port, let requests end, cancel those that do not in time."""
-        await asyncio.sleep(min(LINGER, self.left()))
+        await self._let_pass(LINGER)
         await self._close_port()
-        await asyncio.sleep(min(GRACE, self.left()))
+        await self._let_pass(GRACE)
         # Idle ones are closed; one with a request under way closes after its answer.
         for connection in list(self.server_state.connections):
             connection.shutdown()
@@ -204,9 +207,13 @@ class Server(uvicorn.Server):
         for task in late:
             task.cancel("the service ends")
         if late:
-            await asyncio.wait(late, timeout=GRACE)
+            await asyncio.wait(late, timeout=AT_LEAST)
         for connection in list(self.server_state.connections):
             connection.transport.abort()
+
+    async def _let_pass(self, seconds: float) -> None:
+        for _ in range(TURNS):
+            await asyncio.sleep(min(seconds / TURNS, self.left()))
 
     async def _close_port(self) -> None:
         """Stop listening, without refusing those whom the kernel has already let in."""

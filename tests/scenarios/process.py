@@ -10,7 +10,7 @@ from types import TracebackType
 
 from tests.architecture.tree import ROOT
 
-__all__ = ["ServiceProcess", "start_and_fail"]
+__all__ = ["ServiceProcess", "as_tenant", "start_and_fail"]
 
 LAST_LINE = "Ctrl-C ends it"
 
@@ -88,3 +88,8 @@ def start_and_fail(data: Path | str, **environment: str) -> tuple[int, str, str]
         check=False,
     )
     return done.returncode, done.stdout, done.stderr
+
+
+def as_tenant(tenant: str) -> dict[str, str]:
+    """The header that shows a tenant's token."""
+    return {"Authorization": f"Bearer demo-{tenant}"}

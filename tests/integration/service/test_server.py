@@ -2,10 +2,9 @@
 
 import asyncio
 import random
-import socket
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager, closing, suppress
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import httpx
@@ -19,7 +18,7 @@ from nebula_resource import Manager, PoolConfig, Resource, ResourceContext
 from nebula_resource.errors import Unavailable
 from nebula_resource.manager import ShutdownReport
 from nebula_resource.model.factory import resource_factory
-from nebula_resource.service import PortNotAvailable, Server, ShutdownOverdue, claim, serve
+from nebula_resource.service import Server, ShutdownOverdue, claim, serve
 
 
 class Running:
@@ -94,7 +93,8 @@ async def test_no_request_is_lost_when_it_stops_under_load() -> None:
             answers[int((await reader.read()).split(b" ", 2)[1])] += 1
             writer.close()
 
-    async with running(application()) as service, asyncio.TaskGroup() as clients:
+    # Plenty of time: on a busy machine this is about what is lost, not about how long it takes.
+    async with running(application(), drain=30.0) as service, asyncio.TaskGroup() as clients:
         for _ in range(15):
             clients.create_task(keeps_its_connection(service.url))
             clients.create_task(comes_and_goes(service.port))
@@ -279,30 +279,3 @@ async def test_an_end_that_hangs_is_cut_off() -> None:
         stopped = loop.time()
         await service.ended
         assert loop.time() - stopped < 2.0
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-async def test_a_port_in_use_is_refused(host: str) -> None:
-    """One port has one service, and the error says which port and why."""
-    with closing(claim(host, 0)) as first, pytest.raises(PortNotAvailable, match="it is in use") as caught:
-        claim(host, first.port)
-    assert (caught.value.host, caught.value.port) == (host, first.port)
-
-
-def test_an_address_of_another_machine_is_refused() -> None:
-    """An address this machine does not have: said in words."""
-    with pytest.raises(PortNotAvailable, match="no such address"):
-        claim("192.0.2.1", 0)
-
-
-def test_only_those_in_line_are_accepted() -> None:
-    """`accept_all` takes who stands in line and does not wait for more."""
-    listener = claim("127.0.0.1", 0)
-    waiting = [socket.create_connection((listener.host, listener.port)) for _ in range(3)]
-    taken = listener.accept_all()
-    assert len(taken) == 3
-    assert listener.accept_all() == []
-    for each in (*waiting, *taken):
-        each.close()
-    listener.close()
-    assert listener.accept_all() == []
