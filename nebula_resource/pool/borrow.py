@@ -32,12 +32,13 @@ class Borrowed:
 async def borrow(pool: PoolParts, *, fresh: bool) -> AsyncGenerator[Borrowed]:
     """Reserve an idle instance (MAINTENANCE), or make one; afterwards it goes back to the pool.
 
-    A shared instance that is in use is looked at where it is. An exception, a cancellation too, retires it: what a
+    ``fresh``: one made for it where there is room; in a pool full of idle ones, an idle one, or a recovery would be
+    postponed for ever. A shared instance that is in use is looked at where it is. An exception, a cancellation too, retires it: what a
     torn check leaves behind is unknown. Raises `Postponed` when nothing is idle and there is no room, `CreateFailed`,
     and `WrongEventLoop`.
     """
     pool.check_owner()
-    entry = None if fresh else _reserved(pool)
+    entry = None if fresh and pool.ledger.has_room else _reserved(pool)
     if entry is None:
         entry = await _made_for_it(pool)
     # ours from here on

@@ -35,6 +35,16 @@ async def test_a_fresh_one_is_made_and_kept() -> None:
         assert pool.stats().acquisitions == 0
 
 
+async def test_a_pool_full_of_idle_ones_gives_one_of_them() -> None:
+    """No room for a fresh one: an idle one is looked at, so that a recovery is not postponed for ever."""
+    async with opened(min_size=1, max_size=1) as pool:
+        async with pool.borrow(fresh=True) as borrowed:
+            assert borrowed.instance.number == 1
+            with pytest.raises(Postponed):
+                await pool.borrow(fresh=True).__aenter__()
+        assert_no_leaks(pool)
+
+
 @pytest.mark.parametrize("how", ["bad", "raises"])
 async def test_one_that_fails_its_probe_goes(how: str) -> None:
     """Said so, or raised: what a torn check leaves behind is unknown. Those in line are served."""
