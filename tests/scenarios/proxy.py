@@ -17,7 +17,8 @@ class FaultProxy:
     """``async with FaultProxy(host, port) as proxy``: listens on ``proxy.port`` of 127.0.0.1.
 
     Each fault strikes the connections that exist and, where that makes sense, the new ones, until `heal`. After it
-    new connections are sound; those that were struck by `black_hole` or `half_close` do not come back to life.
+    new connections are sound; those that were struck by `black_hole` or `half_close` are reset, as the first packet
+    after a broken network is.
     """
 
     def __init__(self, host: str, port: int) -> None:
@@ -80,6 +81,10 @@ class FaultProxy:
 
     async def heal(self) -> None:
         """All is well again, for new connections."""
+        for pair in self._pairs:
+            if not self._deaf.isdisjoint(pair):
+                for writer in pair:
+                    _reset(writer)
         self.latency, self.byte_pause = 0.0, None
         self._swallows = self._resets_new = False
         if self._server is None:
