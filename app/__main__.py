@@ -1,5 +1,10 @@
 """Entry: ``python -m app`` runs the service."""
 
-from app.run import run
+import signal
+
+# Until it serves, Ctrl-C ends it there and then, without a traceback.
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+from app.run import run  # noqa: E402  # the second of imports is what the line above is for
 
 raise SystemExit(run())

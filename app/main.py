@@ -69,7 +69,7 @@ def build(settings: Settings, data: DataFolder) -> Service:
     app.mount("/demo", create_demo(manager, executor))
     app.mount("/", admin)
     app.state.nebula_manager = manager
-    EventLog(tenants="all", stats=lambda id: stats_of(manager, id)).attach(manager.events)
+    EventLog(stats=lambda id: stats_of(manager, id)).attach(manager.events)
 
     def stop() -> None:
         admin.state.admin.mark_stopping()

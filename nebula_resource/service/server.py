@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import signal
 import socket
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 import uvicorn
@@ -158,7 +158,10 @@ class Server(uvicorn.Server):
     async def run_until_stopped(
         self, state: dict[str, object], on_started: Callable[[Server], None] | None = None
     ) -> None:
-        """Answer requests until `stop`, and until those under way have ended."""
+        """Answer requests until `stop`, and until those under way have ended.
+
+        uvicorn's own ``serve`` would take the signals, and raise them again after a good end.
+        """
         self.config.load()
         self.lifespan = self.config.lifespan_class(self.config)
         self.lifespan.state.update(state)
@@ -167,11 +170,6 @@ class Server(uvicorn.Server):
             on_started(self)
         await self.main_loop()
         await self.shutdown()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None]:
-        """Leave signals alone: uvicorn would raise them again after a good end, and the exit code would not be 0."""
-        yield
 
     # ── stop ──
 
