@@ -117,8 +117,7 @@ class Closing:
     def _tell_quiet(self, reached: bool) -> None:
         waiting, self._quiet = self._quiet, []
         for each in waiting:
-            if not each.done():
-                each.set_result(reached)
+            each.set_result(reached)
 
     async def _wait_until_quiet(self, timeout: float | None) -> bool:
         if self.is_quiet:

@@ -220,7 +220,10 @@ class Desk:
         if waiter.done() and not waiter.cancelled():
             result = waiter.result()
             if isinstance(result, Entry):
-                self.take_back(result)
+                if self._pool.is_running:
+                    self.take_back(result)
+                else:  # its coroutine is swept up after, or between, runs of the loop
+                    self._pool.returns.report_lost(result, None)
         self.want()
 
     def take_back(self, entry: Entry) -> None:
@@ -255,6 +258,6 @@ class Desk:
         error = CircuitOpen(
             "create", retry_after=pool.maker.circuit.retry_after(pool.loop.time()), **pool.names
         )
-        if pool.ledger.last_create_error is not None:
-            error.__cause__ = pool.ledger.last_create_error[1]
+        assert pool.ledger.last_create_error is not None, "a circuit opens when a create has failed"
+        error.__cause__ = pool.ledger.last_create_error[1]
         return error

@@ -186,8 +186,7 @@ class Acquisition(Generic[T]):
     ) -> None:
         handle = self._handle
         assert handle is not None, "__aexit__ follows __aenter__"
-        if handle._entry is not None:
-            await handle.release(error)
+        await handle.release(error)
 
 
 def entered_twice(resource_id: str) -> InternalError:

@@ -46,7 +46,14 @@ class Inspector:
 
     async def _check(self, entry: Entry, waiter: Waiter | None) -> None:
         pool = self._pool
-        valid, error = await self._ask(entry)
+        valid = False
+        error: BaseException | None = None
+        try:
+            valid = await self._ask(entry)
+        except GeneratorExit:  # the loop is gone, and everything with it
+            raise
+        except BaseException as raised:
+            error = raised
         if entry.state is not Lifecycle.MAINTENANCE:
             pass  # a close took it meanwhile
         elif error is not None and is_stopped(error):
@@ -62,26 +69,26 @@ class Inspector:
 
     async def _check_in_place(self, entry: Entry) -> None:
         pool = self._pool
-        valid, error = await self._ask(entry)
+        valid = False
+        error: BaseException | None = None
+        try:
+            valid = await self._ask(entry)
+        except BaseException as raised:
+            if must_pass(raised):
+                raise
+            error = raised
         entry.probed = False
-        if error is not None and must_pass(error):
-            raise error
         if valid:
             entry.checked_at = pool.loop.time()
         elif entry.state in {Lifecycle.IN_USE, Lifecycle.IDLE}:
             pool.observer.validation_failed(error)
             pool.sizing.dismiss(entry, CleanupReason.HEALTH_CHECK_FAILED)
 
-    async def _ask(self, entry: Entry) -> tuple[bool, BaseException | None]:
-        """Anything but True counts as no (SPEC §2): whoever does not answer may be in the middle of an answer."""
+    async def _ask(self, entry: Entry) -> bool:
+        """The resource's answer. An error counts as no (SPEC §2): it may have come in the middle of an answer."""
         pool = self._pool
-        try:
-            step = pool.resource.is_valid(entry.instance)
-            return bool(await run_step(pool, "validate", step, pool.config.validate_timeout)), None
-        except GeneratorExit:  # the loop is gone, and everything with it
-            raise
-        except BaseException as error:
-            return False, error
+        step = pool.resource.is_valid(entry.instance)
+        return bool(await run_step(pool, "validate", step, pool.config.validate_timeout))
 
     def _passed(self, entry: Entry, waiter: Waiter | None) -> None:
         pool = self._pool

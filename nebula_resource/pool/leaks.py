@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from types import CodeType, FrameType
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 __all__ = ["FRAMES", "Positions", "caller_depth", "caller_frame", "capture_six", "describe"]
 
@@ -66,9 +67,9 @@ def _capture_fewer(frame: FrameType | None) -> Positions:
 def describe(positions: Positions | None) -> tuple[str, ...]:
     """``file:line in function`` for each position, nearest first."""
     words = []
-    for code, lasti in zip((positions or ())[::2], (positions or ())[1::2], strict=True):
-        if isinstance(code, CodeType) and isinstance(lasti, int):
-            words.append(f"{code.co_filename}:{_line(code, lasti)} in {code.co_qualname}")
+    known: Iterator[Any] = iter(positions or ())
+    for code, lasti in zip(known, known, strict=True):
+        words.append(f"{code.co_filename}:{_line(code, lasti)} in {code.co_qualname}")
     return tuple(words)
 
 

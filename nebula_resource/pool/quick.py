@@ -175,10 +175,11 @@ def _wait_of(pool: PoolParts) -> Callable[[], Coroutine[Any, Any, Entry]]:
             desk.seek(waiter, since)
         try:
             result = await waiter
-        except BaseException:
+        except BaseException as error:
             ledger.cancelled += 1
             desk.give_up(waiter)
-            pool.check_owner()  # another loop's task cannot wait here: say so in our words
+            if isinstance(error, RuntimeError):
+                pool.check_owner()  # another loop's task cannot wait here: say so in our words
             raise
         if type(result) is Entry:
             waited = clock() - since

@@ -25,9 +25,10 @@ def _references_of_a_forgotten_entry() -> int:
     An interpreter's own book-keeping differs between versions; this walks the same way as `mark` does.
     """
     ledger = {object(): None}
+    count = 0
     for entry in list(ledger):
-        return sys.getrefcount(entry)
-    raise AssertionError("the ledger above has one entry")
+        count = sys.getrefcount(entry)
+    return count
 
 
 class Upkeep:

@@ -80,6 +80,23 @@ class Notes(PoolObserver):
         self.notes.append(("failed", error))
 
 
+class Stubborn:
+    """A step that ignores its cancellation until it is let go, and then ends well or with an error."""
+
+    def __init__(self, error: BaseException | None = None) -> None:
+        self.let_go = asyncio.Event()
+        self.error = error
+
+    async def __call__(self) -> None:
+        while not self.let_go.is_set():
+            try:
+                await self.let_go.wait()
+            except asyncio.CancelledError:
+                pass
+        if self.error is not None:
+            raise self.error
+
+
 @asynccontextmanager
 async def opened(
     resource: MockResource | None = None,

@@ -11,7 +11,7 @@ from nebula_resource.pool.closing import GRACE, HOOKS
 from nebula_resource.testing.asserts import assert_no_leaks, assert_sound
 from nebula_resource.testing.clock import VirtualTimeLoop
 from nebula_resource.testing.mock import MockResource, Outcome
-from tests.unit.pool.support import MockPool, Notes, now, opened, take, turns
+from tests.unit.pool.support import MockPool, Notes, Stubborn, now, opened, take, turns
 from tests.unit.pool.test_creates import Hooked
 
 
@@ -432,23 +432,6 @@ async def test_an_abandoned_pool_reports_its_end() -> None:
         assert (report.drained, report.left) == (False, 0)
         for instance in pool.resource.alive:  # type: ignore[attr-defined]  # a MockResource
             instance.is_open = False
-
-
-class Stubborn:
-    """A step that ignores its cancellation until it is let go, and then ends well or with an error."""
-
-    def __init__(self, error: Exception | None = None) -> None:
-        self.let_go = asyncio.Event()
-        self.error = error
-
-    async def __call__(self) -> None:
-        while not self.let_go.is_set():
-            try:
-                await self.let_go.wait()
-            except asyncio.CancelledError:
-                pass
-        if self.error is not None:
-            raise self.error
 
 
 async def _use(pool: MockPool, hold: float = 0.0) -> None:

@@ -63,6 +63,18 @@ async def test_every_rare_verb_is_refused_elsewhere() -> None:
         assert (pool.stats().state, pool.stats().idle) == ("open", 1)
 
 
+async def test_nobody_from_elsewhere_stands_in_line() -> None:
+    """Behind others who wait, too, a caller from another loop is refused, and leaves the line as it was."""
+    async with opened(max_size=1) as pool:
+        handle = await pool.acquire()
+        waiting = asyncio.create_task(pool.acquire().__aenter__())
+        await turns(1)
+        assert isinstance(in_another_loop(lambda: pool.acquire().__aenter__()), WrongEventLoop)
+        assert len(pool.line.waiters) == 1
+        waiting.cancel()
+        await handle.release()
+
+
 async def test_a_handle_comes_back_where_it_was_taken() -> None:
     """A release or a detach elsewhere is refused, and the handle still holds."""
     async with opened(MockResource(recycle=Outcome.OK)) as pool:
