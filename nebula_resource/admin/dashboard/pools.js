@@ -21,6 +21,11 @@ export function pools(store, { mayOperate }) {
   const rows = new Map();
   let limit = FIRST;
   let pending = false;
+  // Rows out of sight are not drawn: a thousand would cost a tenth of a second each second.
+  const sight = new IntersectionObserver(
+    (seen) => { for (const each of seen) rows.get(each.target.dataset.pool)?.show(each.isIntersecting); },
+    { rootMargin: "200px" },
+  );
 
   const fitting = () => {
     const text = byId("pool-filter").value.trim().toLowerCase();
@@ -38,14 +43,17 @@ export function pools(store, { mayOperate }) {
     const keep = new Set(shown.map((pool) => pool.id));
     for (const [id, row] of rows) {
       if (!keep.has(id)) {
-        row.remove();
+        row.remove(sight);
         rows.delete(id);
       }
     }
     let place = body.firstElementChild;
     for (const pool of shown) {
       let row = rows.get(pool.id);
-      if (!row) rows.set(pool.id, (row = makeRow(pool, store, mayOperate)));
+      if (!row) {
+        rows.set(pool.id, (row = makeRow(pool, store, mayOperate)));
+        sight.observe(row.node);
+      }
       row.update(pool);
       for (const node of row.nodes()) {
         if (node === place) place = place.nextElementSibling;
@@ -100,15 +108,14 @@ function makeRow(first, store, mayOperate) {
   const acquired = el("td", { class: "num" });
   const failed = el("td", { class: "num" });
   const node = el(
-    "tr", { class: "pool" },
+    "tr", { class: "pool", "data-pool": first.id },
     el("td", {}, name, sub), el("td", {}, badge, because), state,
     el("td", {}, el("div", { class: "use" }, meter, used)), el("td", {}, curve.node),
     waiting, p95, acquired, failed,
   );
   let details = null;
 
-  const update = (now) => {
-    pool = now;
+  const draw = () => {
     const kind = kindOf(pool);
     setText(sub, [scopeOf(pool), pool.driver, pool.required ? "required" : null].filter(Boolean).join(" · "));
     setText(badge, kind);
@@ -143,11 +150,27 @@ function makeRow(first, store, mayOperate) {
     setAttribute(name, "aria-expanded", details !== null);
   };
 
+  let shown = false;
   return {
-    update,
-    curve: curve.draw,
+    node,
+    update: (now) => {
+      pool = now;
+      if (shown || details) draw();
+    },
+    show: (isShown) => {
+      shown = isShown;
+      if (shown) {
+        draw();
+        curve.draw(store.samples.get(pool.id));
+      }
+    },
+    curve: (samples) => { if (shown) curve.draw(samples); },
     nodes: () => (details ? [node, details.node] : [node]),
-    remove: () => { node.remove(); details?.node.remove(); },
+    remove: (sight) => {
+      sight.unobserve(node);
+      node.remove();
+      details?.node.remove();
+    },
   };
 }
 
