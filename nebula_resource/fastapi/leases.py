@@ -24,7 +24,7 @@ MANAGER = "nebula_manager"
 
 def new_execution_id() -> str:
     """An id for one request: 96 random bits, so that processes need not agree; a forked worker is seeded anew."""
-    return f"{random.getrandbits(96):024x}"
+    return hex(random.getrandbits(96))
 
 
 class RequestLeases(ScopePart):
@@ -40,7 +40,10 @@ class RequestLeases(ScopePart):
             scope = OpenScope(record.manager, context.scope, context, None, None)
             super().__init__(scope, counted=record.endpoint is None and record.response is None)
         else:
-            super().__init__(around.part())
+            # What super().__init__ would do: this is made with every request.
+            self.scope = around.part()
+            self._token = None
+            self._counted = False
         self.record = record
         self.around = around
         self.stack = stack

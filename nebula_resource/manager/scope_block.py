@@ -61,23 +61,30 @@ class ScopeBlock:
         parent, opener = self._parent, self._opener
         # A scope of GLOBAL, or one that is open already, gets a block of its own all the same: its own leases.
         levels = _levels_to_open(self._context.scope, parent) if self._levels is None else self._levels
+        scopes, context, counts = self._scopes, self._context, manager.open_scopes
         for value in levels:
-            parent = opener = OpenScope(manager, value, self._context, parent, opener)
-            self._scopes.append(parent)
-            manager.scope_opened(value)
+            parent = opener = OpenScope(manager, value, context, parent, opener)
+            scopes.append(parent)
+            counts[value.level] += 1
+        for listener in manager.scope_listeners:
+            for value in levels:
+                listener.opened(value)
         assert parent is not None, "there is always one level to open"
         self._token = enter(parent)
         return parent
 
     def close_now(self) -> bool:
         """Close after a block that ended well, as far as that takes no await; False: ``__aexit__`` does the rest."""
-        scopes = self._scopes
+        scopes, manager = self._scopes, self._manager
         while scopes:
             scope = scopes[-1]
             if not scope.close_now():
                 return False
             scopes.pop()
-            self._manager.scope_closed(scope.scope)
+            closed = scope.scope
+            manager.open_scopes[closed.level] -= 1
+            for listener in manager.scope_listeners:
+                listener.closed(closed)
         leave(self._token)
         return True
 

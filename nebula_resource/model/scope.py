@@ -98,11 +98,12 @@ class Scope:
     GLOBAL: ClassVar[Scope]
     """The scope without fields: it contains every other."""
 
+    # _fields, _hash and _text are worked out when they are first asked for: most executions never are.
     _fields: tuple[tuple[ScopeLevel, FieldId], ...]
     _hash: int
     _ids: _Ids  # one place per level, so that a field is found by its level
     _level: ScopeLevel
-    _text: str | None
+    _text: str
 
     def __init__(self) -> None:
         raise TypeError(
@@ -226,7 +227,7 @@ class Scope:
         if self._level == 0:
             return child
         ids: list[Any] = list(child._ids)  # Any: a list cannot say that place 6 is a pair
-        for level, mine in self._fields:
+        for level, mine in self.fields:
             theirs = ids[level]
             if theirs is not None and theirs != mine:
                 raise InvalidScope(f"the two scopes name different ids at level {_NAMES[level]}")
@@ -245,13 +246,9 @@ class Scope:
             )
         checked = _checked(id, _EXECUTION)
         _, tenant, user, workflow, _, _, _ = self._ids
-        ids = (None, tenant, user, workflow, checked, None, None)
         scope = object.__new__(Scope)
-        _set(scope, "_ids", ids)
-        _set(scope, "_fields", (*self._fields, (_EXECUTION, checked)))
+        _set(scope, "_ids", (None, tenant, user, workflow, checked, None, None))
         _set(scope, "_level", _EXECUTION)
-        _set(scope, "_hash", hash(ids))
-        _set(scope, "_text", None)
         return scope
 
     # ── reading it ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -264,7 +261,13 @@ class Scope:
     @property
     def fields(self) -> tuple[tuple[ScopeLevel, FieldId], ...]:
         """Its fields, outermost first."""
-        return self._fields
+        try:
+            return self._fields
+        except AttributeError:
+            named = enumerate(self._ids)
+            fields = tuple((ScopeLevel(level), mine) for level, mine in named if mine is not None)
+            _set(self, "_fields", fields)
+            return fields
 
     def ids_to(self, level: int) -> tuple[FieldId | None, ...]:
         """One place for each level down to ``level``, this one included: its id, or None where it is not named."""
@@ -315,7 +318,7 @@ class Scope:
 
     def is_child_of(self, other: Scope) -> bool:
         """Say whether ``other`` is one of the ancestors."""
-        return other._level < self._level and self._fields[: len(other._fields)] == other._fields
+        return other._level < self._level and self.fields[: len(other.fields)] == other.fields
 
     def contains(self, other: Scope) -> bool:
         """Say whether a resource of this scope may serve a caller in ``other``; deny by default.
@@ -328,7 +331,7 @@ class Scope:
         if level >= other._level:
             return self._ids == other._ids
         ids = other._ids
-        for at, mine in self._fields:  # noqa: SIM110  # all() makes a generator: twice the time, on the request path
+        for at, mine in self.fields:  # noqa: SIM110  # all() makes a generator: twice the time, on the request path
             if ids[at] != mine:
                 return False
         return True
@@ -340,17 +343,23 @@ class Scope:
             return True
         if not isinstance(other, Scope):
             return NotImplemented
-        return self._hash == other._hash and self._ids == other._ids
+        return self._ids == other._ids
 
     def __hash__(self) -> int:
-        return self._hash
+        try:
+            return self._hash
+        except AttributeError:
+            value = hash(self._ids)
+            _set(self, "_hash", value)
+            return value
 
     def __str__(self) -> str:
-        text = self._text
-        if text is None:
-            text = "/".join(f"{_NAMES[level]}:{_written(field)}" for level, field in self._fields) or "global"
+        try:
+            return self._text
+        except AttributeError:
+            text = "/".join(f"{_NAMES[level]}:{_written(field)}" for level, field in self.fields) or "global"
             _set(self, "_text", text)
-        return text
+            return text
 
     def __repr__(self) -> str:
         return f"<Scope {self}>"
@@ -417,33 +426,24 @@ def _build(
     custom: tuple[str, str] | None,
 ) -> Scope:
     """Put checked ids together."""
-    fields: list[tuple[ScopeLevel, FieldId]] = []
-    level = _GLOBAL
-    if tenant is not None:
-        level = _TENANT
-        fields.append((level, tenant))
-    if user is not None:
-        level = _USER
-        fields.append((level, user))
-    if workflow is not None:
-        level = _WORKFLOW
-        fields.append((level, workflow))
-    if execution is not None:
-        level = _EXECUTION
-        fields.append((level, execution))
-    if action is not None:
-        level = _ACTION
-        fields.append((level, action))
-    if custom is not None:
-        level = _CUSTOM
-        fields.append((level, custom))
-    ids = (None, tenant, user, workflow, execution, action, custom)
+    level = (
+        _CUSTOM
+        if custom is not None
+        else _ACTION
+        if action is not None
+        else _EXECUTION
+        if execution is not None
+        else _WORKFLOW
+        if workflow is not None
+        else _USER
+        if user is not None
+        else _TENANT
+        if tenant is not None
+        else _GLOBAL
+    )
     scope = object.__new__(Scope)
-    _set(scope, "_ids", ids)
-    _set(scope, "_fields", tuple(fields))
+    _set(scope, "_ids", (None, tenant, user, workflow, execution, action, custom))
     _set(scope, "_level", level)
-    _set(scope, "_hash", hash(ids))
-    _set(scope, "_text", None)
     return scope
 
 

@@ -34,7 +34,7 @@ def test_it_is_a_coroutine_callable_and_no_generator() -> None:
 def test_fastapi_reads_its_signature(private: bool) -> None:
     """The connection, and in the fallback a stack from a generator of the right scope; nothing from the client."""
     for until, scope in (("endpoint", "function"), ("response", "request")):
-        dependency = ResourceDependency("db", until=until, private=private)  # type: ignore[arg-type]  # both are of the Literal
+        dependency: ResourceDependency[int] = ResourceDependency("db", until=until, private=private)  # type: ignore[arg-type]  # both are of the Literal
         dependant = get_dependant(path="/", call=dependency)
         assert dependant.http_connection_param_name == "conn"
         assert [each.scope for each in dependant.dependencies] == ([] if private else [scope])

@@ -56,7 +56,7 @@ async def test_the_outcome_of_a_part_reaches_its_leases() -> None:
         error = ValueError()
         await part.__aexit__(ValueError, error, None)
         assert part.scope.is_closed
-        assert leasing.log[-1] == "rollback ValueError"
+        assert "rollback ValueError" in leasing.log
         assert current_scope() is scope
     await manager.shutdown()
     assert_manager_sound(manager)
