@@ -73,7 +73,7 @@ class NothingHook(ResourceHook):
 
 
 async def open_pool(resource: Resource[None, object] | None = None, **settings: Any) -> Pool[None, object]:
-    pool = Pool(resource or Trivial(), None, PoolConfig(**{"max_size": INSTANCES, **settings}))
+    pool = Pool(resource or Trivial(), None, PoolConfig.of({"max_size": INSTANCES, **settings}))
     await pool.open()
     return pool
 

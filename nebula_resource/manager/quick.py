@@ -35,7 +35,7 @@ def quick_class(checkout: Checkout) -> Callable[[], ManagedAcquisition[Any]]:
         __slots__ = ()
 
         # The general class takes arguments; this one is made without running a line of Python.
-        __init__ = object.__init__
+        __init__ = object.__init__  # pyright: ignore[reportAssignmentType]  # that is the point
 
         async def __aenter__(self) -> Any:
             if self._entry is not fresh:

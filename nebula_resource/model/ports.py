@@ -29,6 +29,7 @@ class Capacity(Protocol):
 
     def take(self) -> bool:
         """Take one place; False when there is none, and the pool is told by `Donor.grant` when there is."""
+        ...
 
     def give_back(self) -> None:
         """One instance is gone."""
@@ -45,6 +46,7 @@ class Donor(Protocol):
 
     def spare(self) -> bool:
         """Retire one idle instance to make room elsewhere; False when there is none to spare."""
+        ...
 
 
 class Unlimited:
@@ -189,3 +191,4 @@ class StatsSource(Protocol):
 
     def stats(self) -> PoolStats:
         """A frozen snapshot."""
+        ...
