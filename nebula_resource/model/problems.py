@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
-from nebula_resource import errors
+import nebula_resource.errors as errors
 from nebula_resource.errors import FieldViolation, ResourceError
 
 __all__ = ["PROBLEM_MEDIA_TYPE", "Problem", "ProblemField", "problem_of", "problem_of_status", "status_of"]
