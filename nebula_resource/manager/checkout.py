@@ -8,8 +8,14 @@ from typing import TYPE_CHECKING, Any, Generic
 
 from typing_extensions import TypeVar
 
-from nebula_resource.errors import InternalError, ResourceError, ResourceNotFound
-from nebula_resource.events import Acquired, EventBus
+from nebula_resource.errors import (
+    InternalError,
+    QuotaExceeded,
+    ResourceError,
+    ResourceNotFound,
+    Unavailable,
+)
+from nebula_resource.events import Acquired, AcquireRejected, Event, EventBus, RejectReason
 from nebula_resource.hooks import HookRegistry, HookRun
 from nebula_resource.hooks.payload import OnAcquire
 from nebula_resource.manager.current import current_scope
@@ -80,9 +86,8 @@ class Checkout:
         timeout: float | None,
     ) -> ManagedHandle[Any]:
         """Walk the whole road: refusal, gates, hooks, pool, refusal again, hooks, event."""
-        refusal = registration.refusal
-        if refusal is not None:
-            raise refusal()
+        if registration.refusal is not None:
+            raise refused(registration, scope)
         tickets: list[Ticket] = []
         run: HookRun | None = None
         handle: Handle[Any] | None = None
@@ -93,32 +98,57 @@ class Checkout:
                     tickets.append(ticket)
             if registration.acquire_hooks:
                 run = await self._before_hooks(registration, scope, timeout)
-            handle = await registration.pool.obtain_handle(_for_pool(context, scope, registration), timeout)
+            handle = await self._obtain(registration, scope, context, timeout)
             # ours from here on
-            refusal = registration.refusal
-            if refusal is not None:
-                raise refusal()
+            if registration.refusal is not None:
+                raise refused(registration, scope)
             managed = ManagedHandle(handle, self, registration, scope, tickets)
         except BaseException as error:
-            leave_all(tickets, error)
-            if isinstance(error, ResourceError) and error.scope is None:
-                error.scope = scope
-            if handle is not None and not handle.is_released:
-                await handle.release()
-            if run is not None:
-                await end_hooks(run, error)
+            leave_all(tickets, error, self.bus)
+            self._note_failure(registration, scope, error)
+            try:
+                if handle is not None:
+                    await handle.release()
+            finally:
+                if run is not None:
+                    await end_hooks(run, error)
             raise
         if self.bus.wants(Acquired):
-            self.bus.publish(
-                Acquired,
-                registration.key,
-                registration.scope,
-                public_id=registration.public_id,
-                waited_s=managed.usage.waited_s,
-            )
+            self._publish(registration, Acquired, waited_s=managed.usage.waited_s)
         if run is not None:
             await self._after_hooks(run, managed)
         return managed
+
+    async def _obtain(
+        self,
+        registration: Registration,
+        scope: Scope,
+        context: ResourceContext | None,
+        timeout: float | None,
+    ) -> Handle[Any]:
+        """Take an instance; whoever waits for the old pool when a reload swaps it goes on waiting for the new one."""
+        pool = registration.pool
+        since = pool.clock()
+        while True:
+            try:
+                return await pool.obtain_handle(_for_pool(context, scope, registration), timeout)
+            except Unavailable:
+                if not was_swapped(registration, pool):
+                    raise
+                timeout = time_left(pool, since, timeout)
+                pool = registration.pool
+                since = pool.clock()
+
+    def _note_failure(self, registration: Registration, scope: Scope, error: BaseException) -> None:
+        if isinstance(error, ResourceError) and error.scope is None:
+            error.scope = scope
+        if isinstance(error, QuotaExceeded):
+            self._publish(registration, AcquireRejected, reason=RejectReason.QUOTA)
+
+    def _publish(self, registration: Registration, event: type[Event], **fields: Any) -> None:
+        self.bus.publish(
+            event, registration.key, registration.scope, public_id=registration.public_id, **fields
+        )
 
     async def _before_hooks(self, registration: Registration, scope: Scope, timeout: float | None) -> HookRun:
         payload = OnAcquire(
@@ -133,6 +163,26 @@ class Checkout:
         except BaseException as error:
             await managed.release(error)
             raise
+
+
+def refused(registration: Registration, scope: Scope) -> ResourceError:
+    """The error of a caller who is turned away by the registration's refusal."""
+    assert registration.refusal is not None, "whoever asks has looked"
+    error = registration.refusal()
+    if error.scope is None:
+        error.scope = scope
+    return error
+
+
+def was_swapped(registration: Registration, pool: Pool[Any, Any, Any]) -> bool:
+    """Whether a reload put another pool in the place of this one, and callers may have it."""
+    return registration.pool is not pool and registration.refusal is None
+
+
+def time_left(pool: Pool[Any, Any, Any], since: float, timeout: float | None) -> float:
+    """Seconds that are left of a wait which began at ``since``."""
+    limit = pool.config.acquire_timeout
+    return since + (limit if timeout is None else min(limit, timeout)) - pool.clock()
 
 
 def _for_pool(
@@ -178,9 +228,8 @@ class ManagedAcquisition(Generic[T]):
         registration, scope = self._locate()
         if not registration.is_plain:
             return await self._enter_fully(registration, scope)
-        refusal = registration.refusal
-        if refusal is not None:
-            raise refusal()
+        if registration.refusal is not None:
+            raise refused(registration, scope)
         pool = self._pool = registration.pool
         try:
             self._entry = entry = pool.shelf.take_hot()
@@ -216,21 +265,24 @@ class ManagedAcquisition(Generic[T]):
 
     async def _enter_slowly(self, registration: Registration, scope: Scope) -> T:
         """Nothing idle: wait, and ask again whether it may be had."""
-        pool = self._pool
+        pool = registration.pool
+        since = pool.clock()
         try:
             if self._context is None and self._timeout is None:
                 entry = await pool.wait()
             else:
                 entry = await pool.obtain(self._context, self._timeout)
         except ResourceError as error:
+            if isinstance(error, Unavailable) and was_swapped(registration, pool):
+                self._timeout = time_left(pool, since, self._timeout)
+                return await self._enter_fully(registration, scope)
             if error.scope is None:
                 error.scope = scope
             raise
         # ours from here on
-        refusal = registration.refusal
-        if refusal is not None:
+        if registration.refusal is not None:
             pool.desk.take_back(entry)
-            raise refusal()
+            raise refused(registration, scope)
         self._entry = entry
         if not entry.uses & pool.sample_mask:
             pool.time_this(entry)
@@ -293,9 +345,8 @@ class ScopedAcquisition(ManagedAcquisition[T]):
         registration = self._checkout.find(self._key, self._within.scope, None)
         if not registration.is_plain:
             return NOT_NOW
-        refusal = registration.refusal
-        if refusal is not None:
-            raise refusal()
+        if registration.refusal is not None:
+            raise refused(registration, self._within.scope)
         pool = self._pool = registration.pool
         try:
             self._entry = entry = pool.shelf.take_hot()

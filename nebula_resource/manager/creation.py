@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from nebula_resource.manager.handle import ManagedHandle
     from nebula_resource.manager.registration import Registration
     from nebula_resource.model.credentials import CredentialProvider
+    from nebula_resource.pool import Pool
 
 __all__ = ["Creation", "Dependencies"]
 
@@ -40,26 +41,34 @@ class Dependencies:
         return DependencyUse(self, id)
 
     async def take(self, id: str) -> ManagedHandle[Any]:
-        """Acquire it in the registration's own scope."""
+        """Acquire it in the registration's own scope, hierarchically whatever the manager's strategy is (SPEC §7)."""
         scope = self._registration.scope
-        found = self._checkout.find(id, scope, None)
+        found = self._checkout.registry.find(id, scope)
         return await self._checkout.take(found, scope, ResourceContext(scope), None)
 
     async def hold(self, id: str) -> Any:
         """Acquire it and keep it as long as the instance lives."""
         handle = await self.take(id)
         _prove(handle)
+        handle.expect_long_use()
         self._held.append(handle)
         if self._released:
             self.release()
         return handle.value
 
+    def holds_from(self, pool: Pool[Any, Any, Any]) -> bool:
+        """Whether something of this pool is held."""
+        return any(handle.is_from(pool) for handle in self._held)
+
     def release(self) -> None:
         """The instance is gone: give everything back, the last first, in tasks of the manager."""
         self._released = True
         held, self._held = self._held, []
-        if held:
-            self._tasks.start(_release_all(held), name="release dependencies")
+        for handle in reversed(held):
+            # One task each: a lease that fails, or hangs, while it ends keeps back no other.
+            self._tasks.start(
+                handle.release(), name=f"release a dependency of {self._registration.public_id}"
+            )
 
 
 def _prove(handle: ManagedHandle[Any]) -> None:
@@ -70,11 +79,6 @@ def _prove(handle: ManagedHandle[Any]) -> None:
     for ticket in handle._tickets:
         if isinstance(ticket, HalfOpenTicket):
             ticket.leave(None)
-
-
-async def _release_all(handles: list[ManagedHandle[Any]]) -> None:
-    for handle in reversed(handles):
-        await handle.release()
 
 
 class DependencyUse:

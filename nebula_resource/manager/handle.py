@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Generic
 
 from typing_extensions import TypeVar
 
-from nebula_resource.events import Released
+from nebula_resource.errors import HandleReleased
+from nebula_resource.events import ErrorOccurred, EventBus, Released
 from nebula_resource.hooks import HookRun
 from nebula_resource.hooks.payload import OnRelease
 from nebula_resource.model.ports import Ticket
@@ -17,16 +19,23 @@ from nebula_resource.pool.handle import Handle, warn_released_twice
 if TYPE_CHECKING:
     from nebula_resource.manager.checkout import Checkout
     from nebula_resource.manager.registration import Registration
+    from nebula_resource.pool import Pool
 
 __all__ = ["ManagedHandle", "end_hooks", "leave_all"]
+
+log = logging.getLogger("nebula_resource.manager")
 
 T = TypeVar("T")
 
 
-def leave_all(tickets: Sequence[Ticket], error: BaseException | None) -> None:
-    """Give back what the gates gave, the last first."""
+def leave_all(tickets: Sequence[Ticket], error: BaseException | None, bus: EventBus) -> None:
+    """Give back what the gates gave, the last first. A gate that fails in this is reported and keeps back no other."""
     for ticket in reversed(tickets):
-        ticket.leave(error)
+        try:
+            ticket.leave(error)
+        except Exception as failure:
+            log.error("a gate failed when it was left", exc_info=failure)
+            bus.publish(ErrorOccurred, code="gate", error=type(failure).__name__)
 
 
 async def end_hooks(run: HookRun, error: BaseException | None) -> None:
@@ -40,7 +49,7 @@ async def end_hooks(run: HookRun, error: BaseException | None) -> None:
 class ManagedHandle(Handle[T], Generic[T]):
     """One lent instance of a manager's resource."""
 
-    __slots__ = ("_checkout", "_registration", "_scope", "_tickets")
+    __slots__ = ("_checkout", "_is_leaving", "_registration", "_scope", "_tickets")
 
     def __init__(
         self,
@@ -58,18 +67,25 @@ class ManagedHandle(Handle[T], Generic[T]):
         self._registration = registration
         self._scope = scope
         self._tickets = tickets
+        self._is_leaving = False
+        """Its release has begun: hooks may take their time, and nobody else may release it meanwhile."""
 
     async def release(self, error: BaseException | None = None) -> None:
         """Give it back, with hooks and events; see `Handle.release`."""
-        if self._entry is None:
+        if self._entry is None or self._is_leaving:
             warn_released_twice(self._registration.key)
             return
-        tickets, self._tickets = self._tickets, ()
+        self._pool.check_owner()
+        self._is_leaving = True
         run: HookRun | None = None
         outcome = error
         try:
             if self._registration.release_hooks and not isinstance(error, GeneratorExit):
                 run = await self._before_hooks(error)
+        except GeneratorExit as closed:
+            # The coroutine is being closed: nothing may be awaited any more, and the pool knows what to do.
+            outcome = error = error or closed
+            raise
         finally:
             # Also when the hooks' caller was cancelled: giving back always ends.
             try:
@@ -78,10 +94,14 @@ class ManagedHandle(Handle[T], Generic[T]):
                 outcome = outcome or raised
                 raise
             finally:
-                leave_all(tickets, outcome)
+                self._leave_gates(outcome)
                 self._tell()
                 if run is not None:
                     await end_hooks(run, outcome)
+
+    def _leave_gates(self, error: BaseException | None) -> None:
+        tickets, self._tickets = self._tickets, ()
+        leave_all(tickets, error, self._checkout.bus)
 
     async def _before_hooks(self, error: BaseException | None) -> HookRun:
         registration = self._registration
@@ -108,7 +128,20 @@ class ManagedHandle(Handle[T], Generic[T]):
 
     def detach(self) -> Any:
         """Take the instance out of the pool; the gates are left as after a good use."""
+        if self._is_leaving:
+            raise HandleReleased(resource_id=self._registration.key)
         instance = super().detach()
-        tickets, self._tickets = self._tickets, ()
-        leave_all(tickets, None)
+        self._leave_gates(None)
         return instance
+
+    # ── held by an instance, as its dependency ──
+
+    def expect_long_use(self) -> None:
+        """It is held as long as another instance lives: that is no leak."""
+        if self._entry is not None:
+            self._entry.leak_reported = self._entry.uses
+        self._use.reported = True
+
+    def is_from(self, pool: Pool[Any, Any, Any]) -> bool:
+        """Whether this pool lent it."""
+        return self._pool is pool

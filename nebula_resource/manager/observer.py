@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from nebula_resource.errors import ResourceError
+from nebula_resource.errors import ResourceError, Unavailable
 from nebula_resource.events import (
     AcquireRejected,
     CircuitClosed,
@@ -27,6 +27,7 @@ from nebula_resource.events import (
 )
 from nebula_resource.hooks import HookEvent, HookRegistry
 from nebula_resource.hooks.payload import OnCleanup, OnCreate
+from nebula_resource.manager.registration import Cause
 from nebula_resource.model.ports import PoolObserver
 from nebula_resource.model.reasons import CleanupReason
 
@@ -51,6 +52,11 @@ class RegistrationObserver(PoolObserver):
         self.hooks_create = False
         self.hooks_cleanup = False
         self.look_at_hooks()
+
+    @property
+    def _speaks(self) -> bool:
+        """Whether this pool is the one that serves: what an old one, or one that never served, meets is no evidence."""
+        return self._registration.pool.observer is self
 
     def look_at_hooks(self) -> None:
         """Which hooks there are has changed."""
@@ -102,17 +108,21 @@ class RegistrationObserver(PoolObserver):
 
     def created(self, seconds: float) -> None:
         self._publish(Created, duration_s=seconds)
-        self._watch.saw(self._registration, None)
+        self._saw(None)
 
     def create_failed(self, error: BaseException) -> None:
-        self._watch.saw(self._registration, error)
+        self._saw(error)
         self.failed(error)
 
     def validation_failed(self, error: BaseException | None) -> None:
-        self._watch.saw(self._registration, error or InvalidInstance("validation said no"))
+        self._saw(error or InvalidInstance("validation said no"))
 
     def body_failed(self, error: BaseException) -> None:
-        self._watch.saw(self._registration, error)
+        self._saw(error)
+
+    def _saw(self, error: BaseException | None) -> None:
+        if self._speaks:
+            self._watch.saw(self._registration, error)
 
     # ── events ──
 
@@ -136,9 +146,16 @@ class RegistrationObserver(PoolObserver):
 
     def resized(self, min_size: int, max_size: int) -> None:
         self._publish(PoolResized, min_size=min_size, max_size=max_size)
-        self._watch.resized(self._registration)
+        if self._speaks:
+            self._watch.resized(self._registration)
 
     def draining(self) -> None:
+        registration = self._registration
+        if self._speaks and registration.is_open:
+            registration.refuse(
+                Cause.DRAINING,
+                lambda: Unavailable("draining", resource_id=registration.key, retryable=True),
+            )
         self._publish(PoolDraining)
 
     def drained(self) -> None:
@@ -148,6 +165,8 @@ class RegistrationObserver(PoolObserver):
         self._publish(PoolSuspended)
 
     def resumed(self) -> None:
+        if self._speaks and self._registration.is_open:
+            self._registration.allow(Cause.DRAINING)
         self._publish(PoolResumed)
 
     def loop_blocked(self, step: str, seconds: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 from collections.abc import Callable
@@ -67,7 +68,7 @@ class Registration:
         "__weakref__", "_causes", "acquire_hooks", "budget", "config", "credentials", "cross_tenant", "dependencies",
         "gates", "generation", "health", "is_plain", "key", "pool", "pool_config", "public_id", "quarantine",
         "refusal", "registered_at", "release_hooks", "required", "resource", "scope", "state",
-        "take",
+        "swapping", "take",
     )  # fmt: skip  # one list of names
 
     def __init__(
@@ -108,6 +109,8 @@ class Registration:
         self.is_plain = False
         self.take: Callable[[], Entry] | None = None
         """Takes an idle entry off the shelf, IndexError without one; None: there is more to look at than that."""
+        self.swapping = asyncio.Lock()
+        """Held while a reload changes it: one after the other."""
         self._causes: dict[Cause, Refusal] = {}
 
     def __repr__(self) -> str:
@@ -118,6 +121,37 @@ class Registration:
     def is_open(self) -> bool:
         """Whether its pool serves."""
         return self.state is RegistrationState.READY
+
+    @property
+    def is_going(self) -> bool:
+        """Whether it is being taken down, or was."""
+        return self.state in {RegistrationState.DRAINING, RegistrationState.CLOSED}
+
+    def with_config(self, config: Any, pool_config: PoolConfig) -> Registration:
+        """One like it, with another configuration: what it is wanted to be; it is in no book and has no pool."""
+        return Registration(
+            self.resource,
+            config,
+            pool_config,
+            self.scope,
+            health=self.health,
+            quarantine=self.quarantine,
+            credentials=self.credentials,
+            budget=self.budget,
+            required=self.required,
+            cross_tenant=self.cross_tenant,
+        )
+
+    def become(self, wanted: Registration, pool: Pool[Any, Any, Any]) -> None:
+        """Take over what it is wanted to be, and a pool made for that; callers notice nothing."""
+        self.resource, self.config, self.pool_config = wanted.resource, wanted.config, wanted.pool_config
+        self.health, self.quarantine = wanted.health, wanted.quarantine
+        self.credentials, self.budget = wanted.credentials, wanted.budget
+        self.required, self.cross_tenant = wanted.required, wanted.cross_tenant
+        self.dependencies = wanted.dependencies
+        self.generation += 1
+        self.pool = pool
+        self.pave(False)  # the short road led to the old pool
 
     def refuse(self, cause: Cause, refusal: Refusal) -> None:
         """Refuse callers for a cause; whoever waits in line under the strongest is told at once."""

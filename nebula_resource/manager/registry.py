@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 
 from nebula_resource.errors import AlreadyRegistered, AmbiguousScope, NotRegistered, ResourceNotFound
 from nebula_resource.manager.registration import Registration
@@ -23,10 +24,12 @@ class _Shelf:
 
     A caller is looked up once for each *shape* (set of levels) in use, not once for each registration: ten thousand
     tenants with a pool of their own are one shape. What was found is remembered by the caller's ids down to the deepest
-    level in use (``reach``), no further: executions come and go, and all of a tenant's have the same answer.
+    level in use (``reach``), no further: executions come and go, and all of a tenant's have the same answer. Where
+    that is deeper than TENANT, callers from below it are remembered apart: a scope serves what is nested in it, but of
+    its own level only its equal, and ids alone do not tell these from those.
     """
 
-    __slots__ = ("_shapes", "by_fields", "depths", "found", "reach")
+    __slots__ = ("_shapes", "by_fields", "depths", "found", "found_below", "is_split", "reach")
 
     def __init__(self) -> None:
         self.by_fields: dict[Fields, Registration] = {}
@@ -34,12 +37,14 @@ class _Shelf:
         self.depths: list[tuple[tuple[ScopeLevel, int], list[Shape]]] = []
         """(level, number of fields) with the shapes of that depth, the deepest first."""
         self.found: dict[tuple[object, ...], Registration] = {}
+        self.found_below: dict[tuple[object, ...], Registration] = {}
         self.reach = ScopeLevel.TENANT
+        self.is_split = False
 
     def add(self, registration: Registration) -> None:
         fields = registration.scope.fields
         self.by_fields[fields] = registration
-        self.found.clear()
+        self.forget_answers()
         shape = tuple(level for level, _ in fields)
         self._shapes[shape] = self._shapes.get(shape, 0) + 1
         if self._shapes[shape] == 1:
@@ -48,12 +53,21 @@ class _Shelf:
     def remove(self, registration: Registration) -> None:
         fields = registration.scope.fields
         del self.by_fields[fields]
-        self.found.clear()
+        self.forget_answers()
         shape = tuple(level for level, _ in fields)
         self._shapes[shape] -= 1
         if not self._shapes[shape]:
             del self._shapes[shape]
             self._sort()
+
+    def answers_for(self, scope: Scope) -> dict[tuple[object, ...], Registration]:
+        """What was found for callers such as this one."""
+        return self.found_below if self.is_split and scope.level > self.reach else self.found
+
+    def forget_answers(self) -> None:
+        """Something changed."""
+        self.found.clear()
+        self.found_below.clear()
 
     def _sort(self) -> None:
         depths: dict[tuple[ScopeLevel, int], list[Shape]] = {}
@@ -62,6 +76,7 @@ class _Shelf:
         self.depths = sorted(depths.items(), reverse=True)
         # Never above TENANT: a caller with a tenant is not served by what a caller without one may have.
         self.reach = max([ScopeLevel.TENANT, *(level for level, _ in depths)])
+        self.is_split = self.reach > ScopeLevel.TENANT
 
 
 class Registry:
@@ -70,6 +85,8 @@ class Registry:
     def __init__(self) -> None:
         self._shelves: dict[str, _Shelf] = {}
         self._by_public_id: dict[str, Registration] = {}
+        self._needing: dict[str, dict[Registration, None]] = {}
+        """Who declares a dependency on an id; a dict as an ordered set."""
         self.known: dict[str, Registration] = {}
         """Who serves GLOBAL callers, as far as it was asked; this very dict, cleared when anything changes."""
         self.sources: tuple[RegistrationSource, ...] = ()
@@ -86,6 +103,7 @@ class Registry:
             raise AlreadyRegistered(registration.key, scope=registration.scope)
         self._by_public_id[registration.public_id] = registration
         self._shelves.setdefault(registration.key, _Shelf()).add(registration)
+        self._note_needs(registration)
         self.known.clear()
 
     def remove(self, registration: Registration) -> None:
@@ -95,7 +113,30 @@ class Registry:
         shelf.remove(registration)
         if not shelf.by_fields:
             del self._shelves[registration.key]
+        self._drop_needs(registration)
         self.known.clear()
+
+    @contextmanager
+    def changing(self, registration: Registration) -> Generator[None]:
+        """While it gets other dependencies or is seen by others: what was remembered of it no longer counts."""
+        self._drop_needs(registration)
+        try:
+            yield
+        finally:
+            self._note_needs(registration)
+            self._shelves[registration.key].forget_answers()
+            self.known.clear()
+
+    def _note_needs(self, registration: Registration) -> None:
+        for key in registration.dependencies:
+            self._needing.setdefault(key, {})[registration] = None
+
+    def _drop_needs(self, registration: Registration) -> None:
+        for key in dict.fromkeys(registration.dependencies):
+            needing = self._needing[key]
+            del needing[registration]
+            if not needing:
+                del self._needing[key]
 
     # ── for callers ──
 
@@ -104,19 +145,24 @@ class Registry:
         if scope is Scope.GLOBAL:
             registration = self.known.get(key)
             if registration is None:
-                registration = self.known[key] = self.search(key, scope, Strategy.HIERARCHICAL)
+                registration = self.search(key, scope, Strategy.HIERARCHICAL)
+                if self._by_public_id.get(registration.public_id) is registration:
+                    self.known[key] = registration
             return registration
         shelf = self._shelves.get(key)
         if shelf is not None:
-            registration = shelf.found.get(scope.ids_to(shelf.reach))
+            # Written out, `answers_for`: this is on everybody's way.
+            answers = shelf.found_below if shelf.is_split and scope.level > shelf.reach else shelf.found
+            registration = answers.get(scope.ids_to(shelf.reach))
             if registration is not None:
                 return registration
         registration = self.search(key, scope, Strategy.HIERARCHICAL)
         shelf = self._shelves.get(key)  # a source may have registered it a moment ago
         if shelf is not None and shelf.by_fields.get(registration.scope.fields) is registration:
-            if len(shelf.found) >= REMEMBERED:
-                shelf.found.clear()
-            shelf.found[scope.ids_to(shelf.reach)] = registration
+            answers = shelf.answers_for(scope)
+            if len(answers) >= REMEMBERED:
+                answers.clear()
+            answers[scope.ids_to(shelf.reach)] = registration
         return registration
 
     def search(self, key: str, scope: Scope, strategy: Strategy) -> Registration:
@@ -174,22 +220,31 @@ class Registry:
         """The registration with this public id, or None."""
         return self._by_public_id.get(public_id)
 
+    def at(self, key: str, scope: Scope) -> Registration | None:
+        """The registration of this id in exactly this scope, or None."""
+        shelf = self._shelves.get(key)
+        return shelf.by_fields.get(scope.fields) if shelf is not None else None
+
     def named(self, key: str) -> tuple[Registration, ...]:
         """All registrations of one id."""
         shelf = self._shelves.get(key)
         return tuple(shelf.by_fields.values()) if shelf is not None else ()
+
+    def needing(self, key: str) -> tuple[Registration, ...]:
+        """All that declare a dependency on this id, whichever registration of it they mean."""
+        return tuple(self._needing.get(key, ()))
 
     def resolve(self, key: str, scope: Scope | None = None) -> Registration:
         """The one an operator means: an exact public id, else the only one with that id (in ``scope``, if given).
 
         Raises `NotRegistered`, or `AmbiguousScope` with the public ids to choose from.
         """
-        if scope is not None:
-            for each in self.named(key):
-                if each.scope == scope:
-                    return each
-            raise NotRegistered(key, scope=scope)
         exact = self._by_public_id.get(key)
+        if scope is not None:
+            found = exact if exact is not None and exact.scope == scope else self.at(key, scope)
+            if found is None:
+                raise NotRegistered(key, scope=scope)
+            return found
         if exact is not None:
             return exact
         candidates = self.named(key)

@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from nebula_resource._aio import cancel_soundly
 from nebula_resource.errors import Unavailable
 from nebula_resource.manager.dependencies import DependencyGraph
 from nebula_resource.manager.registration import Cause, Registration, RegistrationState
-from nebula_resource.pool.closing import CloseReport
+from nebula_resource.pool import Pool
 
 if TYPE_CHECKING:
     from nebula_resource._aio import OwnedTasks
-    from nebula_resource.manager.watch import Watch
 
 __all__ = ["Shutdown", "ShutdownReport"]
+
+AnyPool = Pool[Any, Any, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,48 +40,78 @@ class ShutdownReport:
         )
 
 
-class Shutdown:
-    """Takes a set of registrations down; what is not in the set is not touched."""
+class _Tally:
+    """What a shutdown has come to so far."""
 
-    def __init__(self, graph: DependencyGraph[str], watch: Watch, tasks: OwnedTasks) -> None:
+    __slots__ = ("drained", "failed", "forced", "left")
+
+    def __init__(self) -> None:
+        self.drained = self.forced = self.failed = self.left = 0
+
+
+class Shutdown:
+    """Takes a set of registrations down; what is not in the set is not touched.
+
+    Args:
+        graph: who goes first.
+        tasks: the manager's.
+        releases: the tasks that give back what instances held of their dependencies.
+        retiring: the pools that a registration had before a reload.
+    """
+
+    def __init__(
+        self,
+        graph: DependencyGraph[str],
+        tasks: OwnedTasks,
+        releases: OwnedTasks,
+        retiring: Callable[[Registration], Iterable[AnyPool]],
+    ) -> None:
         self._graph = graph
-        self._watch = watch
         self._tasks = tasks
+        self._releases = releases
+        self._retiring = retiring
 
     async def run(
         self, registrations: Iterable[Registration], *, drain: float, cleanup: float, terminate: float
     ) -> ShutdownReport:
-        """Drain for up to ``drain`` seconds, clean up level by level within ``cleanup`` each, then let go."""
+        """Drain for up to ``drain`` seconds, clean up level by level within ``cleanup`` each, then let go.
+
+        What does not end by itself is cancelled, and has ``terminate`` seconds for that. Always ends.
+        """
         loop = asyncio.get_running_loop()
         started = loop.time()
         chosen = list(registrations)
+        self.refuse(chosen)
         await self._drain(chosen, drain)
-        reports: list[CloseReport] = []
-        left = 0
+        tally = _Tally()
         for level in self._levels(chosen):
-            done, behind = await self._close(level, cleanup, terminate)
-            reports += done
-            left += behind
+            await self._close(level, cleanup, terminate, tally)
         return ShutdownReport(
-            drained=sum(report.drained for report in reports),
-            forced=sum(report.forced for report in reports),
-            failed=sum(report.failed for report in reports),
-            left=left + sum(report.left for report in reports),
+            drained=tally.drained,
+            forced=tally.forced,
+            failed=tally.failed,
+            left=tally.left,
             duration_s=loop.time() - started,
         )
 
-    async def _drain(self, chosen: list[Registration], seconds: float) -> None:
-        """Refuse new callers, and wait until the last handle is back: no longer than that, or than ``seconds``."""
+    def refuse(self, chosen: Iterable[Registration]) -> None:
+        """Let nobody in from now on, and open nothing any more."""
         for registration in chosen:
-            registration.refuse(Cause.DRAINING, _refusal(registration, "draining"))
-        waits = [
-            self._tasks.spawn(each.pool.drain(seconds), name=f"drain {each.public_id}")
-            for each in chosen
-            if each.state is RegistrationState.READY and each.pool.can_drain
-        ]
-        for registration in chosen:
-            if registration.state is RegistrationState.READY:
+            if registration.state is not RegistrationState.CLOSED:
                 registration.state = RegistrationState.DRAINING
+                registration.refuse(Cause.DRAINING, _refusal(registration, "draining"))
+
+    def _pools(self, registration: Registration) -> list[AnyPool]:
+        return [registration.pool, *self._retiring(registration)]
+
+    async def _drain(self, chosen: list[Registration], seconds: float) -> None:
+        """Wait until the last handle is back: no longer than that, or than ``seconds``."""
+        waits = [
+            self._tasks.spawn(pool.drain(seconds), name=f"drain {each.public_id}")
+            for each in chosen
+            for pool in self._pools(each)
+            if pool.can_drain
+        ]
         if waits:
             await asyncio.wait(waits)
 
@@ -97,20 +129,45 @@ class Shutdown:
         return [levels[each] for each in sorted(levels, reverse=True)]
 
     async def _close(
-        self, level: list[Registration], cleanup: float, terminate: float
-    ) -> tuple[list[CloseReport], int]:
+        self, level: list[Registration], cleanup: float, terminate: float, tally: _Tally
+    ) -> None:
+        pools = [pool for registration in level for pool in self._pools(registration)]
         for registration in level:
             registration.state = RegistrationState.CLOSED
             registration.refuse(Cause.CLOSED, _refusal(registration, "closed"))
-        closings = [self._tasks.spawn(each.pool.close(0.0), name=f"close {each.public_id}") for each in level]
+        closings = {
+            self._tasks.spawn(pool.close(0.0), name=f"close {pool.resource.id}"): pool for pool in pools
+        }
         if not closings:
-            return [], 0
+            return
         _, pending = await asyncio.wait(closings, timeout=cleanup)
         if pending:
+            for task in pending:
+                for step in (*closings[task].tasks, *closings[task].cleanups):
+                    cancel_soundly(step)
             _, pending = await asyncio.wait(pending, timeout=terminate)
-        for task in pending:
-            task.cancel()
-        return [task.result() for task in closings if task not in pending], len(pending)
+        for task, pool in closings.items():
+            self._count(task, pool, tally)
+        await self._give_back_dependencies(cleanup)
+
+    @staticmethod
+    def _count(task: asyncio.Task[Any], pool: AnyPool, tally: _Tally) -> None:
+        if not task.done():
+            task.cancel()  # it only watches: the pool's own end goes on, as long as its loop
+            tally.left += max(1, len(pool.tasks) + len(pool.cleanups))
+        elif task.cancelled() or task.exception() is not None:
+            tally.left += 1  # its owner tells why: another loop's pool, for one
+        else:
+            report = task.result()
+            tally.drained += report.drained
+            tally.forced += report.forced
+            tally.failed += report.failed
+            tally.left += report.left
+
+    async def _give_back_dependencies(self, seconds: float) -> None:
+        """What the instances that are gone held must be back before those it came from are asked."""
+        if running := list(self._releases):
+            await asyncio.wait(running, timeout=seconds)
 
 
 def _refusal(registration: Registration, why: str) -> Callable[[], Unavailable]:

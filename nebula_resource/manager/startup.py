@@ -1,163 +1,84 @@
-"""Startup: validates a registration, and opens it as soon as what it needs is open."""
+"""Startup: opens a registration as soon as what it needs is open, and whatever waited for it after it."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, get_args, get_origin
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from pydantic import BaseModel
-
-from nebula_resource.errors import (
-    CircularDependency,
-    ConfigurationError,
-    DependencyFailure,
-    FieldViolation,
-    ResourceNotFound,
-    Unavailable,
-    ValidationFailed,
-)
+from nebula_resource.errors import AmbiguousScope, DependencyFailure, ResourceNotFound, Unavailable
 from nebula_resource.manager.dependencies import DependencyGraph
 from nebula_resource.manager.registration import Cause, Registration, RegistrationState, public_id
 from nebula_resource.manager.registry import Registry
-from nebula_resource.model.config import validate_config
-from nebula_resource.model.key import check_resource_id
-from nebula_resource.model.resource import Resource
-from nebula_resource.model.scope import Scope, ScopeLevel, Strategy
-from nebula_resource.pool import PoolConfig
+from nebula_resource.model.scope import Scope, Strategy
 
 if TYPE_CHECKING:
+    from nebula_resource._aio import OwnedTasks
     from nebula_resource.manager.watch import Watch
 
-__all__ = ["Startup", "checked_config", "config_model"]
-
-
-def config_model(resource: Resource[Any, Any, Any]) -> type[BaseModel] | None:
-    """The pydantic model a resource names as its config type: ``Resource[DbConfig, ...]``, or ``config_type``."""
-    named = getattr(resource, "config_type", None)
-    if isinstance(named, type) and issubclass(named, BaseModel):
-        return named
-    for cls in type(resource).__mro__:
-        for base in getattr(cls, "__orig_bases__", ()):
-            arguments = get_args(base)
-            origin = get_origin(base)
-            if arguments and isinstance(origin, type) and issubclass(origin, Resource):
-                first = arguments[0]
-                if isinstance(first, type) and issubclass(first, BaseModel):
-                    return first
-    return None
-
-
-def checked_config(resource: Resource[Any, Any, Any], config: Any) -> Any:
-    """The config, validated by its model and by the resource. Raises `ValidationFailed` with every violation."""
-    model = config_model(resource)
-    if model is None and isinstance(config, BaseModel):
-        model = type(config)
-    if config is None and model is not None:
-        config = {}  # every field at its default, or a violation for each that has none
-    try:
-        checked = validate_config(model, config) if model is not None else config
-    except ValidationFailed as error:
-        raise ValidationFailed(error.violations, resource_id=resource.id) from None
-    violations = list(resource.validate_config(checked))
-    if violations:
-        raise ValidationFailed(violations, resource_id=resource.id)
-    return checked
+__all__ = ["Startup"]
 
 
 class Startup:
-    """Brings registrations up, in whatever order they come."""
+    """Brings registrations up, in whatever order they come.
+
+    Each is opened by a task of the manager, one at a time: who registers, who recovers and what it waited for share
+    it. So nobody's cancellation leaves one half open, and an opening that fails always has somebody who acts on it.
+    """
 
     def __init__(
         self,
         registry: Registry,
         graph: DependencyGraph[str],
         watch: Watch,
+        tasks: OwnedTasks,
+        *,
         build: Callable[[Registration], None],
         opened: Callable[[Registration], None],
     ) -> None:
         self._registry = registry
         self._graph = graph
         self._watch = watch
+        self._tasks = tasks
         self._build = build
         self._opened = opened
+        self._openings: dict[Registration, asyncio.Task[Exception | None]] = {}
 
-    # ── before anything changes ──
+    # ── who needs whom ──
 
-    def check(
-        self,
-        resource: Resource[Any, Any, Any],
-        config: Any,
-        pool: PoolConfig | Mapping[str, Any] | None,
-        scope: Scope,
-    ) -> tuple[Any, PoolConfig]:
-        """Validate everything that can be wrong, all at once; nothing is changed."""
-        if not isinstance(resource, Resource):
-            raise ConfigurationError(
-                "register takes an instance of a Resource subclass, not the class itself"
-            )
-        check_resource_id(getattr(resource, "id", None))
-        violations: list[FieldViolation] = []
-        checked = pool_config = None
-        try:
-            checked = checked_config(resource, config)
-        except ValidationFailed as error:
-            violations += error.violations
-        try:
-            pool_config = PoolConfig.of(pool)
-        except ValidationFailed as error:
-            violations += [
-                each
-                if each.field.startswith("pool.")
-                else FieldViolation(f"pool.{each.field}", each.constraint, each.actual)
-                for each in error.violations
-            ]
-        level = resource.min_level
-        if level is not ScopeLevel.GLOBAL and not any(each == level for each, _ in scope.fields):
-            violations.append(
-                FieldViolation(
-                    "scope",
-                    f"must name a {level.name.lower()}: this resource holds one's data",
-                    scope.level.name.lower(),
-                )
-            )
-        if violations:
-            raise ValidationFailed(violations, resource_id=resource.id)
-        assert pool_config is not None, "no violation, so it was made"
-        return checked, pool_config
+    def link(self, registration: Registration, wanted: Registration | None = None) -> None:
+        """Enter its edges in the graph, or those of what it is ``wanted`` to be.
 
-    def link(self, registration: Registration) -> None:
-        """Enter it and its edges in the graph. Raises `CircularDependency`, with nothing changed."""
-        self._graph.add(registration.public_id, self._targets(registration))
+        Raises `CircularDependency` and `AmbiguousScope`, with nothing changed.
+        """
+        self._graph.add(registration.public_id, self._targets(wanted or registration, strictly=True))
 
     def relink(self, key: str) -> None:
-        """An id came or went: those who need it may mean another registration now."""
-        for each in self._registry:
-            if key in each.dependencies:
-                try:
-                    self._graph.add(each.public_id, self._targets(each))
-                except CircularDependency as error:
-                    raise ConfigurationError(
-                        f"with this registration there would be a circle: {' → '.join(error.cycle)}",
-                        resource_id=key,
-                    ) from error
+        """An id came or went: those who need it may mean another registration now. Raises `CircularDependency`."""
+        for each in self._registry.needing(key):
+            self._graph.add(each.public_id, self._targets(each))
 
-    def _targets(self, registration: Registration) -> list[str]:
+    def _targets(self, registration: Registration, *, strictly: bool = False) -> list[str]:
         """The public ids of what it needs; of what is not registered yet, the id it would have globally."""
         targets = []
         for key in registration.dependencies:
-            found = self.dependency(registration, key)
-            targets.append(public_id(key, Scope.GLOBAL) if found is None else found.public_id)
+            try:
+                found = self._registry.search(key, registration.scope, Strategy.HIERARCHICAL)
+                targets.append(found.public_id)
+            except AmbiguousScope:
+                if strictly:
+                    raise
+                targets.append(public_id(key, Scope.GLOBAL))
+            except ResourceNotFound:
+                targets.append(public_id(key, Scope.GLOBAL))
         return targets
 
     def dependency(self, registration: Registration, key: str) -> Registration | None:
-        """The registration that a dependency means, seen from the dependent's own scope."""
+        """The registration that a dependency means, seen from the dependent's own scope; None: there is no one such."""
         try:
             return self._registry.search(key, registration.scope, Strategy.HIERARCHICAL)
-        except ResourceNotFound:
+        except (ResourceNotFound, AmbiguousScope):
             return None
-
-    # ── opening ──
 
     def missing(self, registration: Registration) -> str | None:
         """The first dependency that is not open."""
@@ -167,53 +88,89 @@ class Startup:
                 return key
         return None
 
-    async def open(self, registration: Registration) -> None:
-        """Open it if what it needs is open, and then those that waited for it; else it stays CREATED.
+    # ── opening ──
 
-        Raises what the opening raised.
+    async def open(self, registration: Registration, *, required: bool = False) -> None:
+        """Open it, and those that waited for it; or wait for the opening under way. Without what it needs it stays.
+
+        A cancelled caller stops waiting; the opening goes on. Raises what the opening raised, and `Unavailable` when
+        it was taken down meanwhile.
         """
-        if registration.state is not RegistrationState.CREATED:
+        opening = self.begin(registration, required=required)
+        if opening is None:
             return
+        await asyncio.wait((opening,))
+        error = (
+            Unavailable("closed", resource_id=registration.key) if opening.cancelled() else opening.result()
+        )
+        if error is not None:
+            raise error
+
+    def begin(
+        self, registration: Registration, *, required: bool = False
+    ) -> asyncio.Task[Exception | None] | None:
+        """Start to open it, or join the opening under way; None: there is nothing to do, or something is missing.
+
+        The task returns why it failed. With ``required`` the caller acts on that; else it is quarantined.
+        """
+        opening = self.opening(registration)
+        if opening is not None or registration.state is not RegistrationState.CREATED:
+            return opening
         missing = self.missing(registration)
         if missing is not None:
             registration.refuse(Cause.NOT_OPEN, self._needs(registration, missing))
-            return
+            return None
         registration.state = RegistrationState.OPENING
         registration.refuse(Cause.NOT_OPEN, self._not_open(registration))
-        self._build(registration)
+        opening = self._tasks.spawn(
+            self._open(registration, required=required), name=f"open {registration.public_id}", awaited=True
+        )
+        self._openings[registration] = opening
+        opening.add_done_callback(lambda _: self._openings.pop(registration, None))
+        return opening
+
+    def opening(self, registration: Registration) -> asyncio.Task[Exception | None] | None:
+        """The opening under way, if there is one."""
+        return self._openings.get(registration)
+
+    async def _open(self, registration: Registration, *, required: bool) -> Exception | None:
+        failure: Exception | None = None
         try:
+            if registration.pool.was_opened:
+                self._build(registration)  # what an attempt that failed left is closed
             await registration.pool.open()
-        except BaseException:
-            if registration.state is RegistrationState.OPENING:
-                registration.state = RegistrationState.CREATED
-            raise
+        except Exception as error:
+            failure = error
         if registration.state is not RegistrationState.OPENING:
-            return  # it was shut down meanwhile, and its pool with it
+            # It was taken down meanwhile, and its pool with it.
+            return Unavailable("closed", resource_id=registration.key)
+        if failure is not None:
+            registration.state = RegistrationState.CREATED
+            if not required:
+                self._watch.quarantine_failed_opening(registration)
+            return failure
         registration.state = RegistrationState.READY
         registration.allow(Cause.NOT_OPEN)
         self._opened(registration)
-        if registration.refusal is None:
-            await self.open_dependents(registration)
+        await self.open_dependents(registration)
+        return None
 
     async def open_dependents(self, registration: Registration) -> None:
-        """Open those that waited for it, now that it can be had."""
-        for each in self._registry:
-            waits = registration.key in each.dependencies and each.state is RegistrationState.CREATED
-            if waits and each.public_id not in self._watch.quarantine:
-                await self.open_or_quarantine(each)
+        """Open those that waited for it, now that it can be had; one that fails is quarantined."""
+        if registration.is_refused(Cause.QUARANTINED):
+            return  # its release asks again
+        openings = self.begin_dependents(registration.key)
+        if openings:
+            await asyncio.wait(openings)
 
-    async def open_or_quarantine(self, registration: Registration) -> None:
-        """Open it; when that fails it stays registered, quarantined and recovering."""
-        try:
-            await self.open(registration)
-        except asyncio.CancelledError:
-            raise
-        except Exception:
-            self._watch.quarantine_failed_opening(registration)
-
-    async def reopen(self, registration: Registration) -> None:
-        """A recovery attempt of one that never opened. Raises what the opening raised."""
-        await self.open(registration)
+    def begin_dependents(self, key: str) -> list[asyncio.Task[Exception | None]]:
+        """Start to open whatever needs this id, is not quarantined, and lacks nothing any more."""
+        waiting = [
+            each
+            for each in self._registry.needing(key)
+            if each.state is RegistrationState.CREATED and each.public_id not in self._watch.quarantine
+        ]
+        return [opening for each in waiting if (opening := self.begin(each)) is not None]
 
     def _needs(self, registration: Registration, missing: str) -> Callable[[], DependencyFailure]:
         return lambda: DependencyFailure(self.missing(registration) or missing, resource_id=registration.key)

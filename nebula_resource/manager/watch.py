@@ -123,6 +123,21 @@ class Watch:
         self.suspicion.forget(public_id)
         self._set_suspicion_window()
 
+    def follow(self, registration: Registration, creation: Creation) -> None:
+        """Its resource or its policy is another now: checks go by that one; the evidence so far is kept."""
+        if registration.health is not None:
+            self.begin(registration, creation)
+            return
+        public_id = registration.public_id
+        self._creations[public_id] = creation
+        self.checker.unwatch(public_id)
+        self.propagation.rose(public_id)
+        self.board.forget(public_id)
+        self.degradations.forget(public_id)
+        self._probes.pop(public_id, None)
+        registration.allow(Cause.UNHEALTHY)
+        self._set_suspicion_window()
+
     def _needed_by(self, public_id: str) -> Mapping[str, HealthState]:
         return {each: self.board.effective(each) for each in self._graph.dependencies(public_id)}
 
@@ -276,7 +291,7 @@ class Watch:
         self.board.reset(public_id)
         self.propagation.rose(public_id)
         self.incidents.released(public_id)
-        if registration.is_open and self.on_released is not None:
+        if self.on_released is not None:
             self.on_released(registration)
         self.changed_road(registration)
 

@@ -138,7 +138,7 @@ async def test_gates_are_left_exactly_once_with_the_outcome() -> None:
         registration = await manager.register(Thing(), pool={"max_size": 1})
         gate = Gate(2)
         registration.gates = (gate,)
-        manager._pave(registration)
+        manager._road.pave(registration)
         async with manager.acquire("thing"):
             waiting = asyncio.ensure_future(manager.acquire("thing").__aenter__())
             await asyncio.sleep(0)

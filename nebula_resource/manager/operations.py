@@ -1,0 +1,168 @@
+"""Operations: what an operator does with a manager's registrations, by public id or by id and scope."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+from nebula_resource.errors import ConfigurationError, NotQuarantined, ValidationFailed
+from nebula_resource.events import ConfigReloaded, ConfigReloadRejected, Event, Overflow, Subscription
+from nebula_resource.manager.dependents import retire_holders
+from nebula_resource.manager.parts import ManagerParts
+from nebula_resource.manager.proposal import check_proposal
+from nebula_resource.manager.registration import Registration
+from nebula_resource.manager.reload import ReloadOutcome, ReloadResult
+from nebula_resource.model.health import HealthStatus
+from nebula_resource.model.scope import Scope
+from nebula_resource.pool import PoolConfig
+from nebula_resource.quarantine import Manual, QuarantineEntry
+
+if TYPE_CHECKING:
+    from nebula_resource.model.stats import PoolStats
+
+__all__ = ["Operations"]
+
+
+class Operations(ManagerParts):
+    """Each takes an exact public id, else the only registration with that id, else raises `AmbiguousScope`."""
+
+    # ── change ──
+
+    async def reload(
+        self,
+        key: str,
+        new_config: Any,
+        *,
+        scope: Scope | None = None,
+        pool: PoolConfig | Mapping[str, Any] | None = None,
+    ) -> ReloadOutcome:
+        """Put a new configuration in place; old handles are not interrupted, no acquire fails because of it.
+
+        One that waits for a dependency, or whose opening failed, gets the new configuration and is tried with it at
+        once. Raises `NotRegistered`, `AmbiguousScope`, `ValidationFailed`, `Unavailable` (it is being taken down) and
+        what opening raised; then the old one serves on.
+        """
+        registration = self.registry.resolve(key, scope)
+        return await self._reloaded(
+            registration,
+            lambda: registration.with_config(
+                *check_proposal(
+                    registration.resource,
+                    new_config,
+                    registration.pool_config if pool is None else pool,
+                    registration.scope,
+                )
+            ),
+        )
+
+    async def _reloaded(
+        self, registration: Registration, propose: Callable[[], Registration]
+    ) -> ReloadOutcome:
+        """Make it what is proposed, and tell how that went."""
+        try:
+            outcome = await self._reload.run(registration, propose())
+        except Exception as error:
+            violations = error.violations if isinstance(error, ValidationFailed) else (type(error).__name__,)
+            self._publish(registration, ConfigReloadRejected, violations=tuple(map(str, violations)))
+            raise
+        if outcome.result is ReloadResult.SWAPPED:
+            self._publish(registration, ConfigReloaded, generation=outcome.generation)
+        return outcome
+
+    def quarantine(
+        self,
+        key: str,
+        reason: str,
+        *,
+        scope: Scope | None = None,
+        expires_in: float | None = None,
+        by: str = "operator",
+    ) -> QuarantineEntry:
+        """Keep callers away from a resource until a person releases it, or for ``expires_in`` seconds.
+
+        Raises `NotRegistered`, `AmbiguousScope`, `AlreadyQuarantined`, `ValidationFailed`.
+        """
+        registration = self.registry.resolve(key, scope)
+        return self.watch.quarantine.enter(
+            registration.public_id,
+            Manual(reason),
+            by=by,
+            resource_id=registration.key,
+            scope=registration.scope,
+            policy=registration.quarantine,
+            expires_in=expires_in,
+        )
+
+    async def release(
+        self,
+        key: str,
+        mode: Literal["probe", "force"] = "probe",
+        *,
+        scope: Scope | None = None,
+        by: str = "operator",
+    ) -> QuarantineEntry:
+        """End a quarantine: when the probe passes, or (``force``) at once.
+
+        Raises `NotRegistered`, `AmbiguousScope`, `NotQuarantined`, `ProbeFailed`.
+        """
+        registration = self.registry.resolve(key, scope)
+        if registration.public_id not in self.watch.quarantine:
+            raise NotQuarantined(registration.key, scope=registration.scope)
+        if mode == "probe":
+            return await self.watch.quarantine.release_if_well(registration.public_id, by)
+        if mode != "force":
+            raise ConfigurationError("mode is 'probe' or 'force'", resource_id=registration.key)
+        return self.watch.quarantine.release(registration.public_id, by)
+
+    async def check(self, key: str, *, scope: Scope | None = None) -> HealthStatus:
+        """Check the health now, or wait for the check under way. Raises `NotRegistered`, `AmbiguousScope`."""
+        return await self.watch.check(self.registry.resolve(key, scope))
+
+    def resize(
+        self,
+        key: str,
+        *,
+        scope: Scope | None = None,
+        min_size: int | None = None,
+        max_size: int | None = None,
+    ) -> None:
+        """Move a pool's bounds. Raises `NotRegistered`, `AmbiguousScope`, `ValidationFailed`."""
+        self.registry.resolve(key, scope).pool.resize(min_size=min_size, max_size=max_size)
+
+    async def drain(self, key: str, *, scope: Scope | None = None, timeout: float | None = None) -> bool:
+        """Refuse new callers and wait up to ``timeout`` seconds for what is out; returns whether all came back.
+
+        Instances of dependents that hold something of it are retired, busy ones on return.
+        """
+        registration = self.registry.resolve(key, scope)
+        retire_holders(self.registry, registration.key, registration.pool)
+        return await registration.pool.drain(timeout)
+
+    def resume(self, key: str, *, scope: Scope | None = None) -> None:
+        """Serve again after `drain`."""
+        self.registry.resolve(key, scope).pool.resume()
+
+    def recycle(self, key: str, *, scope: Scope | None = None) -> int:
+        """Replace every instance, busy ones on return; returns how many."""
+        return self.registry.resolve(key, scope).pool.recycle_all()
+
+    # ── what is there ──
+
+    def stats(self) -> dict[str, PoolStats]:
+        """Every pool's numbers, by public id."""
+        return {each.public_id: each.pool.stats() for each in self.registry}
+
+    def pools(self) -> tuple[Registration, ...]:
+        """All registrations, in the order they came."""
+        return tuple(self.registry)
+
+    def subscribe(
+        self,
+        types: type[Event] | Iterable[type[Event]] | None = None,
+        resource: str | None = None,
+        scope: Scope | None = None,
+        buffer: int = 1024,
+        overflow: Overflow = Overflow.DROP_OLDEST,
+    ) -> Subscription:
+        """Events from now on, as an async iterator; see `EventBus.subscribe`."""
+        return self.events.subscribe(types, resource, scope, buffer, overflow)
