@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from fastapi import FastAPI
@@ -50,6 +50,7 @@ def create_admin(
     hosts: Iterable[str] = (),
     started: bool = True,
     page_at_root: bool = True,
+    groups: Mapping[str, Collection[str]] | None = None,
     more_metrics: Callable[[bool], bytes] | None = None,
 ) -> FastAPI:
     """Return the admin API of a manager, with the page at ``/``.
@@ -65,6 +66,7 @@ def create_admin(
         hosts: names, beside the loopback ones, that a Host header may have.
         started: False until `mark_started` is called: ready and startup answer 503 until then.
         page_at_root: whether to serve the page.
+        groups: resource ids and public ids by the name under which ``/health/groups/{name}`` tells of them together.
         more_metrics: others' numbers for ``/metrics``, as text; asked with whether it is to be OpenMetrics, then
             without the last line ``# EOF``.
 
@@ -81,6 +83,7 @@ def create_admin(
         operations=Operations(),
         audit=Audit(hub),
         started=started,
+        groups=groups or {},
     )
     app = FastAPI(
         title="nebula-resource",

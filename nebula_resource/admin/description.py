@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from nebula_resource.admin.idempotency import IdempotentRoute
 from nebula_resource.model.problems import PROBLEM_MEDIA_TYPE
 
 __all__ = ["describe"]
@@ -19,6 +20,9 @@ def describe(app: FastAPI) -> None:
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             document = written()
+            for route in app.routes:
+                if isinstance(route, IdempotentRoute) and "POST" in (route.methods or ()):
+                    document["paths"][route.path]["post"].setdefault("parameters", []).append(_KEY)
             for path in document["paths"].values():
                 for operation in path.values():
                     _correct(operation["responses"])
@@ -28,6 +32,15 @@ def describe(app: FastAPI) -> None:
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to change the document
+
+
+_KEY: dict[str, Any] = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "Sent again under the same key, a change is done once.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 128, "pattern": "^[!-~]+$"},
+}
 
 
 def _correct(responses: dict[str, Any]) -> None:

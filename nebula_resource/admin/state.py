@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from nebula_resource.admin.auth.principal import Principal
 from nebula_resource.admin.check_rate import CheckRate
+from nebula_resource.admin.idempotency import Answers
 from nebula_resource.admin.paging import Cursors
 from nebula_resource.admin.schemas.common import ProcessView, process_view
 from nebula_resource.admin.sse import Hub
@@ -38,6 +40,7 @@ class AdminState:
         operations: Operations,
         audit: Audit,
         started: bool,
+        groups: Mapping[str, Collection[str]],
     ) -> None:
         self.manager = manager
         self.authority = authority
@@ -47,7 +50,9 @@ class AdminState:
         self.audit = audit
         self.cursors = Cursors()
         self.checks = CheckRate()
+        self.answers = Answers()
         self.is_started = started
+        self.groups = {name: frozenset(members) for name, members in groups.items()}
         self.is_stopping = False
         manager.events.add_listener(lambda _: self.mark_stopping(), types=ShutdownStarted)
 

@@ -27,6 +27,7 @@ MATRIX = {
     ("GET", "/dependencies"): "viewer",
     ("GET", "/events"): "viewer",
     ("GET", "/health"): None,
+    ("GET", "/health/groups/{name}"): None,
     ("GET", "/health/live"): None,
     ("GET", "/health/ready"): None,
     ("GET", "/health/startup"): None,
@@ -290,6 +291,19 @@ async def test_the_bare_health_tells_no_names(keyed: Keyed) -> None:
     for shown in ({}, headers["metrics"]):
         assert await world.get("/health", headers=shown) == {"status": "up"}
     assert "checks" in await world.get("/health", headers=headers["viewer"])
+
+
+async def test_another_principals_idempotency_key_is_another(keyed: Keyed) -> None:
+    """B that sends A's key gets no answer of A's."""
+    world, headers = keyed
+    key = {"Idempotency-Key": "same"}
+    body = {"resource_id": "orders", "reason": "x"}
+    first = await world.send("POST", "/quarantine", json=body, headers=headers["acme_operator"] | key)
+    second = await world.send("POST", "/quarantine", json=body, headers=headers["globex_operator"] | key)
+    assert (first.status_code, second.status_code) == (201, 201)
+    assert first.json()["id"] != second.json()["id"]
+    refused = await world.send("POST", "/quarantine", json=body, headers=headers["acme_viewer"] | key)
+    assert refused.status_code == 403
 
 
 # ── other machines ──

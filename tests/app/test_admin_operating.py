@@ -312,6 +312,62 @@ async def test_a_required_resource_that_waits_for_another_keeps_ready_down(world
     await world.get("/health/ready")
 
 
+async def test_a_group_tells_of_its_members() -> None:
+    """By resource id or public id; an unknown group is not found."""
+    async with admin_world(groups={"core": ["db"], "all": ["db", "cache"]}) as world:
+        await world.add("db")
+        await world.add("cache")
+        await world.post("/quarantine", {"resource_id": "cache", "reason": "x"}, status=201)
+        assert [each["id"] for each in (await world.get("/health/groups/core"))["checks"]] == ["db"]
+        assert (await world.get("/health/groups/all", status=503))["resources"]["quarantined"] == 1
+        await world.get("/health/groups/none", status=404)
+
+
+# ── sent again ──
+
+
+async def test_a_change_that_is_sent_again_is_done_once(world: World) -> None:
+    """Under the same key the first answer comes again, with a sign; the deed stands once in the audit."""
+    body = {"resource_id": "db", "reason": "x"}
+    key = {"Idempotency-Key": "k1"}
+    first = await world.send("POST", "/quarantine", json=body, headers=key)
+    again = await world.send("POST", "/quarantine", json=body, headers=key)
+    assert (again.status_code, again.text) == (201, first.text)
+    assert again.headers["location"] == first.headers["location"]
+    assert again.headers["idempotency-replayed"] == "true"
+    assert "idempotency-replayed" not in first.headers
+    assert len((await world.get("/audit"))["items"]) == 1
+
+
+async def test_a_key_stands_for_one_body_on_one_path(world: World) -> None:
+    """Another body: 422. Another path: another change. A strange key: 400."""
+    key = {"Idempotency-Key": "k1"}
+    await world.post("/quarantine", {"resource_id": "db", "reason": "x"}, status=201, headers=key)
+    mismatch = await world.post("/quarantine", {"resource_id": "db", "reason": "y"}, status=422, headers=key)
+    assert mismatch["code"] == "idempotency_mismatch"
+    await world.post("/quarantine/db/release", {"mode": "force"}, headers=key)
+    for strange in ("", "a b", "x" * 129):
+        await world.post("/quarantine", {}, status=400, headers={"Idempotency-Key": strange})
+
+
+async def test_what_failed_may_be_tried_again(world: World) -> None:
+    """An error is no answer that is kept."""
+    key = {"Idempotency-Key": "k1"}
+    await world.post("/quarantine/db/release", {}, status=404, headers=key)
+    await world.post("/quarantine", {"resource_id": "db", "reason": "x"}, status=201)
+    await world.post("/quarantine/db/release", {}, headers=key)
+
+
+async def test_a_change_under_way_is_not_begun_twice(world: World) -> None:
+    """409 while the first is not answered."""
+    await world.post("/quarantine", {"resource_id": "db", "reason": "x"}, status=201)
+    key = {"Idempotency-Key": "k1"}
+    both = await asyncio.gather(
+        *(world.send("POST", "/quarantine/db/release", json={}, headers=key) for _ in range(2))
+    )
+    assert sorted(each.status_code for each in both) == [200, 409]
+
+
 async def test_health_never_probes(world: World) -> None:
     """Two hundred GETs make no instance and check nothing."""
     created = world.things["db"].created

@@ -10,10 +10,12 @@ from starlette.responses import Response
 
 from nebula_resource.admin.answers import Ok, State, answer, problems
 from nebula_resource.admin.auth.needs import Anybody
+from nebula_resource.admin.auth.principal import Principal
 from nebula_resource.admin.auth.role import Role
 from nebula_resource.admin.schemas.common import NoQuery
 from nebula_resource.admin.schemas.health import CheckView, CountsView, OverallView, StatusView
 from nebula_resource.admin.state import AdminState
+from nebula_resource.errors import NotRegistered
 from nebula_resource.manager import Registration
 
 __all__ = ["router"]
@@ -30,9 +32,27 @@ _DOWN: dict[int | str, dict[str, Any]] = {503: Ok(StatusView, "Down")}
 )
 async def overall(state: State, who: Anybody, _: Annotated[NoQuery, Query()]) -> Response:
     """The worst of everything: 503 when something is unhealthy, else 200 (degraded and unknown serve)."""
+    return _overall(state, who, list(state.manager.pools()))
+
+
+@router.get(
+    "/health/groups/{name}",
+    response_model=OverallView | StatusView,
+    responses={**problems(), 503: Ok(OverallView | StatusView, "Something of it is unhealthy")},
+)
+async def group(state: State, who: Anybody, name: str, _: Annotated[NoQuery, Query()]) -> Response:
+    """The same of those that were configured under this name."""
+    members = state.groups.get(name)
+    if members is None:
+        raise NotRegistered(name)
+    return _overall(
+        state, who, [each for each in state.manager.pools() if {each.key, each.public_id} & members]
+    )
+
+
+def _overall(state: AdminState, who: Principal | None, registrations: list[Registration]) -> Response:
     seen = who if who is not None and who.role >= Role.VIEWER else None
-    registrations = list(state.manager.pools()) if seen is None else state.visible(seen)
-    checks = [_check(state, each) for each in registrations]
+    checks = [_check(state, each) for each in registrations if seen is None or seen.sees(each.scope)]
     counts = Counter(check["state"] for check in checks)
     status = next((kind for kind in ("unhealthy", "degraded", "unknown") if counts[kind]), "healthy")
     code = 503 if status == "unhealthy" else 200

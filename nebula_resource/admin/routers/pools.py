@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from nebula_resource.admin.answers import Ok, State, answer, location, problems
 from nebula_resource.admin.auth.needs import Operator, Viewer
+from nebula_resource.admin.idempotency import IdempotentRoute
 from nebula_resource.admin.problems import AdminProblem
 from nebula_resource.admin.readings import driver_of
 from nebula_resource.admin.schemas.common import NoQuery, Reason, scope_id
@@ -37,7 +38,7 @@ from nebula_resource.pool.ledger import PoolState
 
 __all__ = ["router"]
 
-router = APIRouter(tags=["pools"])
+router = APIRouter(tags=["pools"], route_class=IdempotentRoute)
 
 
 @router.get("/pools", response_model=PoolList, responses=problems())

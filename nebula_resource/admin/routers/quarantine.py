@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from nebula_resource.admin.answers import Ok, State, answer, location, problems
 from nebula_resource.admin.auth.needs import Operator, Viewer
+from nebula_resource.admin.idempotency import IdempotentRoute
 from nebula_resource.admin.schemas.common import NoQuery, Page
 from nebula_resource.admin.schemas.quarantine import (
     Isolate,
@@ -23,7 +24,7 @@ from nebula_resource.errors import AlreadyQuarantined, NotQuarantined, ResourceE
 
 __all__ = ["router"]
 
-router = APIRouter(tags=["quarantine"])
+router = APIRouter(tags=["quarantine"], route_class=IdempotentRoute)
 
 
 @router.get("/quarantine", response_model=QuarantineList, responses=problems())
