@@ -50,9 +50,11 @@ class FaultProxy:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stop_listening()
-        self._cut()
         self._over.set()
-        await asyncio.gather(*self._handlers)
+        await asyncio.sleep(0.01)  # what was accepted a moment ago is on its way to its handler
+        while self._handlers:
+            self._cut()
+            await asyncio.wait(self._handlers, timeout=0.05)
 
     # ── faults ──
 
@@ -113,9 +115,8 @@ class FaultProxy:
         self._handlers.add(task)
         self.accepted += 1
         try:
-            if self._resets_new:
-                _reset(client)
-                return
+            if self._resets_new or self._over.is_set():
+                return  # and reset, below
             await self._connect(reader, client)
         finally:
             _reset(client)
@@ -135,7 +136,7 @@ class FaultProxy:
         finally:
             self._pairs.discard(pair)
             self._deaf -= set(pair)
-            server.close()
+            _reset(server)
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Pass on what comes, until one side has ended."""
