@@ -103,11 +103,12 @@ class IdempotentRoute(APIRoute):
                 again = Response(before.body, before.status_code, media_type=before.media_type)
                 again.raw_headers = [*before.raw_headers, (b"idempotency-replayed", b"true")]
                 return again
-            response = None
             try:
                 response = await handle(request)
-            finally:
-                answers.end(slot, response)
+            except BaseException:
+                answers.end(slot, None)
+                raise
+            answers.end(slot, response)
             return response
 
         return handle_once
