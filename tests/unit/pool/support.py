@@ -80,6 +80,33 @@ class Notes(PoolObserver):
         self.notes.append(("failed", error))
 
 
+class Hooked(Notes):
+    """An observer with hooks around creations and cleanups."""
+
+    hooks_create = True
+    hooks_cleanup = True
+
+    def __init__(self, before: BaseException | None = None) -> None:
+        super().__init__()
+        self.before = before
+
+    async def before_create(self) -> object:
+        if self.before is not None:
+            raise self.before
+        return "token"
+
+    async def after_create(self, token: object, error: BaseException | None) -> None:
+        self.notes.append(("after_create", token, error))
+
+    async def before_cleanup(self, reason: CleanupReason) -> object:
+        if self.before is not None:
+            raise self.before
+        return "token"
+
+    async def after_cleanup(self, token: object, reason: CleanupReason, error: BaseException | None) -> None:
+        self.notes.append(("after_cleanup", token, reason, error))
+
+
 class Stubborn:
     """A step that ignores its cancellation until it is let go, and then ends well or with an error."""
 
@@ -111,7 +138,7 @@ async def opened(
     """
     resource = resource or MockResource()
     pool: MockPool = Pool(
-        resource, None, PoolConfig(**({"min_size": 0} | settings)), capacity=capacity, observer=observer
+        resource, None, PoolConfig.of({"min_size": 0} | settings), capacity=capacity, observer=observer
     )
     await pool.open()
     try:

@@ -18,11 +18,9 @@ async def test_one_held_too_long_is_reported_once(way: str) -> None:
     """After leak_threshold, to one tick, with the stack of its acquire; it is never taken away."""
     notes = Notes()
     async with opened(min_size=1, leak_threshold=10.0, observer=notes) as pool:
-        if way == "handle":
-            held = await pool.acquire()
-        else:
-            entered = pool.acquire(timeout=None if way == "quick" else 1.0)
-            await entered.__aenter__()
+        asked: Any = pool.acquire(timeout=None if way == "quick" else 1.0)
+        held = await asked if way == "handle" else asked
+        value = await held.__aenter__()
         await asyncio.sleep(9.9)
         assert not notes.of("leaked")
         await asyncio.sleep(100)
@@ -32,11 +30,8 @@ async def test_one_held_too_long_is_reported_once(way: str) -> None:
         assert "test_one_held_too_long" in where[0]
         assert pool.stats().leaks == 1
         assert pool.stats().in_use == 1
-        if way == "handle":
-            assert held.value.is_open
-            await held.release()
-        else:
-            await entered.__aexit__(None, None, None)
+        assert value.is_open
+        await held.__aexit__(None, None, None)
         assert pool.stats().idle == 1
 
 

@@ -1,6 +1,7 @@
 """Release: what becomes of an instance that comes back, and that a release always ends."""
 
 import asyncio
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
@@ -255,7 +256,7 @@ async def test_a_body_that_is_closed_gives_back_without_waiting() -> None:
     """A generator that is closed in its block may not wait: the recycle goes on without it."""
     async with opened(MockResource(recycle=Outcome.SLOW), max_size=1) as pool:
 
-        async def stream() -> Any:
+        async def stream() -> AsyncGenerator[Any, None]:
             async with pool.acquire() as value:
                 yield value
 
