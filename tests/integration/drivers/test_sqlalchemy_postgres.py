@@ -222,6 +222,52 @@ async def test_a_failed_commit_reaches_the_caller(
     assert await numbers(resource, instance) == []
 
 
+async def test_a_commit_cancelled_in_the_middle_ends_the_connection(
+    resource: SqlAlchemyResource,
+    instance: PooledConnection,
+    postgres_server: PostgresServer,
+    application: str,
+) -> None:
+    """A caller cancelled while its commit is under way learns so; nobody gets that connection again."""
+    await instance.raw.execute("""
+        CREATE OR REPLACE FUNCTION pause() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN PERFORM pg_sleep(60); RETURN NULL; END $$;
+        CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON note DEFERRABLE INITIALLY DEFERRED
+            FOR EACH ROW EXECUTE FUNCTION pause();
+    """)
+
+    async def body() -> None:
+        async with resource.lease(instance, CONTEXT) as session:
+            await session.execute(text("INSERT INTO note VALUES (1)"))
+
+    task = asyncio.create_task(body())
+    asked = (
+        f"SELECT 1 FROM pg_stat_activity WHERE application_name = '{application}' AND wait_event = 'PgSleep'"
+    )
+    while not postgres_server.execute(asked):  # noqa: ASYNC110  # the server tells nobody
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert instance.tainted
+    assert resource.is_broken(instance)
+    await resource.cleanup(instance)
+    await none_left(postgres_server, application)
+
+
+async def test_a_rollback_that_fails_is_a_note_on_the_bodys_error(
+    resource: SqlAlchemyResource, instance: PooledConnection, postgres_server: PostgresServer
+) -> None:
+    """The body's own error arrives, with a note that the rollback failed too; the connection is broken."""
+    with pytest.raises(ValueError, match="mine") as caught:  # noqa: PT012  # the block is the body
+        async with resource.lease(instance, CONTEXT) as session:
+            await session.execute(text("INSERT INTO note VALUES (1)"))
+            postgres_server.execute(f"SELECT pg_terminate_backend({instance.raw.get_server_pid()})")
+            raise ValueError("mine")
+    assert caught.value.__notes__ == ["the rollback failed too: DBAPIError"]
+    assert resource.is_broken(instance)
+
+
 async def test_a_failed_statement_leaves_a_clean_connection(
     resource: SqlAlchemyResource, instance: PooledConnection
 ) -> None:
