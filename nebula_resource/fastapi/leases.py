@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from types import TracebackType
+from typing import Final
 
 from starlette.requests import ClientDisconnect, HTTPConnection
 
@@ -16,10 +17,14 @@ from nebula_resource.model.context import ResourceContext
 from nebula_resource.model.problems import status_of
 from nebula_resource.model.scope import Scope
 
-__all__ = ["MANAGER", "RequestLeases", "leases_of", "new_execution_id"]
+__all__ = ["MANAGER", "NOBODY", "RequestLeases", "leases_of", "new_execution_id"]
 
-MANAGER = "nebula_manager"
+MANAGER: Final = "nebula_manager"
 """The attribute of ``app.state`` that holds the manager."""
+
+
+NOBODY: Final = ResourceContext()
+"""The context of a request without claims, before its scope is known."""
 
 
 def new_execution_id() -> str:
@@ -36,8 +41,7 @@ class RequestLeases(ScopePart):
         self, record: RequestRecord, around: OpenScope | None, stack: ExitStack, until: Until
     ) -> None:
         if around is None:
-            context = record.context
-            scope = OpenScope(record.manager, context.scope, context, None, None)
+            scope = OpenScope(record.manager, record.value, record.context, None, None)
             super().__init__(scope, counted=record.endpoint is None and record.response is None)
         else:
             # What super().__init__ would do: this is made with every request.
@@ -102,10 +106,10 @@ def leases_of(conn: HTTPConnection, until: Until, stack: ExitStack) -> OpenScope
 def _new_record(conn: HTTPConnection, here: OpenScope | None) -> RequestRecord:
     """No middleware was here."""
     if here is not None:
-        return RequestRecord(here.manager, here.context, None)
+        return RequestRecord(here.manager, here.scope, here.context, None)
     manager = getattr(conn.scope["app"].state, MANAGER, None)
     if not isinstance(manager, Manager):
         raise InternalError(
             "this application has no manager: call nebula_resource.fastapi.install(app, manager)"
         )
-    return RequestRecord(manager, ResourceContext(Scope.GLOBAL.with_execution(new_execution_id())), None)
+    return RequestRecord(manager, Scope.GLOBAL.with_execution(new_execution_id()), NOBODY, None)

@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
 from nebula_resource.errors import InvalidScope, ResourceError
-from nebula_resource.fastapi.leases import new_execution_id
+from nebula_resource.fastapi.leases import NOBODY, new_execution_id
 from nebula_resource.fastapi.problems import problem_response
 from nebula_resource.fastapi.record import RECORD, RequestRecord
 from nebula_resource.fastapi.resolvers import ClaimResolver, Claims, Refused, Resolver
@@ -25,8 +25,6 @@ Who = tuple[str | None, str | None, str | None]
 
 Admitted = tuple[ResourceContext, tuple[ResourceScope, ...]]
 """What the request's scopes are derived from, and the scopes to open, outermost first."""
-
-NOBODY: Final = ResourceContext()
 
 REMEMBERED: Final = 4096
 """Who is asking, as scopes, that is kept; when there are more, it begins anew."""
@@ -89,7 +87,7 @@ class NebulaMiddleware:
         # Begins from nothing, whatever is open around the server: only the claims count.
         context, levels = admitted
         block = ScopeBlock(self._manager, context, parent=None, opener=None, levels=levels)
-        record = scope[RECORD] = RequestRecord(self._manager, context, block.open())
+        record = scope[RECORD] = RequestRecord(self._manager, levels[-1], context, block.open())
         if kind == "http":
             record.is_watched = True
             send = _watch(send, record)
@@ -109,7 +107,7 @@ class NebulaMiddleware:
         tenant = None if claims is None else claims.tenant
         around = scope.get(RECORD)
         if around is not None and around.manager is self._manager:
-            if not self._goes_in(around.context.scope.tenant_id, tenant):
+            if not self._goes_in(around.value.tenant_id, tenant):
                 return None
         elif tenant is None and self._require_tenant:
             raise Refused

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from nebula_resource.manager import Manager, OpenScope, current_scope
 from nebula_resource.model.context import ResourceContext
+from nebula_resource.model.scope import Scope
 
 if TYPE_CHECKING:
     from nebula_resource.fastapi.leases import RequestLeases
@@ -20,17 +21,20 @@ RECORD: Final = "nebula_resource"
 class RequestRecord:
     """One request: its open scope, the leases that FastAPI ends for it, and whether its response went out whole."""
 
-    __slots__ = ("context", "endpoint", "is_watched", "is_whole", "manager", "response", "scope")
+    __slots__ = ("context", "endpoint", "is_watched", "is_whole", "manager", "response", "scope", "value")
 
     def __init__(
         self,
         manager: Manager,
+        value: Scope,
         context: ResourceContext,
         scope: OpenScope | None,
     ) -> None:
         self.manager = manager
+        self.value = value
+        """Who the request is, as a scope."""
         self.context = context
-        """What the request's acquires carry."""
+        """What the context of its acquires is derived from."""
         self.scope = scope
         """What the middleware opened; without one, None: the leases' own block is the request's scope."""
         self.endpoint: RequestLeases | None = None
