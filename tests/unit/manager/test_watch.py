@@ -1,0 +1,213 @@
+"""What the watch introduces to each other: limits while degraded, doubt, stages that know the pool, bad strategies."""
+
+import asyncio
+import logging
+from typing import Any
+
+import pytest
+
+from nebula_resource import HealthPolicy, Manager, PoolExhausted, QuarantinePolicy, Unavailable
+from nebula_resource.events import (
+    AdmissionStepped,
+    CheckerSuspected,
+    ErrorOccurred,
+    Quarantined,
+    QuarantineExhausted,
+)
+from nebula_resource.health import DependencyStage, HealthState, UtilizationStage
+from nebula_resource.manager.degraded import limit_for
+from nebula_resource.model.health import HealthStatus
+from nebula_resource.quarantine import RecoveryBackoff, RecoveryStrategy
+from tests.unit.manager.things import Thing, assert_manager_sound
+
+QUIET = HealthPolicy(interval=3600, jitter=0)
+LIMITED = HealthPolicy(interval=3600, jitter=0, limit_degraded=True)
+
+
+@pytest.mark.parametrize(
+    ("impact", "size", "limit"),
+    [(0.5, 10, 5), (0.5, 5, 3), (0.7, 10, 3), (0.9, 10, 1), (1.0, 10, 1), (0.0, 4, 4), (0.1, 10, 9)],
+)
+def test_the_limit_is_the_share_that_is_left_rounded_up(impact: float, size: int, limit: int) -> None:
+    """max(1, ⌈(1 − impact) × max⌉), whatever floating point makes of it."""
+    assert limit_for(impact, size) == limit
+
+
+async def test_a_degraded_resource_lets_fewer_out_until_it_is_well() -> None:
+    """Half as good, half as many; the limit follows impact and size, counts those out before, and goes away."""
+    async with Manager(health=LIMITED) as manager:
+        registration = await manager.register(Thing(), pool={"max_size": 4})
+        before = [await manager.acquire("thing") for _ in range(2)]
+        manager.watch.board.observe("thing", HealthState.degraded("slow", 0.5))
+        with pytest.raises(PoolExhausted) as caught:
+            await manager.acquire("thing")
+        assert caught.value.max_size == 2
+        await before.pop().release()
+        async with manager.acquire("thing"):
+            with pytest.raises(PoolExhausted):
+                await manager.acquire("thing")
+        manager.watch.board.observe("thing", HealthState.degraded("slow", 0.2))
+        handles = [await manager.acquire("thing") for _ in range(3)]
+        for handle in (*handles, *before):
+            await handle.release()
+        manager.resize("thing", max_size=10)
+        manager.watch.board.observe("thing", HealthState.degraded("slow", 0.7))
+        handles = [await manager.acquire("thing") for _ in range(3)]
+        with pytest.raises(PoolExhausted):
+            await manager.acquire("thing")
+        for handle in handles:
+            await handle.release()
+        manager.watch.board.observe("thing", HealthState.healthy())
+        assert registration.gates == ()
+        assert registration.is_plain
+        assert_manager_sound(manager)
+
+
+async def test_what_others_impose_limits_nobody() -> None:
+    """Only the resource's own degradation counts for the limit."""
+    async with Manager(health=LIMITED) as manager:
+        await manager.register(Thing("db"))
+        await manager.register(Thing("repo", dependencies=["db"]), pool={"max_size": 2})
+        manager.quarantine("db", "down")
+        handles = [await manager.acquire("repo") for _ in range(2)]
+        for handle in handles:
+            await handle.release()
+
+
+async def test_degraded_is_served_counted_and_warned_of_once_per_change(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A drifting impact is no change; the uses since are counted; refused from 0.8 on."""
+    async with Manager(health=QUIET) as manager:
+        registration = await manager.register(Thing())
+        board = manager.watch.board
+        with caplog.at_level(logging.INFO, "nebula_resource.manager"):
+            for impact in (0.3, 0.31, 0.4):
+                board.observe("thing", HealthState.degraded("slow", impact))
+            for _ in range(5):
+                async with manager.acquire("thing"):
+                    pass
+            warnings = [each for each in caplog.records if each.levelno == logging.WARNING]
+            assert len(warnings) == 1
+            assert manager.watch.degradations.served(registration) == 5
+            board.observe("thing", HealthState.degraded("very slow", 0.9))
+            with pytest.raises(Unavailable) as caught:
+                await manager.acquire("thing")
+            assert caught.value.retryable
+            board.observe("thing", HealthState.healthy())
+            async with manager.acquire("thing"):
+                pass
+        assert manager.watch.degradations.served(registration) == 0
+        assert any(vars(each).get("served") == 5 for each in caplog.records)
+
+
+async def test_when_all_fails_at_once_the_checker_doubts_itself() -> None:
+    """Five unrelated resources fail: quarantine is frozen; half well, the rest enters."""
+    policy = HealthPolicy(interval=10, jitter=0, failure_threshold=2)
+    async with Manager(health=policy) as manager:
+        things = [Thing(f"t{number}") for number in range(6)]
+        for thing in things:
+            await manager.register(thing, pool={"min_size": 1})
+        told: list[Any] = []
+        manager.events.add_listener(told.append, (CheckerSuspected, Quarantined))
+        for thing in things:
+            thing.valid = False
+        await asyncio.sleep(45)
+        assert [type(event) for event in told] == [CheckerSuspected]
+        assert manager.watch.quarantine.is_frozen
+        assert len(manager.watch.quarantine) == 0
+        for thing in things[:3]:
+            thing.valid = True
+        await asyncio.sleep(30)
+        assert not manager.watch.quarantine.is_frozen
+        assert sorted(manager.watch.quarantine.entries()) == ["t3", "t4", "t5"]
+
+
+async def test_the_stages_of_a_policy_know_the_pool_and_the_dependencies() -> None:
+    """UtilizationStage sees the share of the pool in use, DependencyStage what the registration declared to need."""
+    policy = HealthPolicy(
+        interval=3600, stages=(UtilizationStage(dict, warn=0.5), DependencyStage()), failure_threshold=1
+    )
+    async with Manager(health=policy) as manager:
+        await manager.register(Thing("db"), health=QUIET)
+        await manager.register(Thing("repo", dependencies=["db"]), pool={"max_size": 4, "min_size": 2})
+        assert (await manager.check("repo")).state.kind == "healthy"
+        handles = [await manager.acquire("repo") for _ in range(3)]
+        status = await manager.check("repo")
+        assert status.state.because == "utilization: connections is nearly used up"
+        for handle in handles:
+            await handle.release()
+        manager.watch.board.observe("db", HealthState.unhealthy("gone", recoverable=False))
+        status = await manager.check("repo")
+        assert status.state.because == "dependency 'db' is down"
+
+
+async def test_a_resized_pool_moves_the_steps_of_admission() -> None:
+    """The quarter of a half-open admission is one of the pool as it is now."""
+    async with Manager(health=QUIET) as manager:
+        await manager.register(Thing(), pool={"max_size": 4})
+        manager.quarantine("thing", "ill")
+        await manager.release("thing")
+        manager.resize("thing", max_size=40)
+        steps: list[Any] = []
+        manager.events.add_listener(steps.append, (AdmissionStepped,))
+        async with manager.acquire("thing"):
+            pass
+        assert [event.permits for event in steps] == [10]
+
+
+class Liar(RecoveryStrategy):
+    """Says whatever it is told to."""
+
+    def __init__(self, answer: Any) -> None:
+        self.answer = answer
+
+    async def attempt_recovery(self, registration: Any, context: Any) -> HealthStatus:
+        """Answer, or raise."""
+        if isinstance(self.answer, BaseException):
+            raise self.answer
+        answer: HealthStatus = self.answer
+        return answer
+
+    def backoff(self, attempt: int, last_error: BaseException | None) -> float:
+        """One second."""
+        return 1.0
+
+
+@pytest.mark.parametrize("answer", [None, "fine", ValueError("no"), HealthStatus.unhealthy("no")])
+async def test_a_strategy_that_lies_or_raises_parks_and_never_releases(answer: Any) -> None:
+    """Nonsense is a failed attempt and is told; the tenth parks it."""
+    policy = QuarantinePolicy(
+        strategy=Liar(answer), max_attempts=3, backoff=RecoveryBackoff(base=1, jitter=0)
+    )
+    async with Manager(
+        health=HealthPolicy(interval=10, jitter=0, failure_threshold=1), quarantine=policy
+    ) as manager:
+        thing = Thing()
+        await manager.register(thing, pool={"min_size": 1})
+        told: list[Any] = []
+        manager.events.add_listener(told.append, (QuarantineExhausted, ErrorOccurred))
+        thing.valid = False
+        await asyncio.sleep(60)
+        entry = manager.watch.quarantine.get("thing")
+        assert entry is not None
+        assert entry.phase == "parked"
+        assert [event.then for event in told if isinstance(event, QuarantineExhausted)] == ["park"]
+        if not isinstance(answer, HealthStatus):
+            assert any(getattr(event, "code", "") == "recovery_strategy" for event in told)
+
+
+async def test_a_resource_whose_server_is_down_at_start_recovers_by_itself() -> None:
+    """Registered while it cannot be made, served when it can, without a person."""
+    async with Manager(health=QUIET) as manager:
+        thing = Thing()
+        thing.fails = ConnectionRefusedError("down")
+        await manager.register(thing, pool={"min_size": 1})
+        with pytest.raises(Unavailable):
+            await manager.acquire("thing")
+        await asyncio.sleep(20)
+        thing.fails = None
+        await asyncio.sleep(60)
+        async with manager.acquire("thing"):
+            pass
+        assert_manager_sound(manager)
