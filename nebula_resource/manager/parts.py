@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from nebula_resource._aio import CancellationToken, OwnedTasks
@@ -71,11 +70,15 @@ class ManagerParts:
         self.registry = Registry()
         self.dependencies: DependencyGraph[str] = DependencyGraph()
         self.scope_listeners: tuple[ScopeListener, ...] = ()
-        self.open_scopes: Counter[ScopeLevel] = Counter()
-        """How many open scopes there are, by level."""
+        self.scope_counts = [0] * len(ScopeLevel)
+        """How many open scopes there are, by level: `open_scopes` for readers."""
         self.not_now = NOT_NOW
         self.watch = Watch(self.registry, self.dependencies, self.events, self.hooks, self._tasks)
         self._checkout = Checkout(self.registry, self.hooks, self.events, Strategy.parse(strategy))
+        self.find = self._checkout.finder()
+        """Who serves a key in a scope, by this manager's strategy."""
+        self.for_all = self._checkout.for_all
+        """The same, for keys that one registration serves whoever asks, as far as it was asked."""
         self._quick = quick_class(self._checkout)
         self._introduce(credentials)
         # Last: a token that was cancelled before calls back at once.
@@ -99,7 +102,7 @@ class ManagerParts:
             opened=self._opened,
         )
         self._reload = Reload(self.registry, self._startup, self.watch, self._construction, self._tasks)
-        self._road = Road(self.registry, self.hooks, self.events, self._reload.retiring)
+        self._road = Road(self.registry, self.hooks, self.events, self._reload.beside)
         self._reload.pave = self._road.pave
         self._enrolment = Enrolment(
             self.registry,
@@ -111,7 +114,7 @@ class ManagerParts:
             self.events,
             self._tasks,
         )
-        self._shutdown = Shutdown(self.dependencies, self._tasks, self._releases, self._reload.retiring)
+        self._shutdown = Shutdown(self.dependencies, self._tasks, self._releases, self._reload.beside)
         self.watch.reopen = self._startup.open
         self.watch.on_road_changed = self._road.pave
         self.watch.on_released = self._released

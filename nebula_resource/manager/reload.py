@@ -63,13 +63,13 @@ class Reload:
         self._watch = watch
         self._construction = construction
         self._tasks = tasks
-        self._retiring: dict[Registration, list[Pool[Any, Any, Any]]] = {}
+        self._beside: dict[Registration, list[Pool[Any, Any, Any]]] = {}
         self.pave: Callable[[Registration], None] | None = None
         """Derives the short road anew; set by the manager."""
 
-    def retiring(self, registration: Registration) -> tuple[Pool[Any, Any, Any], ...]:
-        """The pools it had before that still have handles out."""
-        return tuple(self._retiring.get(registration, ()))
+    def beside(self, registration: Registration) -> tuple[Pool[Any, Any, Any], ...]:
+        """Its pools beside the one that serves: one that is being opened, and old ones that still have handles out."""
+        return tuple(self._beside.get(registration, ()))
 
     async def run(self, registration: Registration, wanted: Registration) -> ReloadOutcome:
         """Make a registration what it is wanted to be.
@@ -99,6 +99,7 @@ class Reload:
         if missing is not None:
             raise DependencyFailure(missing, resource_id=registration.key)
         new = self._construction.pool_for(registration, wanted)
+        self._beside.setdefault(registration, []).append(new)
         try:
             await new.open()
             await _take_over_state(registration.pool, new)
@@ -110,9 +111,11 @@ class Reload:
             if new.state not in {PoolState.CLOSING, PoolState.CLOSED}:
                 self._tasks.start(new.close(0.0), name=f"close what was to be {registration.public_id}")
             raise
+        finally:
+            self._forget(registration, new)
         old = registration.pool
         self._become(registration, wanted, new)
-        self._retiring.setdefault(registration, []).append(old)
+        self._beside.setdefault(registration, []).append(old)
         self._tasks.start(self._retire(registration, old), name=f"retire {registration.public_id}")
 
     def _link(self, registration: Registration, wanted: Registration) -> None:
@@ -139,12 +142,15 @@ class Reload:
                 await old.drain(None)
             await old.close(0.0)
         finally:
-            retiring = self._retiring[registration]
-            retiring.remove(old)
-            if not retiring:
-                del self._retiring[registration]
+            self._forget(registration, old)
             if registration.is_open:
                 registration.pool.grant()  # what the old one took of a budget may be had now
+
+    def _forget(self, registration: Registration, pool: Pool[Any, Any, Any]) -> None:
+        pools = self._beside[registration]
+        pools.remove(pool)
+        if not pools:
+            del self._beside[registration]
 
     # ── one that does not serve (yet) ──
 

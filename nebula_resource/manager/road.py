@@ -23,7 +23,7 @@ class Road:
         registrations: all there are, when hooks or listeners come or go.
         hooks: around an acquire and a release.
         bus: whether somebody listens.
-        retiring: pools that a registration had before and that still have handles out.
+        beside: a registration's pools beside the one that serves.
     """
 
     def __init__(
@@ -31,12 +31,12 @@ class Road:
         registrations: Iterable[Registration],
         hooks: HookRegistry,
         bus: EventBus,
-        retiring: Callable[[Registration], Iterable[Pool[Any, Any, Any]]],
+        beside: Callable[[Registration], Iterable[Pool[Any, Any, Any]]],
     ) -> None:
         self._registrations = registrations
         self._hooks = hooks
         self._bus = bus
-        self._retiring = retiring
+        self._beside = beside
         hooks.on_change(self.pave_all)
         bus.on_interest(self.pave_all)
 
@@ -50,7 +50,7 @@ class Road:
         key = registration.key
         registration.acquire_hooks = self._hooks.for_resource(key, HookEvent.ACQUIRE)
         registration.release_hooks = self._hooks.for_resource(key, HookEvent.RELEASE)
-        for pool in (registration.pool, *self._retiring(registration)):
+        for pool in (registration.pool, *self._beside(registration)):
             if isinstance(pool.observer, RegistrationObserver):
                 pool.observer.look_at_hooks()
         registration.pave(self._is_plain(registration))

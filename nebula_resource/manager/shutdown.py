@@ -56,7 +56,7 @@ class Shutdown:
         graph: who goes first.
         tasks: the manager's.
         releases: the tasks that give back what instances held of their dependencies.
-        retiring: the pools that a registration had before a reload.
+        beside: a registration's pools beside the one that serves.
     """
 
     def __init__(
@@ -64,12 +64,12 @@ class Shutdown:
         graph: DependencyGraph[str],
         tasks: OwnedTasks,
         releases: OwnedTasks,
-        retiring: Callable[[Registration], Iterable[AnyPool]],
+        beside: Callable[[Registration], Iterable[AnyPool]],
     ) -> None:
         self._graph = graph
         self._tasks = tasks
         self._releases = releases
-        self._retiring = retiring
+        self._beside = beside
 
     async def run(
         self, registrations: Iterable[Registration], *, drain: float, cleanup: float, terminate: float
@@ -102,7 +102,7 @@ class Shutdown:
                 registration.refuse(Cause.DRAINING, _refusal(registration, "draining"))
 
     def _pools(self, registration: Registration) -> list[AnyPool]:
-        return [registration.pool, *self._retiring(registration)]
+        return [registration.pool, *self._beside(registration)]
 
     async def _drain(self, chosen: list[Registration], seconds: float) -> None:
         """Wait until the last handle is back: no longer than that, or than ``seconds``."""
