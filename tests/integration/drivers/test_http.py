@@ -50,10 +50,15 @@ async def serving(tls: ssl.SSLContext | None = None, host: str = "127.0.0.1") ->
     """Serve until the block ends."""
     server = Server(0)
     writers: set[asyncio.StreamWriter] = set()
+    handlers: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         server.connections += 1
         writers.add(writer)
+        handler = asyncio.current_task()
+        assert handler is not None
+        handlers.add(handler)
+        handler.add_done_callback(handlers.discard)
         try:
             while line := await reader.readline():
                 target = line.decode().split()[1]
@@ -73,7 +78,7 @@ async def serving(tls: ssl.SSLContext | None = None, host: str = "127.0.0.1") ->
             pass
         finally:
             writers.discard(writer)
-            writer.close()
+            writer.transport.abort()
 
     listening = await asyncio.start_server(serve, host, 0, ssl=tls)
     server.port = listening.sockets[0].getsockname()[1]
@@ -82,8 +87,10 @@ async def serving(tls: ssl.SSLContext | None = None, host: str = "127.0.0.1") ->
     finally:
         listening.close()
         for writer in list(writers):
-            writer.close()
-        await asyncio.sleep(0)
+            writer.transport.abort()
+        async with asyncio.timeout(10):
+            while handlers:
+                await asyncio.wait(handlers)
 
 
 @pytest.fixture
