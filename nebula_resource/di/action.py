@@ -17,7 +17,7 @@ from nebula_resource.errors import ConfigurationError
 from nebula_resource.manager.action_scope import open_action
 from nebula_resource.manager.current import enter, leave
 from nebula_resource.manager.open_scope import NOTHING, OpenScope
-from nebula_resource.manager.scope_block import end_scopes
+from nebula_resource.manager.scope_end import end_scopes
 from nebula_resource.model.scope import MAX_ID_LENGTH
 
 __all__ = ["action"]

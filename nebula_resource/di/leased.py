@@ -7,6 +7,7 @@ from typing import Any, TypeVar, overload
 from dependency_injector import providers
 
 from nebula_resource.errors import NoOpenScope
+from nebula_resource.manager.hold import holder_of
 from nebula_resource.manager.open_scope import OpenScope, current_scope
 from nebula_resource.model.key import ResourceKey, check_resource_id
 from nebula_resource.model.scope import ScopeLevel
@@ -71,7 +72,7 @@ class Leased(providers.Provider[T]):
         """The scope that leases it for somebody in ``scope``, and its slot there. Raises `NoOpenScope`."""
         if self._hold is None:
             return scope, self._key
-        return scope.holder_of(self._key, self._hold)
+        return holder_of(scope, self._key, self._hold)
 
     def __deepcopy__(self, memo: dict[int, Any] | None) -> Leased[T]:
         memo = {} if memo is None else memo

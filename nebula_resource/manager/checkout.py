@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic
 
@@ -48,13 +48,14 @@ NOT_NOW: Any = object()
 class Checkout:
     """Finds who serves a caller, asks whether it may, and goes to the pool. It owns nothing."""
 
-    __slots__ = ("bus", "hooks", "registry", "strategy")
+    __slots__ = ("bus", "for_all", "hooks", "registry", "strategy")
 
     def __init__(self, registry: Registry, hooks: HookRegistry, bus: EventBus, strategy: Strategy) -> None:
         self.registry = registry
         self.hooks = hooks
         self.bus = bus
         self.strategy = strategy
+        self.for_all = registry.for_all
 
     # ── go ──
 
@@ -71,6 +72,13 @@ class Checkout:
                 # A caller may look deeper, never beside or above: manager.detached() is the spelt-out way out.
                 raise ResourceNotFound(key, scope=here.scope)
         return self.find(key, scope, strategy), scope
+
+    def finder(self) -> Callable[[str, Scope], Registration]:
+        """What finds the registration that serves a scope, without the detour where the strategy needs none."""
+        if self.strategy is Strategy.STRICT:
+            self.for_all = {}  # the equal scope alone serves
+            return lambda key, scope: self.registry.search(key, scope, Strategy.STRICT)
+        return self.registry.find
 
     def find(self, key: str, scope: Scope, strategy: Strategy | None) -> Registration:
         """The registration that serves ``scope``."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from nebula_resource.manager.open_scope import OpenScope
 
-__all__ = ["Detached", "current_scope", "enter", "leave"]
+__all__ = ["Detached", "current_scope", "enter", "leave", "reset"]
 
 _current: ContextVar[OpenScope | None] = ContextVar("nebula_resource_scope", default=None)
 
@@ -19,10 +19,14 @@ enter = _current.set
 """Make a scope the innermost one; the token takes it back."""
 
 
+reset = _current.reset
+"""Take back what `enter` did; a ValueError in another task than that."""
+
+
 def leave(token: Token[OpenScope | None]) -> None:
     """Take back what `enter` did."""
     try:
-        _current.reset(token)
+        reset(token)
     except ValueError:
         # Left from another task (an async generator that was collected): that context is gone anyway.
         pass

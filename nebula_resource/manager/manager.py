@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from nebula_resource._aio import leave
 from nebula_resource.errors import AlreadyRegistered, DependencyFailure, Unavailable
+from nebula_resource.manager.block import Block
 from nebula_resource.manager.checkout import ManagedAcquisition, ScopedAcquisition
 from nebula_resource.manager.current import Detached, current_scope
 from nebula_resource.manager.operations import Operations
 from nebula_resource.manager.parts import CLEANUP, DRAIN, TERMINATE, chosen_policy, refuse_autoscale
 from nebula_resource.manager.proposal import check_policies, check_proposal
 from nebula_resource.manager.registration import Registration, RegistrationState
-from nebula_resource.manager.scope_block import ScopeBlock
 from nebula_resource.manager.shutdown import ShutdownReport
 from nebula_resource.model.context import ResourceContext
 from nebula_resource.model.health import HealthPolicy
 from nebula_resource.model.key import ResourceKey
 from nebula_resource.model.policy import Off
-from nebula_resource.model.scope import Scope, Strategy
+from nebula_resource.model.scope import Scope, ScopeLevel, Strategy
 from nebula_resource.pool import PoolConfig
 from nebula_resource.pool.quick import FRESH
 from nebula_resource.quarantine import QuarantinePolicy
@@ -230,29 +231,31 @@ class Manager(Operations):
         workflow: str | None = None,
         execution: str | None = None,
         action: str | None = None,
-    ) -> ScopeBlock:
+    ) -> Block:
         """``async with manager.scope(tenant="acme", execution="e1") as scope``, or with a scope or context as value.
 
         Opens every named level that is not open yet, outermost first. Inside an open scope the new one is nested in
         it. Raises `InvalidScope` where the two contradict each other.
         """
-        context = scope if isinstance(scope, ResourceContext) else None
-        if context is not None:
-            value = context.scope
-        elif isinstance(scope, Scope):
-            value = scope
-        else:
-            value = Scope.of(tenant=tenant, user=user, workflow=workflow, execution=execution, action=action)
         here = current_scope()
         if here is not None and here.manager is not self:
             here = None
+        context: ResourceContext | None = None
+        if isinstance(scope, Scope):
+            value = scope
+        elif scope is None:
+            value = Scope.of(tenant=tenant, user=user, workflow=workflow, execution=execution, action=action)
+        else:
+            context = scope
+            value = scope.scope
         if here is not None and not here.scope.contains(value):
             value = here.scope.nest(value)
-        if context is None:
-            context = ResourceContext(value) if here is None else here.context.with_scope(value)
-        elif context.scope is not value:
-            context = context.with_scope(value)
-        return ScopeBlock(self, context, parent=here, opener=here)
+        return Block(self, value, context, here)
+
+    @property
+    def open_scopes(self) -> Counter[ScopeLevel]:
+        """How many open scopes there are, by level."""
+        return Counter(dict(zip(ScopeLevel, self.scope_counts, strict=True)))
 
     def detached(self) -> Detached:
         """``with manager.detached():`` leaves the open scopes of this call chain; for operators and janitors."""
@@ -260,13 +263,13 @@ class Manager(Operations):
 
     def scope_opened(self, scope: Scope) -> None:
         """An open scope was entered."""
-        self.open_scopes[scope.level] += 1
+        self.scope_counts[scope.level] += 1
         for listener in self.scope_listeners:
             listener.opened(scope)
 
     def scope_closed(self, scope: Scope) -> None:
         """It was left."""
-        self.open_scopes[scope.level] -= 1
+        self.scope_counts[scope.level] -= 1
         for listener in self.scope_listeners:
             listener.closed(scope)
 

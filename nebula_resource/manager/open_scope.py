@@ -5,64 +5,44 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from contextlib import AbstractAsyncContextManager
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, overload
 
-from nebula_resource._aio import OwnedTasks, cancel_soundly
-from nebula_resource.errors import CleanupError, NoOpenScope
+from nebula_resource._aio import OwnedTasks
+from nebula_resource.errors import NoOpenScope
 from nebula_resource.manager.current import current_scope, enter, leave
+from nebula_resource.manager.held import NOTHING, Held, Hit, Kept, Lease
+from nebula_resource.manager.hold import holder_of
+from nebula_resource.manager.scope_end import end_scope
 from nebula_resource.model.context import ResourceContext
 from nebula_resource.model.key import ResourceKey
+from nebula_resource.model.lifecycle import Lifecycle
 from nebula_resource.model.scope import Scope, ScopeLevel
 
 if TYPE_CHECKING:
+    from nebula_resource.manager.block import Block
     from nebula_resource.manager.checkout import ScopedAcquisition
     from nebula_resource.manager.manager import Manager
-    from nebula_resource.manager.scope_block import ScopeBlock
+    from nebula_resource.pool import Pool
+    from nebula_resource.pool.entry import Entry
 
 __all__ = ["NOTHING", "Finalizer", "OpenScope", "current_scope"]
 
 T = TypeVar("T")
+IN_USE, IDLE = Lifecycle.IN_USE, Lifecycle.IDLE
 
 Finalizer: TypeAlias = "Callable[[BaseException | None], Awaitable[object] | None]"
 
-NOTHING: Any = object()
-"""In place of a value: it is being acquired."""
 
-FINALIZER_TIMEOUT = 10.0
-"""Seconds that one finalizer may take, as a pool's ``cleanup_timeout``: closing always ends."""
+class _Rare:
+    """What most open scopes never need."""
 
-
-class _Lease:
-    """One thing that an open scope holds, or is getting."""
-
-    __slots__ = ("acquisition", "task", "value")
+    __slots__ = ("finalizers", "outcome", "tasks", "users")
 
     def __init__(self) -> None:
-        self.acquisition: ScopedAcquisition[Any] | _Kept | None = None
-        self.task: asyncio.Task[Any] | None = None
-        self.value: Any = NOTHING
-
-
-class _Kept:
-    """A user's context manager in the place of an acquisition: its exit is given a limited time."""
-
-    __slots__ = ("_manager", "_scope")
-
-    def __init__(self, scope: OpenScope, manager: AbstractAsyncContextManager[Any]) -> None:
-        self._scope = scope
-        self._manager = manager
-
-    async def __aenter__(self) -> Any:
-        return await self._manager.__aenter__()
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._scope._end_in_time(self._manager.__aexit__(kind, error, trace))
-
-    def leave_now(self) -> bool:
-        return False
+        self.finalizers: list[Finalizer] = []
+        self.outcome: BaseException | None = None
+        self.tasks = OwnedTasks("nebula scope", on_error=_told_to_who_waits)
+        self.users: dict[Hashable, OpenScope] = {}
 
 
 class OpenScope:
@@ -73,43 +53,47 @@ class OpenScope:
     """
 
     __slots__ = (
-        "_closed",
-        "_context",
-        "_finalizers",
-        "_leases",
-        "_manager",
-        "_tasks",
-        "_users",
-        "opener",
-        "outcome",
-        "parent",
-        "scope",
-    )
+        "_closed", "_context", "_entry", "_key", "_manager", "_more", "_opener", "_parent", "_pool", "_rare", "scope"
+    )  # fmt: skip  # one list of names
+
+    _closed: bool | None  # None: not entered yet
+    _context: ResourceContext | None
+    _entry: (
+        Entry | None
+    )  # the first lease, if it was had by the shortest road, with its key and its pool: no dict for one
+    _key: Hashable
+    _more: dict[Hashable, Held] | None  # all the others, the oldest first
+    _opener: OpenScope | None
+    _parent: OpenScope | None
+    _pool: Pool[Any, Any, Any]
+    _rare: _Rare | None
 
     def __init__(
         self,
         manager: Manager,
         scope: Scope,
-        context: ResourceContext,
+        context: ResourceContext | None,
         parent: OpenScope | None,
         opener: OpenScope | None,
     ) -> None:
         self._manager = manager
         self._context = context
-        self._leases: dict[Hashable, _Lease] = {}
+        self._parent = parent
+        self._opener = opener
+        self._rare = self._entry = self._more = None
         self._closed = False
-        # What most scopes never need is made when it is.
-        self._tasks: OwnedTasks | None = None
-        self._finalizers: list[Finalizer] | None = None
-        self._users: dict[Hashable, OpenScope] | None = None
         self.scope = scope
-        self.parent = parent
-        self.opener = opener
-        self.outcome: BaseException | None = None
-        """An error that an outer layer turned into an answer: leases end with it although the block ends well."""
 
     def __repr__(self) -> str:
-        return f"<OpenScope {self.scope.level.name} {'closed' if self._closed else 'open'}: {len(self._leases)} leases>"
+        state = {None: "not entered", False: "open", True: "closed"}[self._closed]
+        return f"<OpenScope {self.scope.level.name} {state}: {len(self)} leases>"
+
+    def __len__(self) -> int:
+        """How many leases it holds, or is getting."""
+        return (self._entry is not None) + (0 if self._more is None else len(self._more))
+
+    def __bool__(self) -> bool:
+        return True  # a scope without leases is a scope
 
     @property
     def level(self) -> ScopeLevel:
@@ -122,27 +106,32 @@ class OpenScope:
         return self._manager
 
     @property
+    def parent(self) -> OpenScope | None:
+        """The open scope around it."""
+        return self._parent
+
+    @property
+    def opener(self) -> OpenScope | None:
+        """The open scope in whose block it was opened."""
+        return self._opener
+
+    @property
     def context(self) -> ResourceContext:
         """What its acquires carry."""
         context = self._context
-        if context.scope is not self.scope:
+        if context is None:
+            around = self._parent
+            context = self._context = (
+                ResourceContext(self.scope) if around is None else around.context.with_scope(self.scope)
+            )
+        elif context.scope is not self.scope:
             context = self._context = context.with_scope(self.scope)
         return context
 
     @property
     def is_closed(self) -> bool:
         """Whether it gives nothing any more."""
-        return self._closed
-
-    @property
-    def finalizers(self) -> list[Finalizer]:
-        """Called with the outcome when the scope closes, last first, before the leases end.
-
-        Each may return an awaitable, which may take `FINALIZER_TIMEOUT` seconds.
-        """
-        if self._finalizers is None:
-            self._finalizers = []
-        return self._finalizers
+        return self._closed is True
 
     def at(self, level: ScopeLevel | str) -> OpenScope:
         """The enclosing open scope of a level, this one included. Raises `NoOpenScope`."""
@@ -173,95 +162,84 @@ class OpenScope:
             NoOpenScope: the block has ended.
             ResourceError: what ``manager.acquire`` raises.
         """
+        entry = self._entry
+        if entry is None:
+            if self._more is None and self._closed is False:
+                # The shortest road, written out: the first lease, of what is idle and needs no looking at.
+                manager = self._manager
+                registration = manager.for_all.get(key) or manager.find(key, self.scope)
+                if (take := registration.take) is not None:
+                    try:
+                        self._entry = entry = take()  # ours from here on
+                    except IndexError:
+                        pass  # nothing idle
+                    else:
+                        self._pool = pool = registration.pool
+                        self._key = key
+                        entry.state = IN_USE
+                        entry.uses = uses = entry.uses + 1
+                        return entry.value if uses & pool.sample_mask else pool.time_this(entry)
+        elif self._key == key:
+            return entry.value
         value = self.take(key, key)
-        if value is NOTHING:
-            value = await self.wait(key, key)
-        return value
-
-    def held(self, key: str, level: ScopeLevel) -> Coroutine[Any, Any, Any]:
-        """The value of a lease that the enclosing scope of ``level`` holds for this call chain.
-
-        Who gets it is decided now, not when the result is awaited. Raises `NoOpenScope`.
-        """
-        holder, slot = self.holder_of(key, level)
-        return holder._fetch(slot, key)
-
-    async def _fetch(self, slot: Hashable, key: str) -> Any:
-        value = self.take(slot, key)
-        if value is NOTHING:
-            value = await self.wait(slot, key)
-        return value
-
-    def holder_of(self, key: str, level: ScopeLevel) -> tuple[OpenScope, Hashable]:
-        """The scope whose lease this call chain uses for ``hold=level``, and the slot it has there.
-
-        The held lease passes from a block to one block opened in it at a time, the first that asks: two that are open
-        together never share it. Another gets a lease of its own, which serves what is nested in it by the same rule.
-        """
-        top = self.at(level)
-        path: list[OpenScope] = []
-        here = self
-        while here is not top:
-            path.append(here)
-            assert here.opener is not None, "every scope was opened somewhere inside the ones around it"
-            here = here.opener
-        mark = (key, level)
-        holder, slot = top, cast("Hashable", key)
-        for child in reversed(path):
-            if mark in child._leases:
-                holder, slot = child, mark
-            else:
-                users = here._users
-                if users is None:
-                    users = here._users = {}
-                user = users.get(mark)
-                if user is None or user is child or user._closed:
-                    users[mark] = child
-                else:
-                    holder, slot = child, mark
-            here = child
-        return holder, slot
+        return await self.wait(key, key) if value is NOTHING else value
 
     def take(self, slot: Hashable, key: str) -> Any:
         """The value of a lease, if it may be had without an await; else `NOTHING`, and it is on its way: `wait`."""
-        lease = self._leases.get(slot)
-        if lease is not None:
-            return lease.value
-        if self._closed:
-            raise _after_the_end(key)
-        lease = self._leases[slot] = _Lease()
-        acquisition = self._manager.acquire_within(self, key)
-        try:
-            value = acquisition.take_now()
-        except BaseException:
-            del self._leases[slot]
-            raise
-        if value is self._manager.not_now:
-            lease.task = self._owner().spawn(self._acquire(slot, lease, acquisition), name=str(key))
-            return NOTHING
-        # ours from here on
-        lease.acquisition = acquisition
-        lease.value = value
-        return value
+        held = self._find(slot)
+        if held is not None:
+            return held.value
+        if self._closed is not False:
+            raise self._not_open(key)
+        manager = self._manager
+        registration = manager.find(key, self.scope)
+        if (take := registration.take) is not None:  # the shortest road, as in `get`
+            try:
+                entry = take()
+            except IndexError:
+                pass  # nothing idle
+            else:
+                pool = registration.pool
+                if self._more is None and self._entry is None:
+                    self._entry, self._pool, self._key = entry, pool, slot
+                else:
+                    self._others()[slot] = Hit(entry, pool)
+                entry.state = IN_USE
+                entry.uses = uses = entry.uses + 1
+                return entry.value if uses & pool.sample_mask else pool.time_this(entry)
+        lease = self._others()[slot] = Lease()
+        acquisition = manager.acquire_within(self, key)
+        lease.task = self.tasks.spawn(self._acquire(slot, lease, acquisition), name=str(key))
+        return NOTHING
+
+    def _find(self, slot: Hashable) -> Entry | Held | None:
+        """What is held under a slot."""
+        if self._entry is not None and self._key == slot:
+            return self._entry
+        return None if self._more is None else self._more.get(slot)
+
+    def _others(self) -> dict[Hashable, Held]:
+        if self._more is None:
+            self._more = {}
+        return self._more
 
     async def wait(self, slot: Hashable, key: str) -> Any:
         """Wait for what `take` began. One who is cancelled here leaves the others waiting."""
-        lease = self._leases.get(slot)
-        if lease is None:  # it failed, or the scope closed, before anyone waited: say so by asking again
-            return await self._fetch(slot, key)
-        if lease.value is not NOTHING:
-            return lease.value
-        task = lease.task
+        held = self._find(slot)
+        if held is None:  # it failed, or the scope closed, before anyone waited: say so by asking again
+            value = self.take(slot, key)
+            return await self.wait(slot, key) if value is NOTHING else value
+        if held.value is not NOTHING or not isinstance(held, Lease):
+            return held.value
+        task = held.task
         assert task is not None, "a lease has its value, or a task that fetches it"
         await asyncio.wait((task,))
         if task.cancelled():
-            raise _after_the_end(key)
+            raise self._not_open(key)
         return task.result()
 
-    async def _acquire(
-        self, slot: Hashable, lease: _Lease, acquisition: ScopedAcquisition[Any] | _Kept
-    ) -> Any:
-        leases = self._leases
+    async def _acquire(self, slot: Hashable, lease: Lease, acquisition: ScopedAcquisition[Any] | Kept) -> Any:
+        leases = self._others()
         try:
             value = await acquisition.__aenter__()
         except BaseException:
@@ -274,45 +252,95 @@ class OpenScope:
         lease.value = value
         return value
 
-    def holds(self, key: str) -> bool:
-        """Whether a lease for this key is held, or being acquired."""
-        return key in self._leases
+    def holds(self, slot: Hashable) -> bool:
+        """Whether something is held, or being acquired, under this key."""
+        return self._find(slot) is not None
 
-    def _owner(self) -> OwnedTasks:
-        if self._tasks is None:
-            self._tasks = OwnedTasks("nebula scope", on_error=_told_to_who_waits)
-        return self._tasks
+    def held(self, key: str, level: ScopeLevel) -> Coroutine[Any, Any, Any]:
+        """The value of a lease that the enclosing scope of ``level`` holds for this call chain.
 
-    # ── beside leases ──
+        Who gets it is decided now, not when the result is awaited. Raises `NoOpenScope`.
+        """
+        holder, slot = holder_of(self, key, level)
+        return holder._fetch(slot, key)
 
-    def kept(self, slot: Hashable) -> Any:
-        """What `keep` or `put` holds under ``slot``; `NOTHING` when it is on its way (`wait`); None when there is none."""
-        lease = self._leases.get(slot)
-        return None if lease is None else lease.value
+    async def _fetch(self, slot: Hashable, key: str) -> Any:
+        value = self.take(slot, key)
+        return await self.wait(slot, key) if value is NOTHING else value
+
+    def _not_open(self, key: str) -> NoOpenScope:
+        if self._closed:
+            why = "after its block ended (in a background task? use: async with scope.detach())"
+        else:
+            why = "before its block began: async with manager.scope(...) as scope"
+        return NoOpenScope(f"the scope is not open: '{key}' was asked for {why}", resource_id=key)
+
+    # ── what else is kept ──
 
     def keep(self, slot: Hashable, manager: AbstractAsyncContextManager[T]) -> Coroutine[Any, Any, T]:
         """Enter a context manager for the rest of this scope; it ends with the leases, in their order, with the outcome.
 
         Under one ``slot`` one is kept: who asks for another gets the first. It is begun now, and the result is awaited.
-        Its exit may take `FINALIZER_TIMEOUT` seconds. Raises `NoOpenScope` and what entering raises.
+        Its exit may take `END_TIMEOUT` seconds. Raises `NoOpenScope` and what entering raises.
         """
-        lease = self._leases.get(slot)
-        if lease is None:
-            if self._closed:
-                raise _after_the_end(str(slot))
-            lease = self._leases[slot] = _Lease()
-            lease.task = self._owner().spawn(
-                self._acquire(slot, lease, _Kept(self, manager)), name=f"keep {slot}"
+        if not self.holds(slot):
+            lease = self._new_lease(slot)
+            lease.task = self.tasks.spawn(
+                self._acquire(slot, lease, Kept(manager, self.tasks)), name=f"keep {slot}"
             )
         return self.wait(slot, str(slot))
 
     def put(self, slot: Hashable, value: object, manager: AbstractAsyncContextManager[Any]) -> None:
         """Keep a value whose context manager is to be left only. Raises `NoOpenScope`."""
-        if self._closed:
-            raise _after_the_end(str(slot))
-        lease = self._leases[slot] = _Lease()
-        lease.acquisition = _Kept(self, manager)
+        lease = self._new_lease(slot)
+        lease.acquisition = Kept(manager, self.tasks)
         lease.value = value
+
+    def kept(self, slot: Hashable) -> Any:
+        """What `keep` or `put` holds under ``slot``; `NOTHING` when it is on its way (`wait`); None when there is none."""
+        held = self._find(slot)
+        return held.value if isinstance(held, Lease) else None
+
+    def _new_lease(self, slot: Hashable) -> Lease:
+        if self._closed is not False:
+            raise self._not_open(str(slot))
+        lease = self._others()[slot] = Lease()
+        return lease
+
+    # ── beside leases ──
+
+    @property
+    def finalizers(self) -> list[Finalizer]:
+        """Called with the outcome when the scope closes, last first, before the leases end.
+
+        Each may return an awaitable, which may take `END_TIMEOUT` seconds.
+        """
+        return self._rarely().finalizers
+
+    @property
+    def outcome(self) -> BaseException | None:
+        """An error that an outer layer turned into an answer: leases end with it although the block ends well."""
+        return None if self._rare is None else self._rare.outcome
+
+    @outcome.setter
+    def outcome(self, error: BaseException | None) -> None:
+        self._rarely().outcome = error
+
+    @property
+    def tasks(self) -> OwnedTasks:
+        """The tasks that wait for its leases and end them."""
+        return self._rarely().tasks
+
+    @property
+    def users(self) -> dict[Hashable, OpenScope]:
+        """Which block opened in it uses a held lease now, see `holder_of`."""
+        return self._rarely().users
+
+    def _rarely(self) -> _Rare:
+        rare = self._rare
+        if rare is None:
+            rare = self._rare = _Rare()
+        return rare
 
     async def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine with this scope as the current one."""
@@ -326,110 +354,72 @@ class OpenScope:
         """A block inside this one with the same scope and leases of its own; it counts as no scope of its own."""
         return OpenScope(self._manager, self.scope, self._context, self, self)
 
-    def detach(self) -> ScopeBlock:
+    def detach(self) -> Block:
         """A sibling with its own leases, for background work: ``async with scope.detach():`` may outlive this one.
 
         Neither the deadline nor the cancellation of this scope's context goes with it.
         """
-        from nebula_resource.manager.scope_block import ScopeBlock  # it is made of open scopes
+        from nebula_resource.manager.block import Block  # it is an open scope
 
         free = self.context.with_deadline(None).with_cancellation(None)
-        return ScopeBlock(self._manager, free, parent=self.parent, opener=self.parent)
+        return Block(self._manager, self.scope, free, self.parent)
 
     # ── the end ──
 
     def close_now(self) -> bool:
         """End after a block that ended well, if that takes no await; False when `close` has something left to do."""
         self._closed = True
-        if self.outcome is not None or self._finalizers:
+        rare = self._rare
+        if rare is not None and (rare.finalizers or rare.outcome is not None):
             return False
-        leases = self._leases
-        while leases:
-            slot, lease = leases.popitem()
-            if lease.acquisition is None or not lease.acquisition.leave_now():
-                leases[slot] = lease
+        more = self._more
+        while more:
+            slot, held = more.popitem()
+            if not isinstance(held, Hit) or not _end_hit(held.entry, held.pool):
+                more[slot] = held
+                return False
+        entry = self._entry
+        if entry is not None:
+            self._entry = None
+            if not _end_hit(entry, self._pool):
+                self._entry = entry
                 return False
         return True
+
+    def pending(self) -> list[asyncio.Task[Any]]:
+        """The tasks of what is still being acquired."""
+        held = () if self._more is None else self._more.values()
+        tasks = [each.task for each in held if isinstance(each, Lease) and each.task is not None]
+        return [task for task in tasks if not task.done()]
+
+    def pop(self) -> Held | None:
+        """Take the newest lease out of the books, for whoever ends it; None when there is none left."""
+        if self._more:
+            return self._more.popitem()[1]
+        entry, self._entry = self._entry, None
+        return None if entry is None else Hit(entry, self._pool)
+
+    def refuse_more(self) -> None:
+        """From now on nothing new is leased: it is being closed."""
+        self._closed = True
 
     async def close(
         self, error: BaseException | None
     ) -> tuple[list[BaseException], asyncio.CancelledError | None]:
-        """Give everything back, the last first, with the outcome.
-
-        It goes on through any number of cancellations of the caller. Returns what went wrong on the way, and the last
-        of those cancellations, which the caller raises.
-        """
-        self._closed = True
-        closing = self._owner().spawn(self._close(error or self.outcome), name="close", awaited=True)
-        cancelled: asyncio.CancelledError | None = None
-        while not closing.done():
-            try:
-                await asyncio.wait((closing,))
-            except asyncio.CancelledError as raised:
-                cancelled = raised  # put off, not swallowed
-        return closing.result(), cancelled
-
-    async def _close(self, error: BaseException | None) -> list[BaseException]:
-        errors: list[BaseException] = []
-        await self._cancel_pending()
-        while self._finalizers:
-            try:
-                await self._finalize(self._finalizers.pop(), error)
-            except BaseException as raised:
-                errors.append(raised)
-                error = error or raised  # what is ended after it did not end well
-        while self._leases:
-            _, lease = self._leases.popitem()
-            if lease.acquisition is None:
-                continue
-            try:
-                if error is None:
-                    await lease.acquisition.__aexit__(None, None, None)
-                else:
-                    await lease.acquisition.__aexit__(type(error), error, error.__traceback__)
-            except BaseException as raised:
-                if raised is not error:
-                    errors.append(raised)
-                error = error or raised
-        return errors
-
-    async def _cancel_pending(self) -> None:
-        pending = [
-            lease.task for lease in self._leases.values() if lease.task is not None and not lease.task.done()
-        ]
-        for task in pending:
-            cancel_soundly(task)
-        if pending:
-            await asyncio.wait(pending)
-
-    async def _finalize(self, finalizer: Finalizer, error: BaseException | None) -> None:
-        step = finalizer(error)
-        if step is not None:
-            await self._end_in_time(step)
-
-    async def _end_in_time(self, step: Awaitable[object]) -> None:
-        """Wait for a user's last step, but not for ever."""
-        owner = self._owner()
-        task = owner.spawn(_awaited(step), name="finalizer", awaited=True)
-        await asyncio.wait((task,), timeout=FINALIZER_TIMEOUT)
-        if task.done():
-            task.result()
-            return
-        task.cancel()
-        owner.unwatch(task)
-        raise CleanupError(TimeoutError(f"a finalizer of the scope took longer than {FINALIZER_TIMEOUT:g} s"))
+        """Give everything back with the outcome, see `end_scope`."""
+        return await end_scope(self, error)
 
 
-async def _awaited(step: Awaitable[object]) -> None:
-    await step
-
-
-def _after_the_end(key: str) -> NoOpenScope:
-    return NoOpenScope(
-        f"the open scope is closed; '{key}' was asked for after its block ended (in a background task? use: "
-        "async with scope.detach())",
-        resource_id=key,
-    )
+def _end_hit(entry: Entry, pool: Pool[Any, Any, Any]) -> bool:
+    """Give back after a use that ended well, if that takes no await."""
+    if entry.attention and (entry.sampled_at is None or not pool.timed(entry)):
+        return False
+    if pool.line.waiters:
+        pool.desk.pass_on(entry)
+    else:
+        entry.state = IDLE
+        pool.shelf.hot.append(entry)
+    return True
 
 
 def _told_to_who_waits(error: BaseException, task: str) -> None:

@@ -89,6 +89,8 @@ class Registry:
         """Who declares a dependency on an id; a dict as an ordered set."""
         self.known: dict[str, Registration] = {}
         """Who serves GLOBAL callers, as far as it was asked; this very dict, cleared when anything changes."""
+        self.for_all: dict[str, Registration] = {}
+        """Who serves every caller, as far as it was asked: the only registration of its key, a GLOBAL one."""
         self.sources: tuple[RegistrationSource, ...] = ()
 
     def __len__(self) -> int:
@@ -105,6 +107,7 @@ class Registry:
         self._shelves.setdefault(registration.key, _Shelf()).add(registration)
         self._note_needs(registration)
         self.known.clear()
+        self.for_all.clear()
 
     def remove(self, registration: Registration) -> None:
         """Take one out."""
@@ -115,6 +118,7 @@ class Registry:
             del self._shelves[registration.key]
         self._drop_needs(registration)
         self.known.clear()
+        self.for_all.clear()
 
     @contextmanager
     def changing(self, registration: Registration) -> Generator[None]:
@@ -126,6 +130,7 @@ class Registry:
             self._note_needs(registration)
             self._shelves[registration.key].forget_answers()
             self.known.clear()
+            self.for_all.clear()
 
     def _note_needs(self, registration: Registration) -> None:
         for key in registration.dependencies:
@@ -157,6 +162,8 @@ class Registry:
             if registration is not None:
                 return registration
         registration = self.search(key, scope, Strategy.HIERARCHICAL)
+        if registration.scope is Scope.GLOBAL and self.named(key) == (registration,):
+            self.for_all[key] = registration
         shelf = self._shelves.get(key)  # a source may have registered it a moment ago
         if shelf is not None and shelf.by_fields.get(registration.scope.fields) is registration:
             answers = shelf.answers_for(scope)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from contextvars import Token
 from types import TracebackType
@@ -11,13 +10,14 @@ from typing import TYPE_CHECKING
 from nebula_resource.errors import ConfigurationError
 from nebula_resource.manager.current import enter, leave
 from nebula_resource.manager.open_scope import OpenScope
+from nebula_resource.manager.scope_end import end_scopes
 from nebula_resource.model.context import ResourceContext
 from nebula_resource.model.scope import Scope
 
 if TYPE_CHECKING:
     from nebula_resource.manager.manager import Manager
 
-__all__ = ["ScopeBlock", "end_scopes"]
+__all__ = ["ScopeBlock"]
 
 
 class ScopeBlock:
@@ -61,7 +61,7 @@ class ScopeBlock:
         parent, opener = self._parent, self._opener
         # A scope of GLOBAL, or one that is open already, gets a block of its own all the same: its own leases.
         levels = _levels_to_open(self._context.scope, parent) if self._levels is None else self._levels
-        scopes, context, counts = self._scopes, self._context, manager.open_scopes
+        scopes, context, counts = self._scopes, self._context, manager.scope_counts
         for value in levels:
             parent = opener = OpenScope(manager, value, context, parent, opener)
             scopes.append(parent)
@@ -82,7 +82,7 @@ class ScopeBlock:
                 return False
             scopes.pop()
             closed = scope.scope
-            manager.open_scopes[closed.level] -= 1
+            manager.scope_counts[closed.level] -= 1
             for listener in manager.scope_listeners:
                 listener.closed(closed)
         leave(self._token)
@@ -95,45 +95,6 @@ class ScopeBlock:
             return
         leave(self._token)
         await end_scopes(self._scopes, error)
-
-
-async def end_scopes(scopes: list[OpenScope], error: BaseException | None, *, counted: bool = True) -> None:
-    """Close scopes, the last first, with what their block raised; raise what goes wrong.
-
-    ``counted`` says whether the manager was told that they opened.
-
-    Close errors become notes on the block's error, and on a cancellation that came meanwhile; without either, a single
-    one is raised as itself, several as one `ExceptionGroup`.
-    """
-    errors: list[BaseException] = []
-    outcome = error
-    cancelled: asyncio.CancelledError | None = None
-    while scopes:
-        scope = scopes.pop()
-        try:
-            failed, again = await scope.close(outcome)
-        finally:
-            if counted:
-                scope.manager.scope_closed(scope.scope)
-        errors += failed
-        if outcome is None and failed:
-            outcome = failed[0]  # the outer ones do not end well either
-        cancelled = again or cancelled  # the other levels close first
-    if cancelled is not None:
-        _note(cancelled, errors)
-        raise cancelled
-    if error is not None:
-        _note(error, errors)
-    elif len(errors) == 1:
-        raise errors[0]
-    elif errors:
-        raise BaseExceptionGroup("several leases could not be ended", errors)
-
-
-def _note(error: BaseException, others: Sequence[BaseException]) -> None:
-    for each in others:
-        if each is not error:
-            error.add_note(f"closing the scope also raised {type(each).__name__}")
 
 
 def _levels_to_open(scope: Scope, parent: OpenScope | None) -> list[Scope]:

@@ -7,7 +7,7 @@ from types import TracebackType
 
 from nebula_resource.manager.current import enter, leave
 from nebula_resource.manager.open_scope import OpenScope
-from nebula_resource.manager.scope_block import end_scopes
+from nebula_resource.manager.scope_end import end_scopes
 
 __all__ = ["ScopePart"]
 

@@ -14,7 +14,7 @@ from nebula_resource import Manager, NoOpenScope, PoolConfig, ScopeLevel, curren
 from nebula_resource.manager import OpenScope
 from nebula_resource.manager.action_scope import open_action, prepare_action
 from nebula_resource.manager.current import enter, leave
-from nebula_resource.manager.scope_block import end_scopes
+from nebula_resource.manager.scope_end import end_scopes
 from tests.unit.manager.things import Leasing, Thing, assert_manager_sound
 
 _numbers = count(1)

@@ -1,0 +1,151 @@
+"""Block: ``async with manager.scope(...) as scope``: the scope itself, and the levels around it that were not open."""
+
+from __future__ import annotations
+
+from contextvars import Token
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from nebula_resource.errors import ConfigurationError
+from nebula_resource.manager.current import enter, reset
+from nebula_resource.manager.open_scope import IDLE, OpenScope
+from nebula_resource.manager.scope_end import end_scopes
+from nebula_resource.model.context import ResourceContext
+from nebula_resource.model.scope import Scope, ScopeLevel
+
+if TYPE_CHECKING:
+    from nebula_resource.manager.manager import Manager
+
+__all__ = ["Block"]
+
+_ONE_LEVEL = len(ScopeLevel) - 1
+"""How many places of a scope's ids are empty when it names one level."""
+
+
+class Block(OpenScope):
+    """One use of ``manager.scope(...)``: an open scope between its ``async with`` and the end of that.
+
+    The levels that it names and that were not open are open with it, outermost first. They are counted and told to
+    listeners with it, and made when somebody asks for one of them (``parent``, ``at``): most requests never do.
+    """
+
+    __slots__ = ("_outer", "_token")
+
+    _token: Token[OpenScope | None]
+
+    _outer: tuple[OpenScope, ...] | None
+
+    def __init__(
+        self, manager: Manager, scope: Scope, context: ResourceContext | None, around: OpenScope | None
+    ) -> None:
+        # Written out: one is made for every request.
+        self._manager = manager
+        self._context = context
+        self._parent = around
+        self._rare = self._entry = self._more = self._closed = self._outer = None
+        self.scope = scope
+
+    @property
+    def parent(self) -> OpenScope | None:
+        """The open scope around it, of the nearest level that is open."""
+        outer = self._outer
+        if outer is None:
+            outer = self._outer = self._make_outer()
+        return outer[-1] if outer else self._parent
+
+    @property
+    def opener(self) -> OpenScope | None:
+        """The same: it was opened in nothing else."""
+        return self.parent
+
+    def _make_outer(self) -> tuple[OpenScope, ...]:
+        around = self._parent
+        made: list[OpenScope] = []
+        for value in self._levels()[:-1]:
+            around = OpenScope(self._manager, value, self._context, around, around)
+            if self._closed:
+                around.refuse_more()
+            made.append(around)
+        return tuple(made)
+
+    def _levels(self) -> list[Scope]:
+        """The scopes of every level that it opens, outermost first; at least its own."""
+        base = Scope.GLOBAL if self._parent is None else self._parent.scope
+        scope = self.scope
+        return [*(each for each in reversed(scope.ancestors()) if each.level > base.level), scope]
+
+    # ── the block ──
+
+    async def __aenter__(self) -> OpenScope:
+        if self._closed is not None:
+            raise ConfigurationError(
+                "this scope block was entered before: call manager.scope() once for every block"
+            )
+        scope, manager = self.scope, self._manager
+        if scope._ids.count(None) == _ONE_LEVEL and not manager.scope_listeners:
+            self._outer = ()
+            manager.scope_counts[scope._level] += 1
+        else:
+            self._tell_opened()
+        self._closed = False
+        self._token = enter(self)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            reset(self._token)
+        except ValueError:
+            pass  # left from another task: that context is gone anyway
+        if error is None and not self._outer:
+            self._closed = True
+            entry = self._entry
+            # The shortest road back, written out: one lease at most, of what wants no attention.
+            if self._more is None and self._rare is None and entry is not None and not entry.attention:
+                pool = self._pool
+                if not pool.line.waiters:
+                    self._entry = None
+                    entry.state = IDLE
+                    pool.shelf.hot.append(entry)
+                    entry = None
+            if (entry is None and self._more is None and self._rare is None) or self.close_now():
+                manager = self._manager
+                if self._outer is not None and not manager.scope_listeners:
+                    manager.scope_counts[self.scope._level] -= 1
+                else:
+                    self._tell_closed()
+                return
+        scopes = [*(self._outer or ()), self]
+        try:
+            while error is None and scopes and scopes[-1].close_now():
+                scopes.pop()
+            if scopes:
+                await end_scopes(scopes, error, counted=False)
+        finally:
+            self._tell_closed()
+
+    def _tell_opened(self) -> None:
+        manager = self._manager
+        if manager.scope_listeners:
+            for value in self._levels():
+                manager.scope_opened(value)
+        else:
+            self._count(1)
+
+    def _tell_closed(self) -> None:
+        manager = self._manager
+        if manager.scope_listeners:
+            for value in reversed(self._levels()):
+                manager.scope_closed(value)
+        else:
+            self._count(-1)
+
+    def _count(self, by: int) -> None:
+        """Count its levels without making the scopes of them."""
+        counts, ids, own = self._manager.scope_counts, self.scope._ids, self.scope._level
+        base = 0 if self._parent is None else self._parent.scope._level
+        for level in range(base + 1, own):
+            if ids[level] is not None:
+                counts[level] += by
+        counts[own] += by
