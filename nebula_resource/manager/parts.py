@@ -79,10 +79,6 @@ class ManagerParts:
         """Who serves a key in a scope, by this manager's strategy."""
         self.for_all = self._checkout.for_all
         """The same, for keys that one registration serves whoever asks, as far as it was asked."""
-        self.find = self._checkout.finder()
-        """Who serves a key in a scope, by this manager's strategy."""
-        self.for_all = self._checkout.for_all
-        """The same, for keys that one registration serves whoever asks, as far as it was asked."""
         self._quick = quick_class(self._checkout)
         self._introduce(credentials)
         # Last: a token that was cancelled before calls back at once.
