@@ -134,8 +134,8 @@ class _Resolver:
                     raise _unresolved(self._injection, parameter)
                 target = self._native
                 continue
-            key = provider.key
-            holder, slot = provider.slot_in(scope)
+            key = provider._key
+            holder, slot = (scope, key) if provider._hold is None else provider.slot_in(scope)
             kwargs[parameter] = value = holder.take(slot, key)
             if value is NOTHING:
                 # Every lease is on its way before the first is waited for.

@@ -33,7 +33,7 @@ class Leased(providers.Provider[T]):
         NoOpenScope: when it is asked outside an open scope, or (``hold``) outside one of that level.
     """
 
-    __slots__ = ("_hold", "_key")
+    __slots__ = ("_given", "_hold", "_key")
 
     @overload
     def __init__(self, key: ResourceKey[T], *, hold: ScopeLevel | str | None = None) -> None: ...
@@ -43,7 +43,8 @@ class Leased(providers.Provider[T]):
 
     def __init__(self, key: str, *, hold: ScopeLevel | str | None = None) -> None:
         check_resource_id(key, field="key")
-        self._key = key
+        self._given = key
+        self._key = str(key)  # a plain str: dictionaries find it faster than a key
         self._hold = None if hold is None else ScopeLevel.parse(hold)
         super().__init__()
         # Decided here and for good: a Factory that once saw a ready value would later be given a bare task.
@@ -52,7 +53,7 @@ class Leased(providers.Provider[T]):
     @property
     def key(self) -> str:
         """The resource it leases."""
-        return self._key
+        return self._given
 
     @property
     def hold(self) -> ScopeLevel | None:
@@ -63,7 +64,7 @@ class Leased(providers.Provider[T]):
         # Which scope is decided now: what is awaited may run in another task.
         scope = current_scope()
         if scope is None:
-            raise outside(f"Leased({str(self._key)!r})")
+            raise outside(f"Leased({self._key!r})")
         if self._hold is None:
             return scope.get(self._key)
         return scope.held(self._key, self._hold)
@@ -78,13 +79,13 @@ class Leased(providers.Provider[T]):
         memo = {} if memo is None else memo
         copied: Leased[T] | None = memo.get(id(self))
         if copied is None:
-            copied = memo[id(self)] = Leased(self._key, hold=self._hold)
+            copied = memo[id(self)] = Leased(self._given, hold=self._hold)
             self._copy_overridings(copied, memo)
         return copied
 
     def __str__(self) -> str:
         held = "" if self._hold is None else f", hold={self._hold.name}"
-        return f"Leased({str(self._key)!r}{held})"
+        return f"Leased({self._key!r}{held})"
 
     __repr__ = __str__
 

@@ -44,9 +44,12 @@ def open_action(name: str, new_id: Callable[[], str]) -> OpenScope:
         parent = parent.parent
     prepared = _prepared.get(None)
     action_id = prepared.pop() if prepared else new_id()
-    scope = Scope.action(action_id)
-    if parent is not None:
-        scope = parent.scope.nest(scope)
-    opened = OpenScope(opener.manager, scope, opener.context, parent, opener)
-    opener.manager.scope_opened(scope)
+    manager = opener.manager
+    if parent is None:
+        scope = Scope.action(action_id)
+        opened = OpenScope(manager, scope, opener.context, None, opener)
+    else:
+        scope = parent.scope.with_action(action_id)
+        opened = OpenScope(manager, scope, None, parent, opener)
+    manager.scope_opened(scope)
     return opened

@@ -251,6 +251,23 @@ class Scope:
         _set(scope, "_level", _EXECUTION)
         return scope
 
+    def with_action(self, id: str) -> Scope:
+        """Return one action in this scope: ``nest(Scope.action(id))``, for who opens one with every call.
+
+        Raises:
+            InvalidScope: this scope names an action already, or something inside one; or the id is bad.
+        """
+        if self._level >= _ACTION:
+            raise InvalidScope(
+                f"a action scope cannot be nested in a {_NAMES[self._level]} scope: it is not deeper"
+            )
+        checked = _checked(id, _ACTION)
+        _, tenant, user, workflow, execution, _, _ = self._ids
+        scope = object.__new__(Scope)
+        _set(scope, "_ids", (None, tenant, user, workflow, execution, checked, None))
+        _set(scope, "_level", _ACTION)
+        return scope
+
     # ── reading it ────────────────────────────────────────────────────────────────────────────────────────────────
 
     @property
