@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nebula_resource._aio import OwnedTasks, WorkCancelled, leave
+from nebula_resource._aio import OwnedTasks, WorkCancelled, cancel_soundly, leave
 from nebula_resource.errors import HookCancelled, ResourceError
 from nebula_resource.hooks.hook import Cancel, ResourceHook
 from nebula_resource.hooks.payload import HookPayload, HookResult, Outcome
@@ -115,11 +115,11 @@ class HookRunner:
         try:
             await asyncio.wait((task,), timeout=hook.timeout)
         except BaseException:
-            task.cancel()
+            cancel_soundly(task)
             raise
         if not task.done():
             # Asked to end and not waited for: one that will not is left to the owner.
-            task.cancel()
+            cancel_soundly(task)
             self.tasks.unwatch(task)
             return _Answer(error=TimeoutError(f"the hook took longer than {hook.timeout} s"))
         if task.cancelled():

@@ -15,6 +15,7 @@ from nebula_resource.hooks.payload import OnRelease
 from nebula_resource.model.ports import Ticket
 from nebula_resource.model.scope import Scope
 from nebula_resource.pool.handle import Handle, warn_released_twice
+from nebula_resource.pool.returns import HandleLost
 
 if TYPE_CHECKING:
     from nebula_resource.manager.checkout import Checkout
@@ -70,6 +71,20 @@ class ManagedHandle(Handle[T], Generic[T]):
         self._is_leaving = False
         """Its release has begun: hooks may take their time, and nobody else may release it meanwhile."""
 
+    def __del__(self) -> None:
+        super().__del__()
+        tickets = getattr(self, "_tickets", ())
+        if tickets and self._entry is not None:
+            # By the garbage collector, in any thread: the gates belong to the loop.
+            try:
+                self._pool.loop.call_soon_threadsafe(
+                    leave_all, tickets, HandleLost("the handle was lost"), self._checkout.bus
+                )
+            except RuntimeError:
+                log.warning(
+                    "gates were not left: their loop ended", extra={"resource.id": self._registration.key}
+                )
+
     async def release(self, error: BaseException | None = None) -> None:
         """Give it back, with hooks and events; see `Handle.release`."""
         if self._entry is None or self._is_leaving:
@@ -90,7 +105,7 @@ class ManagedHandle(Handle[T], Generic[T]):
             # Also when the hooks' caller was cancelled: giving back always ends.
             try:
                 await super().release(error)
-            except Exception as raised:
+            except (Exception, GeneratorExit) as raised:
                 outcome = outcome or raised
                 raise
             finally:
