@@ -22,7 +22,10 @@ VIRTUAL_TIME = ("unit", "races", "properties")  # folders whose tests do no real
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
 # print_blob: a failure prints what reproduces it. No deadline: wall-clock time per example says nothing on a shared machine.
-hypothesis.settings.register_profile("nebula", print_blob=True, deadline=None)
+# The same goes for how long data takes to generate.
+hypothesis.settings.register_profile(
+    "nebula", print_blob=True, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
 hypothesis.settings.load_profile("nebula")
 
 

@@ -201,8 +201,8 @@ async def test_events_cost_nothing_until_somebody_listens() -> None:
         assert not registration.is_plain
         async with manager.acquire("thing"):
             pass
-        names = [(await anext(subscription)).name for _ in range(2)]
-        assert names == ["resource.acquired", "resource.released"]
+        told = [await anext(subscription) for _ in range(2)]
+        assert [type(event) for event in told] == [Acquired, Released]
         subscription.close()
         assert registration.is_plain
 
