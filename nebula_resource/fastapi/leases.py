@@ -13,18 +13,13 @@ from nebula_resource.fastapi.adapter import ExitStack, Until
 from nebula_resource.fastapi.record import RECORD, RequestRecord
 from nebula_resource.manager import Manager, OpenScope, current_scope
 from nebula_resource.manager.scope_part import ScopePart
-from nebula_resource.model.context import ResourceContext
 from nebula_resource.model.problems import status_of
 from nebula_resource.model.scope import Scope
 
-__all__ = ["MANAGER", "NOBODY", "RequestLeases", "leases_of", "new_execution_id"]
+__all__ = ["MANAGER", "RequestLeases", "leases_of", "new_execution_id"]
 
 MANAGER: Final = "nebula_manager"
 """The attribute of ``app.state`` that holds the manager."""
-
-
-NOBODY: Final = ResourceContext()
-"""The context of a request without claims, before its scope is known."""
 
 
 def new_execution_id() -> str:
@@ -41,13 +36,10 @@ class RequestLeases(ScopePart):
         self, record: RequestRecord, around: OpenScope | None, stack: ExitStack, until: Until
     ) -> None:
         if around is None:
-            scope = OpenScope(record.manager, record.value, record.context, None, None)
-            super().__init__(scope, counted=record.endpoint is None and record.response is None)
+            first = record.endpoint is None and record.response is None
+            super().__init__(record.manager, record.value, None, counted=first)
         else:
-            # What super().__init__ would do: this is made with every request.
-            self.scope = around.part()
-            self._token = None
-            self._counted = False
+            super().__init__(record.manager, around.scope, around)
         self.record = record
         self.around = around
         self.stack = stack
@@ -57,15 +49,14 @@ class RequestLeases(ScopePart):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Called by the exit stack, with the handler's exception."""
+        record = self.record
         if self.until == "endpoint":
-            self.record.endpoint = None
+            record.endpoint = None
         else:
-            self.record.response = None
-            if error is None and self.record.is_cut:
+            record.response = None
+            if error is None and record.is_cut:
                 # Starlette ends a stream that nobody reads any more without an error: it was not a success.
-                self.scope.outcome = ClientDisconnect()
-        if error is None and self.end_now():
-            return
+                self.outcome = ClientDisconnect()
         try:
             await super().__aexit__(kind, error, trace)
         except ResourceError as raised:
@@ -86,12 +77,12 @@ def leases_of(conn: HTTPConnection, until: Until, stack: ExitStack) -> OpenScope
     if record is None:
         record = conn.scope[RECORD] = _new_record(conn, here)
     endpoint = record.endpoint
-    if endpoint is not None and endpoint.scope is here:
+    if endpoint is not None and endpoint is here:
         # What the handler's own part stands in is where a lease belongs that lives longer, or that is asked for again.
         here = endpoint.around
     leases = endpoint if until == "endpoint" else record.response
     if leases is not None and leases.stack is stack and leases.around is here:
-        return leases.scope
+        return leases
     leases = RequestLeases(record, here, stack, until)
     if until == "endpoint":
         record.endpoint = leases
@@ -100,16 +91,16 @@ def leases_of(conn: HTTPConnection, until: Until, stack: ExitStack) -> OpenScope
         # Never the current scope: a background task does not find it.
         record.response = leases
     stack.push_async_exit(leases)
-    return leases.scope
+    return leases
 
 
 def _new_record(conn: HTTPConnection, here: OpenScope | None) -> RequestRecord:
     """No middleware was here."""
     if here is not None:
-        return RequestRecord(here.manager, here.scope, here.context, None)
+        return RequestRecord(here.manager, here.scope, None)
     manager = getattr(conn.scope["app"].state, MANAGER, None)
     if not isinstance(manager, Manager):
         raise InternalError(
             "this application has no manager: call nebula_resource.fastapi.install(app, manager)"
         )
-    return RequestRecord(manager, Scope.GLOBAL.with_execution(new_execution_id()), NOBODY, None)
+    return RequestRecord(manager, Scope.GLOBAL.with_execution(new_execution_id()), None)

@@ -9,12 +9,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
 from nebula_resource.errors import InvalidScope, ResourceError
-from nebula_resource.fastapi.leases import NOBODY, new_execution_id
+from nebula_resource.fastapi.leases import new_execution_id
 from nebula_resource.fastapi.problems import problem_response
 from nebula_resource.fastapi.record import RECORD, RequestRecord
 from nebula_resource.fastapi.resolvers import ClaimResolver, Claims, Refused, Resolver
-from nebula_resource.manager import Manager, ScopeBlock
-from nebula_resource.model.context import ResourceContext
+from nebula_resource.manager import Block, Manager
 from nebula_resource.model.problems import Problem, problem_of, problem_of_status
 from nebula_resource.model.scope import Scope as ResourceScope
 
@@ -22,9 +21,6 @@ __all__ = ["NebulaMiddleware"]
 
 Who = tuple[str | None, str | None, str | None]
 """Tenant, user, workflow."""
-
-Admitted = tuple[ResourceContext, tuple[ResourceScope, ...]]
-"""What the request's scopes are derived from, and the scopes to open, outermost first."""
 
 REMEMBERED: Final = 4096
 """Who is asking, as scopes, that is kept; when there are more, it begins anew."""
@@ -56,7 +52,7 @@ class NebulaMiddleware:
         self._resolver: Resolver = resolver if resolver is not None else ClaimResolver()
         self._challenge: str | None = getattr(self._resolver, "challenge", None)
         self._require_tenant = require_tenant
-        self._outer: dict[Who, Admitted] = {}
+        self._outer: dict[Who, ResourceScope] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -85,41 +81,32 @@ class NebulaMiddleware:
             await self.app(scope, receive, send)
             return
         # Begins from nothing, whatever is open around the server: only the claims count.
-        context, levels = admitted
-        block = ScopeBlock(self._manager, context, parent=None, opener=None, levels=levels)
-        record = scope[RECORD] = RequestRecord(self._manager, levels[-1], context, block.open())
-        if kind == "http":
-            record.is_watched = True
-            send = _watch(send, record)
-        try:
+        async with Block(self._manager, admitted, None, None) as block:
+            record = scope[RECORD] = RequestRecord(self._manager, admitted, block)
+            if kind == "http":
+                record.is_watched = True
+                send = _watch(send, record)
             await self.app(scope, receive, send)
-        except BaseException as error:
-            await block.__aexit__(type(error), error, error.__traceback__)
-            raise
-        if not block.close_now():
-            await block.__aexit__(None, None, None)
 
-    def _admit(self, scope: Scope, claims: Claims | None) -> Admitted | None:
-        """What to open for this connection; None when a middleware outside of this one has done it already.
+    def _admit(self, scope: Scope, claims: Claims | None) -> ResourceScope | None:
+        """The scope to serve this connection in; None when a middleware outside of this one has opened it already.
 
         Raises `Refused`, and `InvalidScope` for ids that cannot be.
         """
         tenant = None if claims is None else claims.tenant
-        around = scope.get(RECORD)
+        around: RequestRecord | None = scope.get(RECORD)
         if around is not None and around.manager is self._manager:
             if not self._goes_in(around.value.tenant_id, tenant):
                 return None
         elif tenant is None and self._require_tenant:
             raise Refused
         if claims is None:
-            return NOBODY, (ResourceScope.GLOBAL.with_execution(new_execution_id()),)
+            return ResourceScope.GLOBAL.with_execution(new_execution_id())
         who = (tenant, claims.user, claims.workflow)
         outer = self._outer.get(who)
         if outer is None:
             outer = self._remember(who)
-        context, levels = outer
-        execution = new_execution_id() if claims.execution is None else claims.execution
-        return context, (*levels, context.scope.with_execution(execution))
+        return outer.with_execution(new_execution_id() if claims.execution is None else claims.execution)
 
     def _goes_in(self, standing: str | None, tenant: str | None) -> bool:
         """Whether scopes are opened inside of another border's, which let the tenant ``standing`` in."""
@@ -131,17 +118,10 @@ class NebulaMiddleware:
             raise Refused
         return False
 
-    def _remember(self, who: Who) -> Admitted:
-        """The scopes above the execution, outermost first: kept from request to request, once they proved valid."""
+    def _remember(self, who: Who) -> ResourceScope:
+        """The scope around the execution: kept from request to request, once it proved valid."""
         tenant, user, workflow = who
-        levels: list[ResourceScope] = []
-        if tenant is not None:
-            levels.append(ResourceScope.tenant(tenant))
-        if user is not None:
-            levels.append(ResourceScope.user(user, tenant=tenant))
-        if workflow is not None:
-            levels.append(ResourceScope.workflow(workflow, tenant=tenant, user=user))
-        outer = (ResourceContext(levels[-1]) if levels else NOBODY, tuple(levels))
+        outer = ResourceScope.of(tenant=tenant, user=user, workflow=workflow)
         if len(self._outer) >= REMEMBERED:
             self._outer.clear()
         self._outer[who] = outer

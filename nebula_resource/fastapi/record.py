@@ -6,7 +6,6 @@ from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Any, Final
 
 from nebula_resource.manager import Manager, OpenScope, current_scope
-from nebula_resource.model.context import ResourceContext
 from nebula_resource.model.scope import Scope
 
 if TYPE_CHECKING:
@@ -21,20 +20,17 @@ RECORD: Final = "nebula_resource"
 class RequestRecord:
     """One request: its open scope, the leases that FastAPI ends for it, and whether its response went out whole."""
 
-    __slots__ = ("context", "endpoint", "is_watched", "is_whole", "manager", "response", "scope", "value")
+    __slots__ = ("endpoint", "is_watched", "is_whole", "manager", "response", "scope", "value")
 
     def __init__(
         self,
         manager: Manager,
         value: Scope,
-        context: ResourceContext,
         scope: OpenScope | None,
     ) -> None:
         self.manager = manager
         self.value = value
         """Who the request is, as a scope."""
-        self.context = context
-        """What the context of its acquires is derived from."""
         self.scope = scope
         """What the middleware opened; without one, None: the leases' own block is the request's scope."""
         self.endpoint: RequestLeases | None = None
@@ -61,8 +57,13 @@ def record_of(scope: MutableMapping[str, Any]) -> RequestRecord | None:
 def note_outcome(scope: MutableMapping[str, Any], error: BaseException) -> None:
     """An error was turned into a response: what is still held in the request's open scope ends with it."""
     record = record_of(scope)
-    open_scope = None if record is None else record.scope
-    if open_scope is None:
+    if record is None or record.scope is None:
         open_scope = current_scope()
-    if open_scope is not None and open_scope.outcome is None:
-        open_scope.outcome = error
+        if open_scope is not None:
+            open_scope.outcome = open_scope.outcome or error
+        return
+    # All that the middleware opened: what a tenant's scope holds for this request ends with it as well.
+    here: OpenScope | None = record.scope
+    while here is not None:
+        here.outcome = here.outcome or error
+        here = here.parent

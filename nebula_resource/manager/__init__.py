@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nebula_resource.manager.block import Block
 from nebula_resource.manager.checkout import ManagedAcquisition
 from nebula_resource.manager.current import current_scope
 from nebula_resource.manager.dependencies import DependencyGraph
@@ -10,10 +11,10 @@ from nebula_resource.manager.manager import Manager
 from nebula_resource.manager.open_scope import OpenScope
 from nebula_resource.manager.registration import Registration, RegistrationState
 from nebula_resource.manager.reload import ReloadOutcome, ReloadResult
-from nebula_resource.manager.scope_block import ScopeBlock
 from nebula_resource.manager.shutdown import ShutdownReport
 
 __all__ = [
+    "Block",
     "DependencyGraph",
     "ManagedAcquisition",
     "ManagedHandle",
@@ -23,7 +24,6 @@ __all__ = [
     "RegistrationState",
     "ReloadOutcome",
     "ReloadResult",
-    "ScopeBlock",
     "ShutdownReport",
     "current_scope",
 ]

@@ -350,10 +350,6 @@ class OpenScope:
         finally:
             leave(token)
 
-    def part(self) -> OpenScope:
-        """A block inside this one with the same scope and leases of its own; it counts as no scope of its own."""
-        return OpenScope(self._manager, self.scope, self._context, self, self)
-
     def detach(self) -> Block:
         """A sibling with its own leases, for background work: ``async with scope.detach():`` may outlive this one.
 

@@ -1,58 +1,60 @@
-"""ScopePart: a stretch of an open scope with leases of its own, which end before the scope does."""
+"""ScopePart: leases of a stretch of a request, which end before the request's scope does."""
 
 from __future__ import annotations
 
 from contextvars import Token
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from nebula_resource.manager.current import enter, leave
 from nebula_resource.manager.open_scope import OpenScope
 from nebula_resource.manager.scope_end import end_scopes
+from nebula_resource.model.scope import Scope
+
+if TYPE_CHECKING:
+    from nebula_resource.manager.manager import Manager
 
 __all__ = ["ScopePart"]
 
 
-class ScopePart:
+class ScopePart(OpenScope):
     """For integrations whose framework ends a part of a request (the handler) before the rest (the sending).
 
-    Args:
-        scope: the block's open scope, not entered yet.
-        counted: whether it is a scope of its own for the manager's books (quotas, TTL), not a part of one.
+    Inside ``around`` it is a block with the same scope, which counts as no scope of its own (quotas, TTL). With nothing
+    around it stands for the request's scope itself, and counts when ``counted`` says so.
     """
 
-    __slots__ = ("_counted", "_token", "scope")
+    __slots__ = ("_counted", "_token")
 
-    def __init__(self, scope: OpenScope, *, counted: bool = False) -> None:
+    def __init__(
+        self, manager: Manager, scope: Scope, around: OpenScope | None, *, counted: bool = False
+    ) -> None:
+        # Written out: one is made for every request.
+        self._manager = manager
+        self._context = None if around is None else around._context
+        self._parent = self._opener = around
+        self._rare = self._entry = self._more = None
+        self._closed = False
         self.scope = scope
         self._token: Token[OpenScope | None] | None = None
         self._counted = counted
         if counted:
-            scope.manager.scope_opened(scope.scope)
+            manager.scope_opened(scope)
 
     def enter(self) -> None:
         """Make it the current scope of this call chain, until it ends; nothing that could be cancelled half-way."""
-        self._token = enter(self.scope)
+        self._token = enter(self)
 
     async def __aenter__(self) -> OpenScope:
         self.enter()
-        return self.scope
-
-    def end_now(self) -> bool:
-        """End it after a part that ended well, if that takes no await; False: ``__aexit__`` does the rest."""
-        scope = self.scope
-        if not scope.close_now():
-            return False
-        if self._token is not None:
-            leave(self._token)
-        if self._counted:
-            scope.manager.scope_closed(scope.scope)
-        return True
+        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is None and self.end_now():
-            return
         if self._token is not None:
             leave(self._token)
-        await end_scopes([self.scope], error, counted=self._counted)
+        if error is not None or not self.close_now():
+            await end_scopes([self], error, counted=self._counted)
+        elif self._counted:
+            self._manager.scope_closed(self.scope)

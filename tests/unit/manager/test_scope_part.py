@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from nebula_resource import Manager, ScopeLevel, current_scope
-from nebula_resource.manager.open_scope import OpenScope
 from nebula_resource.manager.scope_part import ScopePart
-from nebula_resource.model.context import ResourceContext
 from nebula_resource.model.scope import Scope
 from tests.unit.manager.things import Leasing, Thing, ThingConfig, assert_manager_sound
 
@@ -17,7 +15,7 @@ async def test_a_part_has_leases_of_its_own_and_ends_first() -> None:
     await manager.register(thing, ThingConfig())
     async with manager.scope(tenant="acme", execution="e1") as scope:
         outer = await scope.get("thing")
-        async with ScopePart(scope.part()) as part:
+        async with ScopePart(manager, scope.scope, scope) as part:
             assert current_scope() is part
             assert part.scope == scope.scope
             assert await part.get("thing") is not outer
@@ -33,11 +31,10 @@ async def test_a_part_is_no_scope_of_its_own_unless_it_is_said_to_be() -> None:
     """Parts are not counted; a block that stands for the request itself is, once, however it ends."""
     manager = Manager()
     async with manager.scope(execution="e1") as scope:
-        async with ScopePart(scope.part()):
+        async with ScopePart(manager, scope.scope, scope):
             assert manager.open_scopes[ScopeLevel.EXECUTION] == 1
-    context = ResourceContext(Scope.execution("e2"))
     for error in (None, ValueError()):
-        own = ScopePart(OpenScope(manager, context.scope, context, None, None), counted=True)
+        own = ScopePart(manager, Scope.execution("e2"), None, counted=True)
         assert manager.open_scopes[ScopeLevel.EXECUTION] == 1
         await own.__aexit__(None if error is None else ValueError, error, None)
         assert manager.open_scopes[ScopeLevel.EXECUTION] == 0
@@ -50,12 +47,12 @@ async def test_the_outcome_of_a_part_reaches_its_leases() -> None:
     leasing = Leasing()
     await manager.register(leasing, ThingConfig())
     async with manager.scope(execution="e1") as scope:
-        part = ScopePart(scope.part())
+        part = ScopePart(manager, scope.scope, scope)
         part.enter()
-        await part.scope.get(leasing.id)
+        await part.get(leasing.id)
         error = ValueError()
         await part.__aexit__(ValueError, error, None)
-        assert part.scope.is_closed
+        assert part.is_closed
         assert "rollback ValueError" in leasing.log
         assert current_scope() is scope
     await manager.shutdown()
