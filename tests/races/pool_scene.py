@@ -32,6 +32,8 @@ class Scene:
     victim: str
     at: float = 0.0
     forever: bool = False
+    late: bool = False
+    """The callers come at turn ``release``, when the instance lies idle already."""
     verb: "Callable[[ScenePool], Awaitable[Any]] | None" = None
     callers: int = 3
     max_size: int = 1
@@ -70,13 +72,19 @@ async def _play(
     assert pool.stats().in_use == 1
     for step, outcome in scene.steps.items():
         resource.script(step, outcome if scene.forever else [outcome, Outcome.OK])
-    callers = [asyncio.create_task(_use(pool)) for _ in range(scene.callers)]
-    tasks += callers
+    victim: asyncio.Task[Any] | None
+    if scene.late:
+        let_go.set()
+        await asyncio.sleep(PATIENCE)
+        victim = None
+    else:
+        victim = _begin(scene, pool, tasks, releaser)
     await asyncio.sleep(scene.at)
-    victim = {"first": callers[0], "last": callers[-1], "releaser": releaser}.get(scene.victim)
     asked = False
     for turn in range(max(scene.release, scene.cancel) + 1):
         if turn == scene.release:
+            if scene.late:
+                victim = _begin(scene, pool, tasks, releaser)
             let_go.set()
             if scene.verb is not None:
                 tasks.append(asyncio.create_task(_call(scene.verb, pool)))
@@ -92,6 +100,15 @@ async def _play(
     others = [task for task in tasks if task is not victim and task.cancelled()]
     assert not others, f"cancelled with somebody else: {others}"
     await _recover(scene, resource, pool)
+
+
+def _begin(
+    scene: Scene, pool: ScenePool, tasks: list[asyncio.Task[Any]], releaser: asyncio.Task[Any]
+) -> asyncio.Task[Any] | None:
+    """The callers come; returns who is to be cancelled (the caller of a verb is there only later)."""
+    callers = [asyncio.create_task(_use(pool)) for _ in range(scene.callers)]
+    tasks += callers
+    return {"first": callers[0], "last": callers[-1], "releaser": releaser}.get(scene.victim)
 
 
 async def _recover(scene: Scene, resource: MockResource, pool: ScenePool) -> None:

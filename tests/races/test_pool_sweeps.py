@@ -78,16 +78,18 @@ async def test_creation_for_a_caller(victim: str) -> None:
     await sweep(("create",), victim, max_size=3, settings={"max_concurrent_creates": 1}, forever=True)
 
 
-@pytest.mark.parametrize("victim", ["first", "last", "releaser"])
+@pytest.mark.parametrize("victim", ["first", "last"])
 async def test_validation_before_lending(victim: str) -> None:
-    """What comes back lies idle, and is checked for the next who asks."""
-    await sweep(("is_valid", "cleanup"), victim, max_size=2, callers=2)
+    """What lies idle is checked for whoever asks next; useless, it goes, and the caller looks again."""
+    await sweep(("is_valid", "cleanup"), victim, callers=2, late=True)
+    await sweep(("is_valid",), victim, callers=3, max_size=2, late=True, forever=True)
     await sweep(("is_valid",), victim, callers=2, at=(0.0, SLOW))
 
 
 @pytest.mark.parametrize("victim", ["first", "releaser"])
 async def test_lease_entry_and_exit(victim: str) -> None:
     """A lease is entered in the caller's task and left in one of the pool's."""
+    await sweep(("is_valid", "lease_entry"), victim, callers=2, late=True)
     await sweep(("lease_entry", "lease_exit"), victim, callers=2)
     await sweep(("lease_exit", "recycle"), victim, callers=1)
 
