@@ -1,26 +1,25 @@
 """Benchmark of the FastAPI integration: what a lease adds to a request, beside one plain `yield` dependency.
 
-Every application is driven in process by the same ASGI messages, in turns, so that a slow moment of the machine hits
-all of them; numbers are medians of the rounds, bars are ratios within the run (SPEC §17, issue 4). The baseline is the
-same handler without a dependency; "added" is what a row takes beyond it. Run it with ``python -m benchmarks.fastapi``.
+Every application is driven in process by the same ASGI messages. The baseline is the same handler without a dependency;
+"added" is what a row takes beyond it in the same round, in processor time, since other processes are not its doing.
+Bars are SPEC §17's and issue 4's. Run it with ``python -m benchmarks fastapi``.
 """
 
 from __future__ import annotations
 
-import asyncio
-import gc
-import sys
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from statistics import median
 from typing import Any
 
 from fastapi import Depends, FastAPI
 from fastapi.responses import Response
 
-from nebula_resource import Manager, Resource
+from benchmarks.measure import Case, Table, interleaved
+from nebula_resource import OFF, Manager, Resource
 from nebula_resource.fastapi import Claims, NebulaMiddleware
 from nebula_resource.fastapi.dependency import ResourceDependency
+
+__all__ = ["run"]
 
 ROUNDS = 15
 REQUESTS = 400
@@ -100,99 +99,90 @@ async def answer(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b"ok", "more_body": False})
 
 
-async def measure(rows: dict[str, Serve], *, rounds: int, requests: int) -> dict[str, float]:
-    """Microseconds a request, by row: the median of interleaved rounds."""
-    times: dict[str, list[float]] = {name: [] for name in rows}
-    for serve in rows.values():
-        for _ in range(50):
+def case(serve: Serve) -> Case:
+    """Requests one after the other; seconds of this process."""
+
+    async def many(count: int) -> float:
+        started = time.process_time()
+        for _ in range(count):
             await serve()
-    gc.collect()
-    gc.disable()
-    try:
-        for _ in range(rounds):
-            for name, serve in rows.items():
-                started = time.process_time()
-                for _ in range(requests):
-                    await serve()
-                times[name].append((time.process_time() - started) / requests * 1e6)
-    finally:
-        gc.enable()
-    return {name: median(taken) for name, taken in times.items()}
+        return time.process_time() - started
+
+    return many
 
 
-async def run(rounds: int = ROUNDS, requests: int = REQUESTS) -> list[tuple[str, float, float, float]]:
-    """The barred rows as (name, measured, bar, microseconds added)."""
-    async with Manager(health=_off(), quarantine=_off()) as manager:
-        await manager.register(Thing())
-        pool = PlainPool()
+def added(values: list[float], base: list[float], count: int) -> list[float]:
+    """Microseconds a request beyond the baseline of the same round."""
+    return [(value - other) / count * 1e6 for value, other in zip(values, base, strict=True)]
 
-        async def plain() -> AsyncGenerator[object]:
-            thing = await pool.take()
-            try:
-                yield thing
-            finally:
-                await pool.give(thing)
 
-        def inside(app: Any, claims: Claims) -> NebulaMiddleware:
-            return NebulaMiddleware(app, manager=manager, resolver=lambda conn: claims)
+async def lease_table(loop: str, manager: Manager) -> Table:
+    """A lease beside one plain generator, through the adapter and the fallback, with the middleware and without."""
+    pool = PlainPool()
 
-        adapter = ResourceDependency("thing", until="endpoint", private=True)
-        fallback = ResourceDependency("thing", until="endpoint", private=False)
-        tenant = Claims(tenant="acme")
-        taken = await measure(
-            {
-                "no dependency": client(served(None)),
-                "plain yield dependency": client(served(plain)),
-                "resource, adapter, no middleware": client(served(adapter, manager)),
-                "resource, fallback, no middleware": client(served(fallback, manager)),
-                "no dependency, inside": client(inside(served(None), tenant)),
-                "resource, adapter, inside": client(inside(served(adapter), tenant)),
-                "resource, fallback, inside": client(inside(served(fallback), tenant)),
-            },
-            rounds=rounds,
-            requests=requests,
-        )
-        border = await measure(
-            {
-                "bare": client(answer),
-                "tenant": client(inside(answer, tenant)),
-                "full": client(inside(answer, Claims(tenant="acme", user="u", workflow="w"))),
-            },
-            rounds=rounds,
-            requests=requests * 10,
-        )
-    base, inner = taken["no dependency"], taken["no dependency, inside"]
-    plain_added = taken["plain yield dependency"] - base
-    print(f"no dependency {base:.1f} us, one plain yield dependency +{plain_added:.1f} us\n")
-    added = {
-        "adapter, no middleware": (taken["resource, adapter, no middleware"] - base, ADAPTER_BAR),
-        "adapter, inside the middleware": (taken["resource, adapter, inside"] - inner, ADAPTER_BAR),
-        "fallback, no middleware": (taken["resource, fallback, no middleware"] - base, FALLBACK_BAR),
-        "fallback, inside the middleware": (taken["resource, fallback, inside"] - inner, FALLBACK_BAR),
+    async def plain() -> AsyncGenerator[object]:
+        thing = await pool.take()
+        try:
+            yield thing
+        finally:
+            await pool.give(thing)
+
+    async def nothing() -> None:
+        return None
+
+    adapter = ResourceDependency[object]("thing", until="endpoint", private=True)
+    fallback = ResourceDependency[object]("thing", until="endpoint", private=False)
+    cases = {
+        "no dependency": served(None),
+        "one plain yield dependency": served(plain),
+        "one plain coroutine that gives nothing": served(nothing),
+        "no dependency, inside": border(manager, served(None)),
+        "resource, adapter": border(manager, served(adapter)),
+        "resource, fallback": border(manager, served(fallback)),
+        "resource, adapter, no middleware": served(adapter, manager),
+        "resource, fallback, no middleware": served(fallback, manager),
     }
-    rows = [(name, us / plain_added, bar, us) for name, (us, bar) in added.items()]
-    for name, label in (
-        ("tenant", "middleware, tenant and execution"),
-        ("full", "middleware, all four levels"),
-    ):
-        us = border[name] - border["bare"]
-        rows.append((label, us, MIDDLEWARE_BAR, us))
-    return rows
+    found = await interleaved({name: case(client(app)) for name, app in cases.items()}, REQUESTS, ROUNDS)
+    base, inside = found["no dependency"], found["no dependency, inside"]
+    floor = added(found["one plain yield dependency"], base, REQUESTS)
+    table = Table("What a dependency adds to a request", "µs", loop)
+    for name in cases:
+        if not name.startswith("no dependency"):
+            around = inside if name in ("resource, adapter", "resource, fallback") else base
+            bar = ADAPTER_BAR if "adapter" in name else FALLBACK_BAR if "fallback" in name else None
+            table.add(name, added(found[name], around, REQUESTS), floor=floor, at_most=bar)
+    table.notes.append(
+        f"A request without a dependency takes {min(base) / REQUESTS * 1e6:.0f} µs. What a coroutine that gives nothing "
+        "adds is FastAPI's own: nothing that is a dependency can be cheaper."
+    )
+    return table
 
 
-def _off() -> Any:
-    from nebula_resource import OFF
+async def border_table(loop: str, manager: Manager) -> Table:
+    """The middleware alone, around the cheapest application."""
+    cases = {
+        "bare": answer,
+        "tenant and execution": border(manager, answer),
+        "tenant, user, workflow and execution": border(
+            manager, answer, Claims(tenant="acme", user="u1", workflow="w1")
+        ),
+    }
+    count = REQUESTS * 5
+    found = await interleaved({name: case(client(app)) for name, app in cases.items()}, count, ROUNDS)
+    table = Table("What the middleware adds to a request", "µs", loop)
+    for name in list(cases)[1:]:
+        values = added(found[name], found["bare"], count)
+        table.limit(name, sorted(values)[len(values) // 2], at_most=MIDDLEWARE_BAR)
+    return table
 
-    return OFF
+
+def border(manager: Manager, app: Any, claims: Claims = Claims(tenant="acme")) -> NebulaMiddleware:  # noqa: B008  # a frozen value
+    """An application inside open scopes."""
+    return NebulaMiddleware(app, manager=manager, resolver=lambda conn: claims)
 
 
-def main() -> int:
-    rows = asyncio.run(run())
-    print(f"{'':36}{'measured':>10}{'bar':>8}{'added us':>10}")
-    for name, measured, bar, us in rows:
-        print(f"{name:36}{measured:10.2f}{bar:8.1f}{us:10.1f}{'' if measured <= bar else '   over the bar'}")
-    return 0 if all(measured <= bar for _, measured, bar, _ in rows) else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+async def run(loop: str = "asyncio") -> list[Table]:
+    """Both tables."""
+    async with Manager(health=OFF, quarantine=OFF) as manager:
+        await manager.register(Thing())
+        return [await lease_table(loop, manager), await border_table(loop, manager)]
