@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from nebula_resource.manager.creation import Dependencies
 from nebula_resource.model.reasons import CleanupReason
+from nebula_resource.pool import Pool
+from nebula_resource.pool.state import PoolState
 
 if TYPE_CHECKING:
-    from nebula_resource.manager.registry import Registry
-    from nebula_resource.pool import Pool
+    from nebula_resource.manager.registration import Registration
 
 __all__ = ["retire_holders"]
 
-
-def retire_holders(registry: Registry, key: str, pool: Pool[Any, Any, Any]) -> None:
-    """Retire every instance that holds something of ``pool``, a pool of ``key``: idle now, busy when it comes back."""
-    for dependent in registry.needing(key):
-        if dependent.is_open:
-            _retire(dependent.pool, pool)
+AnyPool = Pool[Any, Any, Any]
 
 
-def _retire(pool: Pool[Any, Any, Any], held: Pool[Any, Any, Any]) -> None:
+def retire_holders(
+    dependents: Iterable[Registration],
+    beside: Callable[[Registration], Iterable[AnyPool]],
+    held: AnyPool,
+) -> None:
+    """Retire every instance that holds something of ``held``: idle now, busy when it comes back.
+
+    Those that are being made count, and those of pools that are only being opened: ``beside`` tells of a registration's
+    pools beside the one that serves.
+    """
+    for dependent in dependents:
+        for pool in (dependent.pool, *beside(dependent)):
+            if pool.was_opened and pool.state not in {PoolState.CLOSING, PoolState.CLOSED}:
+                _retire(pool, held)
+
+
+def _retire(pool: AnyPool, held: AnyPool) -> None:
     def holds(instance: Any) -> bool:
         return any(
             entry.instance is instance

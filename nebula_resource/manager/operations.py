@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from nebula_resource.errors import ConfigurationError, NotQuarantined, ValidationFailed
+from nebula_resource.errors import ConfigurationError, NotQuarantined, Unavailable, ValidationFailed
 from nebula_resource.events import ConfigReloaded, ConfigReloadRejected, Event, Overflow, Subscription
 from nebula_resource.manager.dependents import retire_holders
 from nebula_resource.manager.parts import ManagerParts
@@ -135,12 +135,15 @@ class Operations(ManagerParts):
         Instances of dependents that hold something of it are retired, busy ones on return.
         """
         registration = self.registry.resolve(key, scope)
-        retire_holders(self.registry, registration.key, registration.pool)
+        retire_holders(self.registry.needing(registration.key), self._reload.beside, registration.pool)
         return await registration.pool.drain(timeout)
 
     def resume(self, key: str, *, scope: Scope | None = None) -> None:
-        """Serve again after `drain`."""
-        self.registry.resolve(key, scope).pool.resume()
+        """Serve again after `drain`. Raises `Unavailable` for one that is being taken down."""
+        registration = self.registry.resolve(key, scope)
+        if registration.is_going:
+            raise Unavailable("draining", resource_id=registration.key)
+        registration.pool.resume()
 
     def recycle(self, key: str, *, scope: Scope | None = None) -> int:
         """Replace every instance, busy ones on return; returns how many."""

@@ -138,7 +138,7 @@ class Reload:
         """Let the old pool's handles come back, however long that takes; a shutdown does not wait as long."""
         try:
             if old.can_drain:
-                retire_holders(self._registry, registration.key, old)
+                retire_holders(self._registry.needing(registration.key), self.beside, old)
                 await old.drain(None)
             await old.close(0.0)
         finally:

@@ -6,7 +6,15 @@ from typing import Any
 
 import pytest
 
-from nebula_resource import OFF, ConfigurationError, HandleReleased, Manager, QuotaExceeded, ResourceContext, Scope
+from nebula_resource import (
+    OFF,
+    ConfigurationError,
+    HandleReleased,
+    Manager,
+    QuotaExceeded,
+    ResourceContext,
+    Scope,
+)
 from nebula_resource.events import AcquireRejected, ErrorOccurred, Event, Released
 from nebula_resource.hooks import HookEvent, ResourceHook
 from nebula_resource.hooks.payload import HookPayload, HookResult
@@ -55,7 +63,9 @@ class SlowHook(ResourceHook):
         self.log.append(f"after {event.kind.value} {result.error or 'ok'}")
 
 
-async def prepared(manager: Manager, thing: Thing | None = None) -> tuple[Registration, CountingGate, CountingGate]:
+async def prepared(
+    manager: Manager, thing: Thing | None = None
+) -> tuple[Registration, CountingGate, CountingGate]:
     """A thing behind two gates."""
     registration = await manager.register(thing or Thing())
     gates = CountingGate(), CountingGate()
@@ -138,7 +148,9 @@ async def test_a_gate_that_fails_keeps_back_nothing() -> None:
             await manager.acquire("thing", ResourceContext(Scope.tenant("acme")))
         assert caught.value.scope == Scope.tenant("acme")
         assert (first.inside, last.inside) == (0, 0)
-        assert [str(event.reason.value) for event in rejected if isinstance(event, AcquireRejected)] == ["quota"]
+        assert [str(event.reason.value) for event in rejected if isinstance(event, AcquireRejected)] == [
+            "quota"
+        ]
         assert_manager_sound(manager)
 
 

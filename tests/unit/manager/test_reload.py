@@ -192,7 +192,9 @@ async def test_a_failed_reload_counts_against_nobody() -> None:
         async with manager.acquire("thing") as instance:
             assert instance is thing.made[0]
         manager.hooks.add(_hook("late"))
-        assert registration.pool.observer.hooks_cleanup, "hooks that come later are those of the pool that serves"
+        assert registration.pool.observer.hooks_cleanup, (
+            "hooks that come later are those of the pool that serves"
+        )
         assert_manager_sound(manager)
 
 
@@ -470,7 +472,13 @@ async def test_policies_and_visibility_follow_a_replace() -> None:
             await manager.acquire("thing", caller)
         policy = HealthPolicy(interval=7)
         await manager.register(
-            Thing(), scope=workflow, cross_tenant=True, required=True, health=policy, quarantine=OFF, replace=True
+            Thing(),
+            scope=workflow,
+            cross_tenant=True,
+            required=True,
+            health=policy,
+            quarantine=OFF,
+            replace=True,
         )
         assert registration.health is policy
         assert registration.quarantine is None

@@ -451,7 +451,9 @@ async def test_a_deregister_drains_and_then_there_is_nothing() -> None:
         assert caught.value.why == "draining"
         assert caught.value.scope == Scope.GLOBAL
         await ending
-        assert loop.time() == pytest.approx(30.0, abs=1.0), "thirty seconds for a handle that does not come back"
+        assert loop.time() == pytest.approx(30.0, abs=1.0), (
+            "thirty seconds for a handle that does not come back"
+        )
         with pytest.raises(ResourceNotFound):
             await manager.acquire("thing")
         with pytest.raises(NotRegistered):
