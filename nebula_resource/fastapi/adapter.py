@@ -17,7 +17,7 @@ from starlette.requests import HTTPConnection
 
 from nebula_resource.errors import InternalError
 
-__all__ = ["ExitStack", "Until", "exit_stack", "fallback_signature", "signature"]
+__all__ = ["PRIVATE_NAMES", "ExitStack", "Until", "exit_stack", "fallback_signature", "signature"]
 
 Until = Literal["endpoint", "response"]
 
@@ -30,12 +30,12 @@ class ExitStack(Protocol):
         ...
 
 
-_PRIVATE_NAMES: Final = {"endpoint": "fastapi_function_astack", "response": "fastapi_inner_astack"}
+PRIVATE_NAMES: Final = {"endpoint": "fastapi_function_astack", "response": "fastapi_inner_astack"}
 
 
 def exit_stack(conn: HTTPConnection, until: Until) -> AsyncExitStack:
     """The stack that FastAPI closes, with the handler's exception, when ``until`` is reached."""
-    stack = conn.scope.get(_PRIVATE_NAMES[until])
+    stack = conn.scope.get(PRIVATE_NAMES[until])
     if not isinstance(stack, AsyncExitStack):
         raise InternalError("resource(...) is a dependency: it works in FastAPI's Depends and nowhere else")
     return stack

@@ -8,10 +8,16 @@ from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 
 from nebula_resource.errors import ConfigurationError, ResourceError
-from nebula_resource.fastapi.adapter import ExitStack, Until, exit_stack, fallback_signature, signature
+from nebula_resource.fastapi.adapter import (
+    PRIVATE_NAMES,
+    ExitStack,
+    Until,
+    exit_stack,
+    fallback_signature,
+    signature,
+)
 from nebula_resource.fastapi.canary import private_names_work
 from nebula_resource.fastapi.leases import leases_of
-from nebula_resource.manager.open_scope import NOTHING
 from nebula_resource.model.key import ResourceKey, check_resource_id
 from nebula_resource.model.problems import problem_of
 
@@ -46,7 +52,7 @@ class ResourceDependency(Generic[T]):
     ``app.dependency_overrides[resource("db")]`` finds it.
     """
 
-    __slots__ = ("__signature__", "_hash", "_name", "key", "until")
+    __slots__ = ("__signature__", "_hash", "_name", "_stack_name", "key", "until")
 
     def __init__(self, key: str, *, until: Until, private: bool | None = None) -> None:
         check_resource_id(key)
@@ -55,6 +61,7 @@ class ResourceDependency(Generic[T]):
         self.key = key
         self.until: Until = until
         self._name = str(key)  # a plain str: dictionaries find it faster than a key
+        self._stack_name = PRIVATE_NAMES[until]
         self._hash = hash((self._name, until))
         use_private = private_names_work() if private is None else private
         self.__signature__ = signature() if use_private else fallback_signature(until)
@@ -62,13 +69,9 @@ class ResourceDependency(Generic[T]):
     async def __call__(self, conn: HTTPConnection, stack: ExitStack | None = None) -> T:
         """Called by FastAPI, once a request."""
         if stack is None:
-            stack = exit_stack(conn, self.until)
-        name = self._name
+            stack = conn.scope.get(self._stack_name) or exit_stack(conn, self.until)
         try:
-            leases = leases_of(conn, self.until, stack)
-            value: T = leases.take(name, name)
-            if value is NOTHING:
-                value = await leases.wait(name, name)
+            value: T = await leases_of(conn, self.until, stack).get(self._name)
             return value
         except ResourceError as error:
             problem = problem_of(error)

@@ -35,15 +35,28 @@ class RequestLeases(ScopePart):
     def __init__(
         self, record: RequestRecord, around: OpenScope | None, stack: ExitStack, until: Until
     ) -> None:
+        # Written out, from ScopePart too: one is made for every request.
         if around is None:
-            first = record.endpoint is None and record.response is None
-            super().__init__(record.manager, record.value, None, counted=first)
+            manager = record.manager
+            self.scope = record.value
+            self._context = None
+            counted = record.endpoint is None and record.response is None
         else:
-            super().__init__(record.manager, around.scope, around)
+            manager = around._manager
+            self.scope = around.scope
+            self._context = around._context
+            counted = False
+        self._manager = manager
+        self._parent = self._opener = around
+        self._rare = self._entry = self._more = self._token = None
+        self._closed = False
+        self._counted = counted
         self.record = record
         self.around = around
         self.stack = stack
         self.until = until
+        if counted:
+            manager.scope_opened(self.scope)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -57,6 +70,9 @@ class RequestLeases(ScopePart):
             if error is None and record.is_cut:
                 # Starlette ends a stream that nobody reads any more without an error: it was not a success.
                 self.outcome = ClientDisconnect()
+        if error is None and self.close_now():
+            self.left()
+            return
         try:
             await super().__aexit__(kind, error, trace)
         except ResourceError as raised:

@@ -52,9 +52,16 @@ class ScopePart(OpenScope):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is None and self.close_now():
+            self.left()
+            return
         if self._token is not None:
             leave(self._token)
-        if error is not None or not self.close_now():
-            await end_scopes([self], error, counted=self._counted)
-        elif self._counted:
+        await end_scopes([self], error, counted=self._counted)
+
+    def left(self) -> None:
+        """It has closed without a wait: it is not the current scope any more, and not counted."""
+        if self._token is not None:
+            leave(self._token)
+        if self._counted:
             self._manager.scope_closed(self.scope)

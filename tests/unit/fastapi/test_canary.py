@@ -42,7 +42,7 @@ def test_a_name_that_is_gone_is_noticed(
     forgetful: Callable[[], None], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """Another FastAPI, without one of the stacks."""
-    monkeypatch.setitem(adapter._PRIVATE_NAMES, name, "nowhere")
+    monkeypatch.setitem(adapter.PRIVATE_NAMES, name, "nowhere")
     assert not private_names_work()
 
 
@@ -50,7 +50,7 @@ def test_stacks_that_end_in_another_order_are_noticed(
     forgetful: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A FastAPI that closes the handler's stack after the answer would commit too late."""
-    monkeypatch.setitem(adapter._PRIVATE_NAMES, "endpoint", "fastapi_inner_astack")
+    monkeypatch.setitem(adapter.PRIVATE_NAMES, "endpoint", "fastapi_inner_astack")
     assert not private_names_work()
 
 
