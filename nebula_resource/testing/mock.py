@@ -14,18 +14,18 @@ from nebula_resource.model.resource import Resource
 if TYPE_CHECKING:
     from nebula_resource.model.context import ResourceContext
 
-__all__ = ["MockError", "MockInstance", "MockResource", "Outcome", "Script"]
+__all__ = ["MockError", "MockInstance", "MockLease", "MockResource", "Outcome", "Player", "Script"]
 
 
 class Outcome(Enum):
     """How one step goes."""
 
     OK = "ok"
-    """Well, after `MockResource.turns` turns of the loop."""
+    """Well, after `Player.turns` turns of the loop."""
     ERROR = "error"
     """Those turns, then a `MockError`."""
     SLOW = "slow"
-    """Well, after `MockResource.slow` seconds."""
+    """Well, after `Player.slow` seconds."""
     NEVER = "never"
     """Not at all, until it is cancelled."""
 
@@ -40,6 +40,54 @@ Script: TypeAlias = "Turn | Iterable[Turn]"
 
 An exception is raised as it is; a callable is called, and awaited if it returns an awaitable.
 """
+
+
+class Player:
+    """Plays scripts: one turn of a step's script for each call of the step.
+
+    Args:
+        turns: turns of the loop that OK and ERROR take.
+        slow: seconds that SLOW takes.
+    """
+
+    def __init__(self, *, turns: int = 0, slow: float = 1.0) -> None:
+        self.turns = turns
+        self.slow = slow
+        self.calls: Counter[str] = Counter()
+        """How often each step was begun."""
+        self._scripts: dict[str, list[Turn]] = {}
+
+    def script(self, step: str, script: Script) -> None:
+        """Say how a step goes from now on."""
+        turns = list(script) if isinstance(script, Iterable) else [script]
+        if not turns:
+            raise ValueError(f"the script of {step} has no turn")
+        self._scripts[step] = turns
+
+    def next(self, step: str) -> Turn:
+        """The turn of this call; the last one of a script goes on for ever."""
+        self.calls[step] += 1
+        turns = self._scripts[step]
+        return turns.pop(0) if len(turns) > 1 else turns[0]
+
+    async def play(self, step: str) -> Any:
+        """Play one turn; returns what a callable gave, else None."""
+        turn = self.next(step)
+        if isinstance(turn, BaseException):
+            raise turn
+        if callable(turn):
+            given = turn()
+            return await given if isinstance(given, Awaitable) else given
+        if turn is Outcome.SLOW:
+            await asyncio.sleep(self.slow)
+        elif turn is Outcome.NEVER:
+            await asyncio.get_running_loop().create_future()
+        else:
+            for _ in range(self.turns):
+                await asyncio.sleep(0)
+            if turn is Outcome.ERROR:
+                raise MockError(step)
+        return None
 
 
 class MockInstance:
@@ -105,20 +153,16 @@ class MockResource(Resource[Any, MockInstance, Any]):
         slow: float = 1.0,
     ) -> None:
         self.id = id
-        self.turns = turns
-        self.slow = slow
+        self.player = Player(turns=turns, slow=slow)
         self.says_valid = True
         self.fault: Callable[[BaseException], bool] = lambda error: False
         """What ``is_fault`` says."""
         self.made: list[MockInstance] = []
         """Every instance that ever was."""
-        self.calls: Counter[str] = Counter()
-        """How often each step was begun."""
         self.outcomes: list[BaseException | None] = []
         """How the body of each ended lease ended."""
         self.contexts: list[ResourceContext] = []
         """What each create was given."""
-        self._scripts: dict[str, list[Turn]] = {}
         self.script("create", create)
         self.script("cleanup", cleanup)
         if is_valid is not None:
@@ -136,10 +180,12 @@ class MockResource(Resource[Any, MockInstance, Any]):
 
     def script(self, step: str, script: Script) -> None:
         """Say how a step goes from now on; one that was left at its default stays there."""
-        turns = list(script) if isinstance(script, Iterable) else [script]
-        if not turns:
-            raise ValueError(f"the script of {step} has no turn")
-        self._scripts[step] = turns
+        self.player.script(step, script)
+
+    @property
+    def calls(self) -> Counter[str]:
+        """How often each step was begun."""
+        return self.player.calls
 
     # ── what the server sees ──
 
@@ -153,7 +199,7 @@ class MockResource(Resource[Any, MockInstance, Any]):
     async def create(self, config: Any, context: ResourceContext) -> MockInstance:
         """Make one, as scripted."""
         self.contexts.append(context)
-        given = await self._play("create")
+        given = await self.player.play("create")
         if given is not None:
             return given  # type: ignore[no-any-return]  # a callable of the script makes what it likes
         instance = MockInstance(len(self.made) + 1)
@@ -163,21 +209,21 @@ class MockResource(Resource[Any, MockInstance, Any]):
     async def cleanup(self, instance: MockInstance) -> None:
         """End one, as scripted; for the server it is gone as soon as this begins."""
         instance.is_open = False
-        await self._play("cleanup")
+        await self.player.play("cleanup")
 
     def is_fault(self, error: BaseException) -> bool:
         """Ask `fault`."""
         return self.fault(error)
 
     async def _is_valid(self, instance: MockInstance) -> bool:
-        given = await self._play("is_valid")
+        given = await self.player.play("is_valid")
         return self.says_valid if given is None else bool(given)
 
     async def _recycle(self, instance: MockInstance) -> None:
-        await self._play("recycle")
+        await self.player.play("recycle")
 
     def _recycle_now(self, instance: MockInstance) -> Awaitable[None] | None:
-        turn = self._next("recycle")
+        turn = self.player.next("recycle")
         if turn is Outcome.OK:
             return None
         if isinstance(turn, BaseException):
@@ -194,7 +240,7 @@ class MockResource(Resource[Any, MockInstance, Any]):
 
     @asynccontextmanager
     async def _leased(self, instance: MockInstance, context: ResourceContext) -> AsyncGenerator[MockLease]:
-        await self._play("lease_entry")
+        await self.player.play("lease_entry")
         lease = MockLease(instance, context)
         outcome: BaseException | None = None
         try:
@@ -205,31 +251,7 @@ class MockResource(Resource[Any, MockInstance, Any]):
         finally:
             lease.is_open = False
             self.outcomes.append(outcome)
-            await self._play("lease_exit")
-
-    async def _play(self, step: str) -> Any:
-        """One turn of a step; what a callable gave, else None."""
-        turn = self._next(step)
-        if isinstance(turn, BaseException):
-            raise turn
-        if callable(turn):
-            given = turn()
-            return await given if isinstance(given, Awaitable) else given
-        if turn is Outcome.SLOW:
-            await asyncio.sleep(self.slow)
-        elif turn is Outcome.NEVER:
-            await asyncio.get_running_loop().create_future()
-        else:
-            for _ in range(self.turns):
-                await asyncio.sleep(0)
-            if turn is Outcome.ERROR:
-                raise MockError(step)
-        return None
-
-    def _next(self, step: str) -> Turn:
-        self.calls[step] += 1
-        turns = self._scripts[step]
-        return turns.pop(0) if len(turns) > 1 else turns[0]
+            await self.player.play("lease_exit")
 
 
 class MockLease:

@@ -117,6 +117,7 @@ async def _recover(scene: Scene, resource: MockResource, pool: ScenePool) -> Non
         resource.script(step, Outcome.OK)
     await asyncio.sleep(2 * STEP_LIMIT)
     assert_no_leaks(pool)
+    assert not len(pool.tasks) + len(pool.cleanups), "steps without an end"
     if pool.state is PoolState.CLOSED:
         return
     if pool.state is PoolState.DRAINED:

@@ -143,7 +143,7 @@ async def test_a_late_lease_exit_finds_the_books_closed() -> None:
         await turns()
         assert (await pool.close(0.0)).left == 1
         stubborn.let_go.set()
-        await asyncio.wait((working,))
+        await working
         assert pool.stats().size == 0
 
 

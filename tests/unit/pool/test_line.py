@@ -115,6 +115,21 @@ async def test_a_cancelled_caller_leaves_the_line() -> None:
         assert pool.stats().cancelled == 1
 
 
+async def test_those_who_have_just_left_are_not_counted() -> None:
+    """In the turn of their cancellation already: the first in line is the first who still waits."""
+    async with opened(max_size=1) as pool:
+        handle = await pool.acquire()
+        gone = asyncio.create_task(_hold(pool, 0.0))
+        await asyncio.sleep(1)
+        stays = asyncio.create_task(_hold(pool, 0.0))
+        await asyncio.sleep(1)
+        gone.cancel()
+        assert (pool.stats().waiting, pool.stats().oldest_wait_s) == (1, 1.0)
+        await handle.release()
+        await stays
+        assert gone.cancelled()
+
+
 async def test_a_caller_cancelled_in_the_turn_it_was_served_passes_it_on() -> None:
     """The instance goes to the next in line, uncounted."""
     async with opened(max_size=1) as pool:
