@@ -104,7 +104,7 @@ def create_admin(
             app.router.routes.extend(each.router.routes)
     install(app)
     describe(app)
-    app.add_middleware(Guard, hosts=tuple(hosts), loopback_only=auth is None)
+    app.add_middleware(Guard, hosts=tuple(hosts), loopback_only=auth is None, counts=state.counts)
     _check_roles(app)
     return app
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import re
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from nebula_resource._aio import within
+from nebula_resource.admin.counts import AdminCounts
 from nebula_resource.admin.problems import AdminProblem, internal_problem
 
 __all__ = ["HEAD", "MAX_BODY", "Guard"]
@@ -50,10 +51,19 @@ class Guard:
         hosts: further names the Host header may have, beside the loopback ones.
         loopback_only: no credentials are configured, so only this machine is let in, and nothing that a proxy passed
             on, whose real peer nobody knows.
+        counts: counts the answers.
     """
 
-    def __init__(self, app: ASGIApp, *, hosts: Iterable[str] = (), loopback_only: bool = True) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        hosts: Iterable[str] = (),
+        loopback_only: bool = True,
+        counts: AdminCounts | None = None,
+    ) -> None:
         self._app = app
+        self._counts = counts or AdminCounts()
         self._hosts = frozenset(host.lower() for host in (*LOCAL_HOSTS, *hosts))
         self._loopback_only = loopback_only
 
@@ -64,23 +74,36 @@ class Guard:
                 return
             await self._app(scope, receive, send)
             return
-        head = scope["method"] == "HEAD"
-        answer = _Answer(send, head=head)
+        method = scope["method"]
+        answer = _Answer(send, head=method == "HEAD")
+        if method == "HEAD":
+            scope = {**scope, "method": "GET", HEAD: True}
+        started = asyncio.get_running_loop().time()
+        try:
+            await self._serve(scope, receive, answer)
+        finally:
+            route = getattr(scope.get("route"), "path", None)
+            seconds = None if answer.is_stream else asyncio.get_running_loop().time() - started
+            self._counts.request(method, route, answer.status, seconds)
+
+    async def _serve(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
         try:
             self._admit(scope)
             if scope["method"] not in _SAFE:
                 receive = await _whole_body(Headers(scope=scope), receive)
-            if head:
-                scope = {**scope, "method": "GET", HEAD: True}
             await self._app(scope, receive, answer)
         except AdminProblem as problem:
-            await _send(problem.response(), scope, receive, answer)
+            if problem.problem.status in {400, 403}:
+                self._counts.refusal(problem.problem.code)
+            await problem.response()(scope, receive, answer)
         except Exception as error:
-            if answer.started:
+            if answer.status:
                 raise
-            await _send(
-                internal_problem(error, getattr(scope.get("route"), "path", None)), scope, receive, answer
-            )
+            route = getattr(scope.get("route"), "path", None)
+            await internal_problem(error, route)(scope, receive, answer)
+        else:
+            if answer.status in {401, 403}:
+                self._counts.refusal("unauthenticated" if answer.status == 401 else "forbidden")
 
     def _admit(self, scope: Scope) -> None:
         headers = Headers(scope=scope)
@@ -173,24 +196,23 @@ async def _whole_body(headers: Headers, receive: Receive) -> Receive:
 class _Answer:
     """A ``send`` that adds the headers, and leaves the body away where only the headers were asked for."""
 
-    __slots__ = ("_head", "_send", "started")
+    __slots__ = ("_head", "_send", "is_stream", "status")
 
     def __init__(self, send: Send, *, head: bool) -> None:
         self._send = send
         self._head = head
-        self.started = False
+        self.status = 0
+        """0 until the answer begins."""
+        self.is_stream = False
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self.started = True
+            self.status = message["status"]
             headers = MutableHeaders(raw=message.setdefault("headers", []))
+            self.is_stream = headers.get("content-type", "").startswith("text/event-stream")
             for name, value in HEADERS.items():
                 headers[name] = value
             headers.setdefault("Cache-Control", "no-store")
         elif self._head and message["type"] == "http.response.body":
             message = {**message, "body": b""}
         await self._send(message)
-
-
-async def _send(response: Response, scope: Scope, receive: Receive, send: _Answer) -> None:
-    await response(scope, receive, send)

@@ -8,7 +8,7 @@ from collections.abc import Coroutine
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from nebula_resource._aio import OwnedTasks
+from nebula_resource._aio import OwnedTasks, cancel_soundly
 from nebula_resource.admin.auth.principal import Principal
 from nebula_resource.manager import Registration
 from nebula_resource.model.scope import Scope
@@ -79,17 +79,10 @@ class Operations:
         operation = self._known.get(id)
         return operation if operation is not None and who.sees(operation.scope) else None
 
-    def is_running(self, kind: str, pool: str) -> bool:
-        """Whether one of this kind runs for this pool."""
-        return any(
-            each.kind == kind and each.pool == pool and each.state == "running"
-            for each in self._known.values()
-        )
-
     def cancel(self, operation: Operation) -> None:
         """Ask a running one to end."""
         if operation.task is not None:
-            operation.task.cancel()
+            cancel_soundly(operation.task)
 
     async def _run(self, operation: Operation, work: Coroutine[Any, Any, dict[str, Any]]) -> None:
         try:
@@ -103,7 +96,3 @@ class Operations:
             operation.error = getattr(error, "code", None) or type(error).__name__
         finally:
             operation.ended_at = datetime.now(UTC)
-
-    async def close(self) -> None:
-        """Cancel what runs."""
-        await self._tasks.cancel_all()

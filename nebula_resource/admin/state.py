@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from nebula_resource.admin.auth.principal import Principal
 from nebula_resource.admin.check_rate import CheckRate
+from nebula_resource.admin.counts import AdminCounts
 from nebula_resource.admin.idempotency import Answers
 from nebula_resource.admin.paging import Cursors
 from nebula_resource.admin.schemas.common import ProcessView, process_view
@@ -51,6 +52,7 @@ class AdminState:
         self.cursors = Cursors()
         self.checks = CheckRate()
         self.answers = Answers()
+        self.counts = AdminCounts()
         self.is_started = started
         self.groups = {name: frozenset(members) for name, members in groups.items()}
         self.is_stopping = False

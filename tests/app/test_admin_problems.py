@@ -302,3 +302,19 @@ async def test_the_description_is_complete(world: World) -> None:
                     assert "application/problem+json" in response["content"]
             if "requestBody" in operation:
                 assert {"413", "415", "422"} <= declared
+
+
+async def test_requests_are_counted(world: World) -> None:
+    """By route template, never by path; what is refused is counted by why."""
+    await world.get(f"/pools/{ECHO}", status=404)
+    await world.get(f"/{ECHO}", status=404)
+    await world.get("/pools", status=400, headers={"Host": "evil.example"})
+    await world.post("/quarantine", {}, status=403, headers={"Origin": "https://evil.example"})
+    text = (await world.send("GET", "/metrics")).text
+    assert (
+        'nebula_resource_admin_requests_total{method="GET",route="/pools/{id}",status_class="4xx"} 1' in text
+    )
+    assert 'nebula_resource_admin_requests_total{method="GET",route="_other",status_class="4xx"} 2' in text
+    assert 'nebula_resource_admin_auth_failures_total{reason="unknown_host"} 1' in text
+    assert 'nebula_resource_admin_auth_failures_total{reason="cross_origin"} 1' in text
+    assert ECHO not in text

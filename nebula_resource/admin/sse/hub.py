@@ -148,8 +148,3 @@ class Hub:
         if self._timer is not None:
             self._timer.cancel()
         self.wake()
-
-    async def aclose(self) -> None:
-        """The same, and wait until all have left."""
-        self.close()
-        await self.tasks.idle()
