@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import random
 from types import TracebackType
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 from starlette.requests import ClientDisconnect, HTTPConnection
 
@@ -14,17 +13,12 @@ from nebula_resource.fastapi.record import RECORD, RequestRecord
 from nebula_resource.manager import Manager, OpenScope, current_scope
 from nebula_resource.manager.scope_part import ScopePart
 from nebula_resource.model.problems import status_of
-from nebula_resource.model.scope import Scope
+from nebula_resource.model.scope import ScopeLevel
 
-__all__ = ["MANAGER", "RequestLeases", "leases_of", "new_execution_id"]
+__all__ = ["MANAGER", "RequestLeases", "leases_of"]
 
 MANAGER: Final = "nebula_manager"
 """The attribute of ``app.state`` that holds the manager."""
-
-
-def new_execution_id() -> str:
-    """An id for one request: 96 random bits, so that processes need not agree; a forked worker is seeded anew."""
-    return hex(random.getrandbits(96))
 
 
 class RequestLeases(ScopePart):
@@ -37,8 +31,7 @@ class RequestLeases(ScopePart):
     ) -> None:
         # Written out, from ScopePart too: one is made for every request.
         if around is None:
-            manager = record.manager
-            self.scope = record.value
+            manager = record.manager  # and the scope is made when somebody asks for it: see __getattr__
             self._context = None
             counted = record.endpoint is None and record.response is None
         else:
@@ -56,7 +49,24 @@ class RequestLeases(ScopePart):
         self.stack = stack
         self.until = until
         if counted:
-            manager.scope_opened(self.scope)
+            self._count(1)
+
+    if not TYPE_CHECKING:  # to a type checker every name would be an attribute
+
+        def __getattr__(self, name: str) -> Any:
+            """The scope of a request without claims, which most requests never look at."""
+            if name != "scope":
+                raise AttributeError(name)
+            self.scope = value = self.record.value
+            return value
+
+    def _count(self, by: int) -> None:
+        """Told to the manager as one execution."""
+        manager = self._manager
+        if manager.scope_listeners:
+            (manager.scope_opened if by > 0 else manager.scope_closed)(self.scope)
+        else:
+            manager.scope_counts[ScopeLevel.EXECUTION] += by
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -119,4 +129,4 @@ def _new_record(conn: HTTPConnection, here: OpenScope | None) -> RequestRecord:
         raise InternalError(
             "this application has no manager: call nebula_resource.fastapi.install(app, manager)"
         )
-    return RequestRecord(manager, Scope.GLOBAL.with_execution(new_execution_id()), None)
+    return RequestRecord(manager, None, None)

@@ -9,9 +9,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
 from nebula_resource.errors import InvalidScope, ResourceError
-from nebula_resource.fastapi.leases import new_execution_id
 from nebula_resource.fastapi.problems import problem_response
-from nebula_resource.fastapi.record import RECORD, RequestRecord
+from nebula_resource.fastapi.record import RECORD, RequestRecord, new_execution_id
 from nebula_resource.fastapi.resolvers import ClaimResolver, Claims, Refused, Resolver
 from nebula_resource.manager import Block, Manager
 from nebula_resource.model.problems import Problem, problem_of, problem_of_status

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,26 +12,30 @@ from nebula_resource.model.scope import Scope
 if TYPE_CHECKING:
     from nebula_resource.fastapi.leases import RequestLeases
 
-__all__ = ["RequestRecord", "note_outcome", "record_of"]
+__all__ = ["RequestRecord", "new_execution_id", "note_outcome", "record_of"]
 
 RECORD: Final = "nebula_resource"
 """The key in the ASGI scope."""
 
 
+def new_execution_id() -> str:
+    """An id for one request: 96 random bits, so that processes need not agree; a forked worker is seeded anew."""
+    return hex(random.getrandbits(96))
+
+
 class RequestRecord:
     """One request: its open scope, the leases that FastAPI ends for it, and whether its response went out whole."""
 
-    __slots__ = ("endpoint", "is_watched", "is_whole", "manager", "response", "scope", "value")
+    __slots__ = ("_value", "endpoint", "is_watched", "is_whole", "manager", "response", "scope")
 
     def __init__(
         self,
         manager: Manager,
-        value: Scope,
+        value: Scope | None,
         scope: OpenScope | None,
     ) -> None:
         self.manager = manager
-        self.value = value
-        """Who the request is, as a scope."""
+        self._value = value
         self.scope = scope
         """What the middleware opened; without one, None: the leases' own block is the request's scope."""
         self.endpoint: RequestLeases | None = None
@@ -41,6 +46,14 @@ class RequestRecord:
         """Whether somebody watches the response go out (the middleware does)."""
         self.is_whole = False
         """Whether its last piece was sent."""
+
+    @property
+    def value(self) -> Scope:
+        """Who the request is, as a scope; nobody we know is an execution, made when somebody asks."""
+        value = self._value
+        if value is None:
+            value = self._value = Scope.GLOBAL.with_execution(new_execution_id())
+        return value
 
     @property
     def is_cut(self) -> bool:

@@ -39,7 +39,7 @@ class ScopePart(OpenScope):
         self._token: Token[OpenScope | None] | None = None
         self._counted = counted
         if counted:
-            manager.scope_opened(scope)
+            self._count(1)
 
     def enter(self) -> None:
         """Make it the current scope of this call chain, until it ends; nothing that could be cancelled half-way."""
@@ -57,11 +57,19 @@ class ScopePart(OpenScope):
             return
         if self._token is not None:
             leave(self._token)
-        await end_scopes([self], error, counted=self._counted)
+        try:
+            await end_scopes([self], error, counted=False)
+        finally:
+            if self._counted:
+                self._count(-1)
 
     def left(self) -> None:
         """It has closed without a wait: it is not the current scope any more, and not counted."""
         if self._token is not None:
             leave(self._token)
         if self._counted:
-            self._manager.scope_closed(self.scope)
+            self._count(-1)
+
+    def _count(self, by: int) -> None:
+        """Tell the manager that it opened, or that it closed."""
+        (self._manager.scope_opened if by > 0 else self._manager.scope_closed)(self.scope)
