@@ -21,8 +21,8 @@ from nebula_resource.fastapi.dependency import ResourceDependency
 
 __all__ = ["run"]
 
-ROUNDS = 15
-REQUESTS = 400
+ROUNDS = 41
+REQUESTS = 100
 Serve = Callable[[], Awaitable[None]]
 
 ADAPTER_BAR = 0.5  # x one plain yield dependency
@@ -167,7 +167,7 @@ async def border_table(loop: str, manager: Manager) -> Table:
             manager, answer, Claims(tenant="acme", user="u1", workflow="w1")
         ),
     }
-    count = REQUESTS * 5
+    count = REQUESTS * 10
     found = await interleaved({name: case(client(app)) for name, app in cases.items()}, count, ROUNDS)
     table = Table("What the middleware adds to a request", "µs", loop)
     for name in list(cases)[1:]:
