@@ -45,15 +45,11 @@ class Enrolment:
         self._announced: set[Registration] = set()
 
     def enter(self, registration: Registration) -> None:
-        """Put it in the books: all or nothing. Raises `CircularDependency` and `AmbiguousScope`."""
+        """Put it in the books: all or nothing. Raises `AlreadyRegistered`, `CircularDependency`, `AmbiguousScope`."""
         self._construction.build(registration)
-        self._startup.link(registration)
+        self._registry.add(registration)
         try:
-            self._registry.add(registration)
-        except BaseException:
-            self._graph.remove(registration.public_id)
-            raise
-        try:
+            self._startup.link(registration)
             self._startup.relink(registration.key)
         except BaseException:
             self._strike_out(registration)
@@ -91,5 +87,6 @@ class Enrolment:
 
     def _strike_out(self, registration: Registration) -> None:
         self._registry.remove(registration)
-        self._graph.remove(registration.public_id)
+        if registration.public_id in self._graph:
+            self._graph.remove(registration.public_id)
         self._startup.relink(registration.key)

@@ -153,8 +153,8 @@ class ManagedHandle(Handle[T], Generic[T]):
 
     def expect_long_use(self) -> None:
         """It is held as long as another instance lives: that is no leak."""
-        if self._entry is not None:
-            self._entry.leak_reported = self._entry.uses
+        entry = self._held_entry()
+        entry.leak_reported = entry.uses
         self._use.reported = True
 
     def is_from(self, pool: Pool[Any, Any, Any]) -> bool:

@@ -48,7 +48,9 @@ def check_proposal(
     try:
         pool_config = PoolConfig.of(pool)
     except ValidationFailed as error:
-        violations += [_of_pool(each) for each in error.violations]
+        violations += [
+            FieldViolation(f"pool.{each.field}", each.constraint, each.actual) for each in error.violations
+        ]
     violations += _wrong_dependencies(resource.dependencies)
     violations += _wrong_scope(resource.min_level, scope)
     if violations:
@@ -99,12 +101,6 @@ def _config_model(resource: Resource[Any, Any, Any]) -> type[BaseModel] | None:
                 if isinstance(first, type) and issubclass(first, BaseModel):
                     return first
     return None
-
-
-def _of_pool(violation: FieldViolation) -> FieldViolation:
-    if violation.field.startswith("pool."):
-        return violation
-    return FieldViolation(f"pool.{violation.field}", violation.constraint, violation.actual)
 
 
 def _wrong_dependencies(dependencies: object) -> list[FieldViolation]:

@@ -157,8 +157,8 @@ class Registration:
         """Refuse callers for a cause; whoever waits in line under the strongest is told at once."""
         self._causes[cause] = refusal
         self._settle()
-        if self.refusal is not None and self.pool is not None:
-            self.pool.fail_line(self.refusal)
+        assert self.refusal is not None, "there is a cause"
+        self.pool.fail_line(self.refusal)
 
     def allow(self, cause: Cause) -> None:
         """This cause is over."""

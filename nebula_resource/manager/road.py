@@ -51,8 +51,8 @@ class Road:
         registration.acquire_hooks = self._hooks.for_resource(key, HookEvent.ACQUIRE)
         registration.release_hooks = self._hooks.for_resource(key, HookEvent.RELEASE)
         for pool in (registration.pool, *self._beside(registration)):
-            if isinstance(pool.observer, RegistrationObserver):
-                pool.observer.look_at_hooks()
+            assert isinstance(pool.observer, RegistrationObserver), "Construction gave it one"
+            pool.observer.look_at_hooks()
         registration.pave(self._is_plain(registration))
 
     def _is_plain(self, registration: Registration) -> bool:

@@ -138,8 +138,6 @@ class Shutdown:
         closings = {
             self._tasks.spawn(pool.close(0.0), name=f"close {pool.resource.id}"): pool for pool in pools
         }
-        if not closings:
-            return
         _, pending = await asyncio.wait(closings, timeout=cleanup)
         if pending:
             for task in pending:

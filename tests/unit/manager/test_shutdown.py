@@ -2,6 +2,9 @@
 
 import asyncio
 import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -153,3 +156,201 @@ async def test_an_opening_that_is_under_way_ends_with_the_manager() -> None:
     await asyncio.wait((opening,))
     assert report.left == 0
     assert not any(each.is_open for each in manager.pools())
+
+
+# ── whatever hangs ──
+
+
+class Hanging(Thing):
+    """Its cleanup never ends; ``deaf``, not even when it is cancelled."""
+
+    def __init__(self, id: str = "thing", *, deaf: bool = False) -> None:
+        super().__init__(id)
+        self.deaf = deaf
+        self.may_end = asyncio.Event()
+
+    async def cleanup(self, instance: Instance) -> None:
+        while not self.may_end.is_set():
+            try:
+                await self.may_end.wait()
+            except asyncio.CancelledError:
+                if not self.deaf:
+                    raise
+        await super().cleanup(instance)
+
+
+@pytest.mark.parametrize("own_limit", [10.0, None])
+async def test_a_cleanup_that_hangs_is_cancelled_and_counted(own_limit: float | None) -> None:
+    """Within cleanup and terminate, also when its pool set no limit of its own: failed, not left."""
+    loop = asyncio.get_running_loop()
+    manager = Manager()
+    await manager.register(Hanging(), pool={"cleanup_timeout": own_limit, "min_size": 2})
+    other = Thing("other")
+    await manager.register(other)
+    report = await manager.shutdown(drain=1, cleanup=3, terminate=2)
+    assert loop.time() <= 3.5
+    assert (report.failed, report.left, report.forced) == (2, 0, 0)
+    assert report.drained == 2
+    assert not other.made[0].open
+    assert len(manager._tasks) == 0
+    assert str(report).startswith("2 drained, 0 handles forced, 2 cleanups failed, 0 left behind, ")
+
+
+async def test_a_cleanup_that_ignores_even_that_is_left_behind() -> None:
+    """The shutdown ends all the same, says how many steps it left, and goes on to what that one needs."""
+    loop = asyncio.get_running_loop()
+    manager = Manager()
+    below = Thing("below")
+    await manager.register(below)
+    deaf = Hanging(deaf=True)
+    deaf.dependencies = ["below"]
+    await manager.register(deaf, pool={"cleanup_timeout": None, "min_size": 2})
+    report = await manager.shutdown(drain=1, cleanup=3, terminate=2)
+    assert loop.time() <= 3 + 2 + 2 + 2
+    assert report.left == 2
+    assert not below.made[0].open
+    assert len(manager._tasks) == 0
+    deaf.may_end.set()
+    await asyncio.sleep(1)
+    assert not any(instance.open for instance in deaf.made)
+
+
+async def test_a_lease_that_hangs_at_its_end_holds_up_nothing() -> None:
+    """A commit that never ends: the drain's time, the lease's limit or the force of the close, then it is over."""
+    loop = asyncio.get_running_loop()
+
+    class Committing(Thing):
+        @asynccontextmanager
+        async def _lease(self, instance: Instance) -> AsyncGenerator[Instance]:
+            yield instance
+            await asyncio.Event().wait()
+
+        def lease(self, instance: Instance, context: ResourceContext) -> Any:
+            return self._lease(instance)
+
+    manager = Manager()
+    thing = Committing()
+    await manager.register(thing, pool={"lease_timeout": None})
+    handle = await manager.acquire("thing")
+    releasing = asyncio.ensure_future(handle.release())
+    await asyncio.sleep(1)
+    report = await manager.shutdown(drain=3, cleanup=3, terminate=2)
+    assert loop.time() <= 1 + 3 + 3 + 2
+    assert report.left == 0
+    assert not thing.made[0].open
+    await asyncio.wait((releasing,))
+    assert len(manager._tasks) == 0
+
+
+async def test_a_recycle_that_hangs_holds_up_nothing() -> None:
+    """An instance that is being reset when the shutdown comes is taken and cleaned up."""
+    loop = asyncio.get_running_loop()
+
+    class Resetting(Thing):
+        async def recycle(self, instance: Instance) -> None:
+            await asyncio.Event().wait()
+
+    manager = Manager()
+    thing = Resetting()
+    await manager.register(thing, pool={"recycle_timeout": None})
+    handle = await manager.acquire("thing")
+    releasing = asyncio.ensure_future(handle.release())
+    await asyncio.sleep(1)
+    report = await manager.shutdown(drain=2, cleanup=3, terminate=2)
+    assert loop.time() <= 1 + 2 + 3 + 2
+    assert report.left == 0
+    assert not thing.made[0].open
+    await asyncio.wait((releasing,))
+
+
+async def test_a_probe_that_hangs_does_not_keep_callers_coming() -> None:
+    """Callers are refused from the first moment, whatever checks are under way, and the end still comes."""
+    loop = asyncio.get_running_loop()
+
+    class Probed(Thing):
+        asked = False
+
+        async def is_valid(self, instance: Instance) -> bool:
+            self.asked = True
+            await asyncio.Event().wait()
+            return True
+
+    manager = Manager()
+    thing = Probed()
+    await manager.register(thing)
+    checking = asyncio.ensure_future(manager.check("thing"))
+    await asyncio.sleep(0.1)
+    assert thing.asked
+    ending = asyncio.ensure_future(manager.shutdown())
+    await asyncio.sleep(0)
+    with pytest.raises(Unavailable) as caught:
+        await manager.acquire("thing")
+    assert caught.value.why == "draining"
+    report = await ending
+    assert loop.time() <= 35
+    assert report.left == 0
+    await asyncio.wait((checking,))
+
+
+async def test_what_a_forced_instance_held_is_not_forced_too() -> None:
+    """One handle never comes back: it is the only one that counts, not what its instance held of a dependency."""
+    manager = Manager()
+    await manager.register(Thing("bottom"))
+    await manager.register(Needy("middle", dependencies=["bottom"]))
+    await manager.register(Needy("top", dependencies=["middle"]))
+    handle = await manager.acquire("top")
+    report = await manager.shutdown(drain=2)
+    assert (report.forced, report.drained, report.failed) == (1, 2, 0)
+    await handle.release()
+
+
+async def test_a_scope_that_ends_waits_for_no_other() -> None:
+    """A handle out elsewhere holds up nothing; the same scope may be shut down again."""
+    loop = asyncio.get_running_loop()
+    async with Manager() as manager:
+        acme = Scope.tenant("acme")
+        await manager.register(Thing())
+        await manager.register(Thing(), scope=acme)
+        handle = await manager.acquire("thing")
+        assert (await manager.shutdown_scope(acme)).drained == 1
+        assert (await manager.shutdown_scope(acme)).drained == 0
+        assert loop.time() < 1
+        async with manager.acquire("thing", ResourceContext(acme)):
+            pass
+        await handle.release()
+
+
+async def test_a_cancelled_shutdown_of_a_scope_goes_on() -> None:
+    """The caller leaves at once; what was begun ends."""
+    async with Manager() as manager:
+        await manager.register(Thing())
+        handle = await manager.acquire("thing")
+        ending = asyncio.ensure_future(manager.shutdown_scope(Scope.GLOBAL))
+        await asyncio.sleep(1)
+        ending.cancel()
+        await asyncio.wait((ending,))
+        await handle.release()
+        await asyncio.sleep(1)
+        assert manager.pools() == ()
+
+
+async def test_an_acquire_in_line_is_told_that_it_ends() -> None:
+    """Whoever waits when the shutdown begins is refused at once, not after its timeout."""
+    loop = asyncio.get_running_loop()
+    manager = Manager()
+    await manager.register(Thing(), pool={"max_size": 1})
+    handle = await manager.acquire("thing")
+    waiting = asyncio.ensure_future(_acquire(manager))
+    await asyncio.sleep(1)
+    ending = asyncio.ensure_future(manager.shutdown())
+    with pytest.raises(Unavailable) as caught:
+        await waiting
+    assert caught.value.why == "draining"
+    assert loop.time() == 1.0
+    await handle.release()
+    await ending
+
+
+async def _acquire(manager: Manager) -> None:
+    async with manager.acquire("thing"):
+        pass

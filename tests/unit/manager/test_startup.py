@@ -314,6 +314,67 @@ async def test_what_a_failed_create_held_is_given_back() -> None:
         assert_manager_sound(manager)
 
 
+async def test_what_is_taken_after_the_create_has_failed_is_given_back_at_once() -> None:
+    """A task that create left behind gets its dependency when nobody can hold it any more: it goes straight back."""
+    strays: list[asyncio.Task[Any]] = []
+
+    class Careless(Thing):
+        async def create(self, config: ThingConfig, context: ResourceContext) -> Instance:
+            async def stray() -> None:
+                await context.dependency("db")
+
+            strays.append(asyncio.ensure_future(stray()))
+            await asyncio.sleep(0)
+            raise OSError("down")
+
+    async with Manager() as manager:
+        await manager.register(Thing("db"), pool={"max_size": 1})
+        busy = await manager.acquire("db")
+        await manager.register(Careless("repo", dependencies=["db"]), quarantine=OFF)
+        assert manager.stats()["db"].waiting == 1
+        await busy.release()
+        await asyncio.gather(*strays)
+        await asyncio.sleep(0.1)
+        assert manager.stats()["db"].in_use == 0
+
+
+async def test_a_quota_counts_what_is_held_for_life() -> None:
+    """A half-open permit is given back at once (a long use is no trial), a connection's place is not."""
+
+    class Gate:
+        inside = 0
+
+        def enter(self) -> "Gate":
+            self.inside += 1
+            return self
+
+        def leave(self, error: BaseException | None) -> None:
+            self.inside -= 1
+
+    async with Manager() as manager:
+        db = await manager.register(Thing("db"))
+        gate = Gate()
+        db.gates = (gate,)
+        manager._road.pave(db)
+        await manager.register(Needy("repo", dependencies=["db"]), pool={"min_size": 3})
+        assert gate.inside == 3
+        await manager.deregister("repo")
+        await asyncio.sleep(0.1)
+        assert gate.inside == 0
+
+
+async def test_a_pool_that_was_closed_by_itself_is_replaced_by_a_reload() -> None:
+    """Somebody closed the pool under its registration: a reload brings one that serves."""
+    async with Manager() as manager:
+        registration = await manager.register(Thing())
+        await registration.pool.close()
+        await manager.reload("thing", {"name": "new"})
+        async with manager.acquire("thing"):
+            pass
+        await asyncio.sleep(0.1)
+        assert manager._reload.beside(registration) == ()
+
+
 async def test_a_dependency_whose_lease_fails_at_its_end_keeps_back_no_other() -> None:
     """Two are held; the commit of one fails: it is told, and both are back."""
     async with Manager() as manager:
@@ -398,7 +459,7 @@ async def test_wrong_kinds_are_named_before_anything_changes(change: dict[str, A
 async def test_a_scope_as_text_is_refused_with_what_to_write() -> None:
     """The commonest slip with scopes."""
     async with Manager() as manager:
-        with pytest.raises(ConfigurationError, match="Scope.tenant"):
+        with pytest.raises(ConfigurationError, match=r"Scope\.tenant"):
             await manager.register(Thing(), scope="tenant:acme")  # type: ignore[arg-type]  # the slip
 
 
@@ -559,6 +620,71 @@ async def test_a_recovery_opens_nothing_that_is_being_taken_down() -> None:
         await ending
 
 
+# ── who is told ──
+
+
+async def test_failures_that_no_caller_hears_become_events() -> None:
+    """A task of the manager that fails, and a hook that does: each is one event."""
+    from nebula_resource.events import HookFailed
+    from nebula_resource.hooks import HookEvent, ResourceHook
+    from nebula_resource.hooks.payload import HookPayload
+
+    class Broken(ResourceHook):
+        name = "broken"
+        events = frozenset({HookEvent.ACQUIRE})
+
+        async def before(self, event: HookPayload) -> None:
+            raise RuntimeError("a bug of the hook")
+
+    async def fails() -> None:
+        raise RuntimeError("a bug of ours")
+
+    async with Manager() as manager:
+        await manager.register(Thing())
+        told: list[Event] = []
+        manager.events.add_listener(told.append, (ErrorOccurred, HookFailed))
+        manager._tasks.start(fails(), name="fails")
+        manager.hooks.add(Broken())
+        async with manager.acquire("thing"):
+            pass
+        assert {type(event) for event in told} == {ErrorOccurred, HookFailed}
+
+
+async def test_reprs_answer_the_night_time_question() -> None:
+    """How many are registered, open and quarantined; why one is refused; no scope, no secret."""
+    async with Manager() as manager:
+        registration = await manager.register(Thing(), scope=ACME)
+        assert repr(manager) == "<Manager: 1 registered, 1 open, 0 quarantined>"
+        assert repr(registration) == f"<Registration '{registration.public_id}' ready generation 1>"
+        manager.quarantine("thing", "ill")
+        assert repr(registration).endswith("generation 1 refused: quarantined>")
+        assert registration.causes[0].name == "QUARANTINED"
+        assert "acme" not in repr(registration)
+
+
+async def test_a_release_of_an_unknown_kind_is_refused() -> None:
+    """'probe' and 'force' are all there are."""
+    async with Manager() as manager:
+        await manager.register(Thing())
+        manager.quarantine("thing", "ill")
+        with pytest.raises(ConfigurationError, match="force"):
+            await manager.release("thing", "gently")  # type: ignore[arg-type]  # the slip
+        assert manager.recycle("thing") == 1
+
+
+async def test_what_is_taken_down_is_not_resumed() -> None:
+    """An operator's resume does not bring back what is being ended."""
+    async with Manager() as manager:
+        await manager.register(Thing())
+        handle = await manager.acquire("thing")
+        ending = asyncio.ensure_future(manager.deregister("thing"))
+        await asyncio.sleep(1)
+        with pytest.raises(Unavailable):
+            manager.resume("thing")
+        await handle.release()
+        await ending
+
+
 # ── the token ──
 
 
@@ -603,8 +729,7 @@ def test_a_manager_belongs_to_its_loop() -> None:
         from nebula_resource import WrongEventLoop
 
         with pytest.raises(WrongEventLoop):
-            handle = await manager.acquire("thing", timeout=1)
-            await handle.release()
+            await manager.acquire("thing", timeout=1)
         report = await manager.shutdown(drain=1)
         assert report.left == 1
 
