@@ -129,7 +129,8 @@ def test_open_scopes_know_what_they_lease() -> None:
             assert_type(await scope.get(DB), Session)
             assert_type(await scope.get("db"), Any)
             assert_type(current_scope(), OpenScope | None)
-        _ = assert_type(manager.acquire(DB), ManagedAcquisition[Session])
+        acquisition = manager.acquire(DB)
+        _ = assert_type(acquisition, ManagedAcquisition[Session])
         async with manager.acquire(DB) as db:
             assert_type(db, Session)
         assert_type(await context.resource(DB), Session)
