@@ -69,7 +69,8 @@ class ResourceDependency(Generic[T]):
     async def __call__(self, conn: HTTPConnection, stack: ExitStack | None = None) -> T:
         """Called by FastAPI, once a request."""
         if stack is None:
-            stack = conn.scope.get(self._stack_name) or exit_stack(conn, self.until)
+            found: ExitStack | None = conn.scope.get(self._stack_name)
+            stack = found or exit_stack(conn, self.until)
         try:
             value: T = await leases_of(conn, self.until, stack).get(self._name)
             return value

@@ -257,6 +257,7 @@ class Registry:
         candidates = self.named(key)
         if not candidates:
             raise NotRegistered(key)
-        if len(candidates) > 1:
+        only, *others = candidates
+        if others:
             raise AmbiguousScope(key, candidates=[each.public_id for each in candidates])
-        return candidates[0]
+        return only

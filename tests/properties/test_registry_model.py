@@ -90,9 +90,9 @@ def test_answers_are_those_of_brute_force_and_never_stale(
         for caller in (*callers, *callers, Scope.GLOBAL, Scope.GLOBAL):
             for strategy in Strategy:
                 want = expected(registered, caller, strategy)
-                assert found(lambda c=caller, s=strategy: registry.search("thing", c, s)) == want  # type: ignore[misc]  # mypy cannot infer defaults of a lambda
+                assert found(lambda c=caller, s=strategy: registry.search("thing", c, s)) == want
             want = expected(registered, caller, Strategy.HIERARCHICAL)
-            assert found(lambda c=caller: registry.find("thing", c)) == want  # type: ignore[misc]  # the same
+            assert found(lambda c=caller: registry.find("thing", c)) == want
     assert {each.scope for each in registry} == set(registered)
 
 
@@ -169,4 +169,5 @@ def test_ten_thousand_registrations_cost_the_same_each() -> None:
         registry.remove(each)
     assert len(registry) == 0
     assert registry.needing("net") == registry.named("db") == ()
-    assert registry._shelves == registry._needing == {}
+    assert not registry._shelves
+    assert not registry._needing

@@ -169,7 +169,7 @@ CALLS: dict[str, Call] = {
 
 async def _settled(work: Awaitable[Any]) -> BaseException | None:
     """What the call came to; errors of a call that another one overtook are ours (or its cancellation)."""
-    (outcome,) = await asyncio.gather(work, return_exceptions=True)
+    outcome: object = (await asyncio.gather(work, return_exceptions=True))[0]
     return outcome if isinstance(outcome, BaseException) else None
 
 

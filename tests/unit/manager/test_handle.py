@@ -2,6 +2,8 @@
 
 import asyncio
 import gc
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -19,7 +21,7 @@ from nebula_resource.events import AcquireRejected, ErrorOccurred, Event, Releas
 from nebula_resource.hooks import HookEvent, ResourceHook
 from nebula_resource.hooks.payload import HookPayload, HookResult
 from nebula_resource.manager import ManagedHandle, Registration
-from tests.unit.manager.things import Leasing, Thing, assert_manager_sound
+from tests.unit.manager.things import Instance, Leasing, Thing, assert_manager_sound
 
 
 class CountingGate:
@@ -284,10 +286,8 @@ async def test_the_hooks_end_although_the_giving_back_is_cancelled() -> None:
             def lease(self, instance: Any, context: ResourceContext) -> Any:
                 return self._hanging(instance)
 
-            from contextlib import asynccontextmanager
-
             @asynccontextmanager
-            async def _hanging(self, instance: Any) -> Any:
+            async def _hanging(self, instance: Instance) -> AsyncGenerator[Instance]:
                 manager.quarantine("thing", "in between")
                 yield instance
                 await self.commits.wait()

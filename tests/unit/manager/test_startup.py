@@ -399,7 +399,7 @@ async def test_a_dependency_for_a_block_is_back_after_it() -> None:
             async with context.dependency("db") as db:
                 assert isinstance(db, Instance)
             with pytest.raises(ConfigurationError, match="add it"):
-                context.dependency("net")
+                await context.dependency("net")
             return await super().create(config, context)
 
     async with Manager() as manager:
