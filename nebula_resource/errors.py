@@ -6,6 +6,7 @@ foreign error (a driver's, a user's) stays on ``__cause__``; only its type name 
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -96,7 +97,11 @@ class ResourceError(Exception):
         return str(self.args[0]) if self.args else ""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), self.args, self.__dict__.copy())
+        state = self.__dict__.copy()
+        cause = state.get("cause")
+        if isinstance(cause, BaseException):
+            state["cause"] = _portable(cause)
+        return _rebuild, (type(self), self.args, state)
 
 
 def _rebuild(cls: type[ResourceError], args: tuple[Any, ...], state: dict[str, Any]) -> ResourceError:
@@ -104,7 +109,17 @@ def _rebuild(cls: type[ResourceError], args: tuple[Any, ...], state: dict[str, A
     error = cls.__new__(cls, *args)
     error.args = args
     error.__dict__.update(state)
+    error.__cause__ = state.get("cause")
     return error
+
+
+def _portable(cause: BaseException) -> BaseException:
+    """The cause itself if it survives a pickle; many a driver's error holds a socket, or cannot be made again."""
+    try:
+        pickle.loads(pickle.dumps(cause))  # noqa: S301  # our own bytes, written in the same line
+    except Exception:
+        return InternalError(f"{type(cause).__name__} (it could not be carried over)")
+    return cause
 
 
 def _named(resource_id: str | None) -> str:
