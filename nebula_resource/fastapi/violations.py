@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -11,6 +12,8 @@ from starlette.requests import Request
 from nebula_resource.model.problems import ProblemField
 
 __all__ = ["fields_of"]
+
+log = logging.getLogger("nebula_resource.fastapi")
 
 HIDDEN: Final = "*"
 """Stands for a name that the application does not declare: the client made it up, and it may be a secret."""
@@ -60,7 +63,12 @@ def _declared_names(request: Request) -> frozenset[str]:
     app = request.app
     kept: frozenset[str] | None = getattr(app.state, _NAMES_IN_STATE, None)
     if kept is None:
-        kept = frozenset(_names(get_openapi(title="names", version="0", routes=app.routes)))
+        try:
+            kept = frozenset(_names(get_openapi(title="names", version="0", routes=app.routes)))
+        except Exception:
+            # A type of the application's that has no schema; FastAPI serves it all the same. No name is then repeated.
+            log.warning("an application has no schema: its 422s cannot name fields", exc_info=True)
+            kept = frozenset()
         setattr(app.state, _NAMES_IN_STATE, kept)
     return kept
 

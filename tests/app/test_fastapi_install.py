@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import httpx
 import pytest
-from fastapi import Body, Depends, FastAPI, HTTPException, Query, Request
+from fastapi import APIRouter, Body, Depends, FastAPI, Header, HTTPException, Query, Request
 from fastapi.responses import JSONResponse, PlainTextResponse
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException as StarletteHTTPException
@@ -25,11 +25,12 @@ from nebula_resource import (
     QuotaExceeded,
     ResourceError,
     ResourceNotFound,
+    ScopeLevel,
     Unavailable,
     current_scope,
 )
 from nebula_resource.errors import FieldViolation, ValidationFailed
-from nebula_resource.fastapi import install, resource
+from nebula_resource.fastapi import install, resource, violations
 from tests.app.fastapi_world import (
     DB,
     Connection,
@@ -314,6 +315,51 @@ async def test_a_bad_parameter_is_told_without_repeating_it(
     assert CANARY not in answer.body.decode()
 
 
+async def test_names_of_included_routers_are_known(manager: Manager) -> None:
+    """What a router declares is declared; a route that hides from the schema keeps its names to itself."""
+    app, router = FastAPI(), APIRouter()
+    install(app, manager, shutdown=False)
+
+    @router.post("/orders")
+    async def order(order: Order, x_token: Annotated[int, Header()]) -> None: ...
+
+    @router.get("/hidden", include_in_schema=False)
+    async def hidden(limit_of_the_hidden: int) -> None: ...
+
+    app.include_router(router, prefix="/v1")
+    answer = await call(
+        app,
+        "/v1/orders",
+        method="POST",
+        body=b'{"item": 1}',
+        headers={"content-type": "application/json", "x-token": CANARY},
+    )
+    pointers = {each["pointer"] for each in json.loads(answer.body)["errors"]}
+    assert pointers == {"/body/item", "/body/quantity", "/header/x-token"}
+    hidden_answer = await call(app, "/v1/hidden")
+    assert [each["pointer"] for each in json.loads(hidden_answer.body)["errors"]] == ["/query/*"]
+
+
+async def test_an_application_without_a_schema_still_answers(
+    manager: Manager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where FastAPI cannot describe the application, no name is repeated, and the 422 is a 422."""
+
+    def fails(**settings: Any) -> Any:
+        raise TypeError("no schema for this")
+
+    monkeypatch.setattr(violations, "get_openapi", fails)
+    app = FastAPI()
+    install(app, manager, shutdown=False)
+
+    @app.get("/")
+    async def handler(number: int) -> None: ...
+
+    answer = await call(app)
+    assert answer.status == 422
+    assert [each["pointer"] for each in json.loads(answer.body)["errors"]] == ["/query/*"]
+
+
 async def test_keys_of_a_mapping_are_not_repeated(checking: FastAPI) -> None:
     """A body that is a mapping has no names of the application's in it."""
     answer = await call(
@@ -414,6 +460,25 @@ async def test_problems_may_be_left_to_the_application(manager: Manager) -> None
 
 class Refusal(Exception):
     """An error that the application turns into an answer."""
+
+
+async def test_what_a_tenant_s_scope_holds_for_the_request_ends_with_it_too(
+    manager: Manager, database: Database
+) -> None:
+    """The outcome reaches every level that the middleware opened."""
+    app = FastAPI()
+    install(app, manager, resolver=tokens, shutdown=False)
+
+    @app.get("/")
+    async def handler() -> None:
+        scope = current_scope()
+        assert scope is not None
+        await scope.held(DB, ScopeLevel.TENANT)
+        assert manager.stats()["db"].in_use == 1
+        raise HTTPException(409)
+
+    await call(app, headers=bearer("acme"))
+    assert database.seen == ["begin", "rollback HTTPException"]
 
 
 @pytest.mark.parametrize("way", ["own sync", "own async", "http", "ours", "none"])
