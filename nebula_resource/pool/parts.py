@@ -98,11 +98,12 @@ class PoolParts:
         self._context_factory = context_factory
         self._loop: asyncio.AbstractEventLoop | None = None
         self._process = 0
-        self.tasks = OwnedTasks(f"pool {resource.id}", on_error=self._task_failed)
+        owner, on_error = f"pool {resource.id}", self._task_failed
+        self.tasks = OwnedTasks(owner, on_error=on_error)
         """Steps that a close may cancel."""
-        self.cleanups = OwnedTasks(f"pool {resource.id}", on_error=self._task_failed)
+        self.cleanups = OwnedTasks(owner, on_error=on_error)
         """Steps that have their time even in a close."""
-        self.closers = OwnedTasks(f"pool {resource.id}", on_error=self._task_failed)
+        self.closers = OwnedTasks(owner, on_error=on_error)
         self.ledger = Ledger(config.min_size, config.max_size)
         self.shelf = Shelf(config.strategy)
         self.shelf.seal()

@@ -181,8 +181,9 @@ class Upkeep:
             self._refill_timer.cancel()
             self._refill_timer = None
         self.wake()
-        # Once the caller has put the instance where it belongs: there may be more to make.
-        self._pool.loop.call_soon(self.refill)
+        if self._pool.state is PoolState.OPEN:
+            # Once the instance is where it belongs: there may be more to make.
+            self._pool.loop.call_soon(self.refill)
 
     def create_failed(self, now: float) -> None:
         """Wait longer before the next background create."""
