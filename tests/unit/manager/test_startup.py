@@ -574,7 +574,7 @@ async def test_everybody_may_end_it_at_once() -> None:
     told: list[Event] = []
     manager.events.add_listener(told.append, (Deregistered,))
     handle = await manager.acquire("thing")
-    all_of_them = [
+    all_of_them: list[asyncio.Future[Any]] = [
         asyncio.ensure_future(manager.deregister("thing")),
         asyncio.ensure_future(manager.deregister("thing")),
         asyncio.ensure_future(manager.shutdown_scope(Scope.GLOBAL)),
