@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from nebula_resource.errors import ConfigurationError
 from nebula_resource.model.context import ResourceContext
@@ -18,16 +18,6 @@ ConfigT = TypeVar("ConfigT")
 InstanceT = TypeVar("InstanceT")
 
 Factory = Callable[[ConfigT, ResourceContext], AsyncGenerator[InstanceT]]
-
-
-class _Made(Generic[InstanceT]):
-    """One instance and the generator that will clean it up."""
-
-    __slots__ = ("generator", "value")
-
-    def __init__(self, value: InstanceT, generator: AsyncGenerator[InstanceT]) -> None:
-        self.value = value
-        self.generator = generator
 
 
 class FactoryResource(Resource[ConfigT, InstanceT, InstanceT]):
@@ -47,7 +37,8 @@ class FactoryResource(Resource[ConfigT, InstanceT, InstanceT]):
         self.dependencies = tuple(dependencies)
         self.metadata = metadata
         self._factory = factory
-        self._made: list[_Made[InstanceT]] = []
+        self._made: dict[int, list[AsyncGenerator[InstanceT]]] = {}
+        """The generators that will clean up, by the identity of what they yielded: it need not be hashable."""
         self.__doc__ = factory.__doc__
 
     def __repr__(self) -> str:
@@ -62,22 +53,25 @@ class FactoryResource(Resource[ConfigT, InstanceT, InstanceT]):
             raise ConfigurationError(
                 "the factory ended without a yield; it must yield the instance once", resource_id=self.id
             ) from None
-        self._made.append(_Made(value, generator))
+        if value is None:
+            await generator.aclose()  # the pool will refuse it, and nobody would end it
+            return value
+        self._made.setdefault(id(value), []).append(generator)
         return value
 
     async def cleanup(self, instance: InstanceT) -> None:
         """Run the generator from its yield to its end."""
-        for made in self._made:
-            if made.value is instance:
-                self._made.remove(made)
-                break
-        else:
+        generators = self._made.get(id(instance))
+        if generators is None:
             return
+        generator = generators.pop()
+        if not generators:
+            del self._made[id(instance)]
         try:
-            await anext(made.generator)
+            await anext(generator)
         except StopAsyncIteration:
             return
-        await made.generator.aclose()
+        await generator.aclose()
         raise ConfigurationError(
             "the factory yielded a second time; it must yield the instance once", resource_id=self.id
         )
