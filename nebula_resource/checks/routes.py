@@ -99,8 +99,8 @@ def _is_marker(call: object) -> bool:
 
 def _marker(parent: Any, child: Any) -> Iterator[FieldViolation]:
     """``Depends(Provide[...])`` works only in a function under ``@inject``, and goes through a thread then."""
-    if parent.call is None:
-        return
+    if child.name is None:
+        return  # in `dependencies=[...]`: nobody gets it
     from nebula_resource.di.injection import Injection, shown
 
     injection = Injection.of(parent.call)

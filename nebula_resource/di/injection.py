@@ -67,8 +67,8 @@ def injections_in(*modules: ModuleType) -> Iterator[Injection]:
     for module in modules:
         for fn in list(wiring._patched_registry.get_callables_from_module(module)):
             injection = Injection.of(fn)
-            if injection is not None:
-                yield injection
+            assert injection is not None, "what the registry lists, it knows"
+            yield injection
 
 
 def is_marker(value: object) -> bool:

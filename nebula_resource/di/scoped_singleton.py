@@ -182,16 +182,12 @@ class _Object(AbstractAsyncContextManager[Any]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         made = self._made
-        try:
-            if _is_async(made):
-                await made.__aexit__(kind, error, trace)
-            elif _is_sync(made):
-                made.__exit__(kind, error, trace)
-            else:
-                close = getattr(made, "aclose", None) or getattr(made, "close", None)
-                ended = close() if callable(close) else None
-                if inspect.isawaitable(ended):
-                    await ended
-        except BaseException as raised:
-            if raised is not error:  # the block's own error coming back is no second one
-                raise
+        if _is_async(made):
+            await made.__aexit__(kind, error, trace)
+        elif _is_sync(made):
+            made.__exit__(kind, error, trace)
+        else:
+            close = getattr(made, "aclose", None) or getattr(made, "close", None)
+            ended = close() if callable(close) else None
+            if inspect.isawaitable(ended):
+                await ended

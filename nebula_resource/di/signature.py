@@ -77,8 +77,6 @@ class _Anything(type):
     """Lets a stand-in be used as any type may: ``X | None``, ``X[int]``, ``x.Y``."""
 
     def __getattr__(cls, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
         return cls
 
     def __getitem__(cls, item: Any) -> Any:

@@ -76,12 +76,13 @@ async def end_held(held: Held, error: BaseException | None) -> None:
     """Give one thing back, with the outcome."""
     if isinstance(held, Hit):
         await held.pool.give_back(held.entry, held.entry.use, error)
-    elif held.acquisition is None:
-        return  # it never came
-    elif error is None:
-        await held.acquisition.__aexit__(None, None, None)
+        return
+    acquisition = held.acquisition
+    assert acquisition is not None, "what never came took itself out of the books"
+    if error is None:
+        await acquisition.__aexit__(None, None, None)
     else:
-        await held.acquisition.__aexit__(type(error), error, error.__traceback__)
+        await acquisition.__aexit__(type(error), error, error.__traceback__)
 
 
 async def end_in_time(step: Awaitable[object], tasks: OwnedTasks) -> None:

@@ -12,7 +12,6 @@ from nebula_resource.errors import NoOpenScope
 from nebula_resource.manager.current import current_scope, enter, leave
 from nebula_resource.manager.held import NOTHING, Held, Hit, Kept, Lease
 from nebula_resource.manager.hold import holder_of
-from nebula_resource.manager.scope_end import end_scope
 from nebula_resource.model.context import ResourceContext
 from nebula_resource.model.key import ResourceKey
 from nebula_resource.model.lifecycle import Lifecycle
@@ -86,14 +85,8 @@ class OpenScope:
 
     def __repr__(self) -> str:
         state = {None: "not entered", False: "open", True: "closed"}[self._closed]
-        return f"<OpenScope {self.scope.level.name} {state}: {len(self)} leases>"
-
-    def __len__(self) -> int:
-        """How many leases it holds, or is getting."""
-        return (self._entry is not None) + (0 if self._more is None else len(self._more))
-
-    def __bool__(self) -> bool:
-        return True  # a scope without leases is a scope
+        leases = (self._entry is not None) + (0 if self._more is None else len(self._more))
+        return f"<OpenScope {self.scope.level.name} {state}: {leases} leases>"
 
     @property
     def level(self) -> ScopeLevel:
@@ -243,8 +236,7 @@ class OpenScope:
         try:
             value = await acquisition.__aenter__()
         except BaseException:
-            if leases.get(slot) is lease:
-                del leases[slot]
+            del leases[slot]
             raise
         # ours from here on: it is in the books, so closing gives it back, and before what it was made from
         leases[slot] = leases.pop(slot)
@@ -398,12 +390,6 @@ class OpenScope:
     def refuse_more(self) -> None:
         """From now on nothing new is leased: it is being closed."""
         self._closed = True
-
-    async def close(
-        self, error: BaseException | None
-    ) -> tuple[list[BaseException], asyncio.CancelledError | None]:
-        """Give everything back with the outcome, see `end_scope`."""
-        return await end_scope(self, error)
 
 
 def _end_hit(entry: Entry, pool: Pool[Any, Any, Any]) -> bool:

@@ -49,8 +49,7 @@ async def end_scopes(scopes: list[OpenScope], error: BaseException | None, *, co
 
 def _note(error: BaseException, others: Iterable[BaseException]) -> None:
     for each in others:
-        if each is not error:
-            error.add_note(f"closing the scope also raised {type(each).__name__}")
+        error.add_note(f"closing the scope also raised {type(each).__name__}")
 
 
 async def end_scope(

@@ -3,14 +3,17 @@
 # No postponed annotations here: FastAPI could not see the local names in them.
 
 from collections.abc import AsyncGenerator, Generator
+from types import ModuleType
 from typing import Annotated, Any
 
 import pytest
+from dependency_injector import providers
 from dependency_injector.wiring import Provide, inject
 from fastapi import APIRouter, Depends, FastAPI, WebSocket
 
 from nebula_resource import Manager, ResourceKey, ValidationFailed
 from nebula_resource.checks import validate
+from nebula_resource.di import ResourceContainer, wired
 from nebula_resource.fastapi import install, resource
 from tests.unit.manager.things import Thing
 
@@ -190,6 +193,16 @@ async def test_depends_on_a_marker_that_nothing_resolves() -> None:
     @inject
     async def unwired(answer: Any = Depends(Provide["answer"])) -> None: ...  # as FastAPI is written
 
-    told = await _check(app)
+    class Answers(ResourceContainer):
+        answer = providers.Object(42)
+
+    @app.get("/c", dependencies=[Depends(Provide["answer"])])
+    @inject
+    async def good(answer: Any = Depends(Provide["answer"])) -> None: ...  # as FastAPI is written
+
+    good.__module__ = "a_module_of_its_own"
+    module = ModuleType("a_module_of_its_own")
+    with wired(Answers(), module):
+        told = await _check(app)
     assert set(told) == {"naive(answer)", "unwired(answer)"}
     assert "Depends(Provide['answer'])" in told["naive(answer)"]

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Protocol
 
 import pytest
 from dependency_injector import providers
-from dependency_injector.wiring import Closing, Provide, Provider, inject
+from dependency_injector.wiring import Closing, Provide, Provider, as_int, inject, provided
 
 from nebula_resource import Manager, ResourceKey, ValidationFailed
 from nebula_resource.checks import validate
@@ -43,6 +43,13 @@ class App(ResourceContainer):
     repo = providers.Factory(dict[str, Any], db=db)
     unit = ScopedSingleton("execution", dict[str, Any], db=db)
     answer = providers.Object(42)
+    settings = providers.Configuration(default={"port": "80"})
+
+
+@action
+async def standing(answer: int = Provide["answer"]) -> int:
+    """An action that stands in the module."""
+    return answer
 
 
 async def _check(container: Any, *keys: str, **more: Any) -> dict[str, str]:
@@ -91,6 +98,11 @@ async def test_nothing_wrong_is_silence(container: Any) -> None:
     @inject
     def plain(
         answer: int = Provide["answer"], factory: Any = Provider["db"], me: Any = Provide["<container>"]
+    ) -> None: ...
+
+    @inject
+    def modified(
+        port: int = Provide["settings.port", as_int()], real: int = Provide["answer", provided().real]
     ) -> None: ...
 
     assert await _check(App()) == {}
@@ -192,15 +204,23 @@ async def test_singletons_that_capture_a_lease() -> None:
         unit = ScopedSingleton("execution", dict[str, Any])
         direct = providers.Singleton(dict[str, Any], db=db)
         through = providers.ThreadSafeSingleton(dict[str, Any], repo=providers.Factory(dict[str, Any], db=db))
+        diamond = providers.Singleton(
+            dict[str, Any],
+            one=providers.Factory(dict[str, Any], db=db),
+            two=providers.Factory(dict[str, Any], db=db),
+        )
         resource = providers.Resource(dict[str, Any], db=db)
         unitary = providers.Singleton(dict[str, Any], unit=unit)
         outer = ScopedSingleton("tenant", dict[str, Any], unit=unit)
         holding = ScopedSingleton("tenant", dict[str, Any], db=Leased(DB, hold="execution"))
-        fine = ScopedSingleton("action", dict[str, Any], unit=unit, db=db)
+        fine = ScopedSingleton("action", dict[str, Any], unit=unit, db=db, n=providers.Object(1))
+        again = providers.Factory(dict[str, Any], one=providers.Factory(dict[str, Any], db), two=unit)
+        inner = providers.Container(App)
 
     told = await _check(Captive())
     assert set(told) == {
-        f"container.{name}" for name in ("direct", "through", "resource", "unitary", "outer", "holding")
+        f"container.{name}"
+        for name in ("direct", "through", "diamond", "resource", "unitary", "outer", "holding")
     }
     assert "beyond its scope" in told["container.direct"]
     assert "no EXECUTION is open" in told["container.outer"]
@@ -247,7 +267,7 @@ async def test_two_containers_wired_to_one_module(container: Any) -> None:
     _wire(container)
     _wire(other)
     told = await _check(container)
-    assert set(told) == {"work(db)", "work(answer)"}
+    assert set(told) == {"work(db)", "work(answer)", f"{__name__}.standing(answer)"}
     assert "one container" in told["work(db)"]
     assert await _check(other) == {}
     other.unwire()
@@ -267,6 +287,31 @@ async def test_everything_is_told_at_once(container: Any) -> None:
     _wire(bad)
     assert set(await _check(bad)) == {"container.single", "container.unknown", "work(typo)"}
     bad.unwire()
+
+
+async def test_what_sources_can_serve_is_known() -> None:
+    """A source of registrations that says which keys it has makes them known."""
+
+    class Templates:
+        keys = ("db", "other")
+
+        def claim(self, key: str, scope: Any) -> None: ...
+
+    async with Manager() as manager:
+        manager.registry.sources = (Templates(),)
+        validate(container=App(), manager=manager)
+
+
+def test_a_container_without_a_manager_is_asked_no_keys() -> None:
+    """What is registered is not known, so nothing is unknown; an overridden manager that is none counts as none."""
+
+    class Plain(ResourceContainer):
+        db = Leased("db")
+
+    validate(container=Plain())
+    container = App()
+    with container.manager.override("no manager"):
+        validate(container=container)
 
 
 async def test_the_containers_own_manager_is_asked() -> None:

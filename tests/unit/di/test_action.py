@@ -147,7 +147,10 @@ async def test_markers_in_annotations_work_under_postponed_evaluation(app: World
 
     @app.live
     @action
-    async def optional(db: Annotated[list[OnlyForCheckers.Nested], Provide["db"]] = 7) -> Any:  # type: ignore[assignment]  # a default of another type
+    async def optional(
+        db: Annotated[list[OnlyForCheckers.Nested] | OnlyForCheckers[int], Provide["db"]] = 7,
+        other: OnlyForCheckers - 1 = 0,  # type: ignore[valid-type]  # text that says nothing of markers may be anything
+    ) -> Any:
         return db
 
     async with app.manager.scope(tenant="acme", execution="e1"):
@@ -261,6 +264,24 @@ async def test_an_error_rolls_back(app: World) -> None:
         with pytest.raises(ValueError, match="declined"):
             await work()
     assert app.log == ["rollback ValueError"]
+
+
+async def test_an_action_without_markers_has_a_scope_all_the_same(app: World) -> None:
+    """What it leases by hand ends with the call, told how that went."""
+
+    @action
+    async def work(fails: bool) -> None:
+        scope = current_scope()
+        assert scope is not None
+        await scope.get("db")
+        if fails:
+            raise ValueError("declined")
+
+    async with app.manager.scope(tenant="acme", execution="e1"):
+        await work(False)
+        with pytest.raises(ValueError, match="declined"):
+            await work(True)
+    assert app.log == ["commit", "rollback ValueError"]
 
 
 async def test_a_failed_commit_reaches_the_caller(app: World) -> None:

@@ -42,6 +42,16 @@ async def test_outside_a_scope_it_says_which_call_to_wrap(app: World) -> None:
             provider()
 
 
+async def test_where_it_is_leased_can_be_asked(app: World) -> None:
+    """The scope and the slot: its own, or the holder's."""
+    async with (
+        app.manager.scope(tenant="acme", execution="e1") as outer,
+        app.manager.scope(action="a") as inner,
+    ):
+        assert app.container.db.slot_in(inner) == (inner, "db")
+        assert app.container.tx.slot_in(inner) == (outer, "db")
+
+
 async def test_which_scope_is_decided_when_it_is_asked(app: World) -> None:
     """What is awaited later, elsewhere, is the lease of the scope it was asked in."""
     async with app.manager.scope(tenant="acme", execution="e1") as outer:
@@ -153,6 +163,7 @@ def test_deep_copies() -> None:
     assert copied.last_overriding is not original.last_overriding
     assert copy.deepcopy(original, memo) is copied
     assert original.__deepcopy__(None).key == "db"
+    assert original.__deepcopy__(memo) is copied
     assert copied.is_async_mode_enabled()
 
 

@@ -175,6 +175,27 @@ async def test_outside_its_level(app: World) -> None:
             provider()
 
 
+async def test_another_error_of_its_end_is_told(app: World) -> None:
+    """What a generator raises instead of the block's error is a note on that."""
+
+    async def clumsy() -> AsyncGenerator[str]:
+        try:
+            yield "object"
+        finally:
+            raise RuntimeError("no")  # the point
+
+    provider = ScopedSingleton("execution", clumsy)
+
+    async def block() -> None:
+        async with app.manager.scope(execution="e1"):
+            await provider.async_()
+            raise ValueError("body")
+
+    with pytest.raises(ValueError, match="body") as caught:
+        await block()
+    assert caught.value.__notes__ == ["closing the scope also raised RuntimeError"]
+
+
 async def test_in_a_graph_overridden_and_copied(app: World) -> None:
     """Usable in a Factory, overridable, deep-copied with what it is given, traversable."""
     service = providers.Factory(Repo, app.container.unit)

@@ -23,7 +23,8 @@ from nebula_resource import (
     ScopeLevel,
     current_scope,
 )
-from nebula_resource.manager.open_scope import Finalizer
+from nebula_resource.manager import OpenScope
+from nebula_resource.manager.open_scope import NOTHING, Finalizer
 from tests.unit.manager.things import Leasing, Thing, assert_manager_sound
 
 ONE = PoolConfig(min_size=0, max_size=1)
@@ -158,6 +159,93 @@ async def test_waiting_ends_with_the_token_of_the_context() -> None:
                 await scope.get("a")
             assert asyncio.get_running_loop().time() == 5
         await busy.release()
+
+
+async def test_every_way_of_asking_finds_the_same_lease() -> None:
+    """First or later, plain or not, by ``get`` or by ``take`` and ``wait``: one lease per key."""
+    async with _manager(Thing("a"), Thing("b"), Leasing("c")) as manager:
+        for name in "abc":
+            async with manager.acquire(name):
+                pass
+        async with manager.scope(execution="e1") as scope:
+            first = {name: await scope.get(name) for name in "abc"}
+            for name, value in first.items():
+                assert await scope.get(name) is value
+                assert scope.take(name, name) is value
+                assert await scope.wait(name, name) is value
+                assert scope.holds(name)
+        async with manager.scope(execution="e2") as scope:
+            values = {name: scope.take(name, name) for name in "abc"}
+            assert [name for name, value in values.items() if value is NOTHING] == ["c"]
+            assert await scope.wait("c", "c") is await scope.get("c")
+            assert await scope.wait("d", "a") is not await scope.get("a")
+
+
+async def test_a_failed_acquire_may_be_waited_for_afterwards() -> None:
+    """Nobody waited when it failed: who waits now asks again."""
+    thing = Thing("a")
+    async with _manager(thing) as manager:
+        async with manager.scope(execution="e1") as scope:
+            thing.fails = OSError("down")
+            assert scope.take("a", "a") is NOTHING
+            await asyncio.sleep(1)
+            thing.fails = None
+            assert (await scope.wait("a", "a")).open
+
+
+async def test_plain_leases_are_given_back_without_a_task() -> None:
+    """However many there are: what was idle is idle again when the block has ended."""
+    async with _manager(Thing("a"), Thing("b"), Thing("c")) as manager:
+        for name in "abc":
+            async with manager.acquire(name):
+                pass
+        for names in ("", "a", "abc"):
+            block = manager.scope(execution="e1")
+            scope = await block.__aenter__()
+            for name in names:
+                await scope.get(name)
+            with pytest.raises(StopIteration):  # it never waits
+                block.__aexit__(None, None, None).send(None)
+            assert_manager_sound(manager)
+
+
+async def test_instances_that_want_attention_go_the_long_way_back() -> None:
+    """Marked while they were out, the first lease and the second alike: they are given back all the same."""
+    async with _manager(Thing("a"), Thing("b")) as manager:
+        for names in ("a", "ab"):
+            for name in "ab":
+                async with manager.acquire(name):
+                    pass
+            async with manager.scope(execution="e1") as scope:
+                for name in names:
+                    await scope.get(name)
+                for registration in manager.registry:
+                    registration.pool.recycle_all()
+
+
+async def test_whoever_waits_is_served_when_a_scope_ends() -> None:
+    """A lease given back goes straight to the line."""
+    async with _manager(Thing("a"), Thing("b"), pool=ONE) as manager:
+        for name in "ab":
+            async with manager.acquire(name):
+                pass
+        async with manager.scope(execution="e1") as scope:
+            await scope.get("a")
+            await scope.get("b")
+            waiting = [asyncio.create_task(_once(manager, name)) for name in "ab"]
+            await asyncio.sleep(1)
+        assert await asyncio.gather(*waiting) == [1, 1]
+        async with manager.scope(execution="e1") as scope:
+            await scope.get("a")
+            alone = asyncio.create_task(_once(manager, "a"))
+            await asyncio.sleep(1)
+        assert await alone == 2
+
+
+async def _once(manager: Manager, name: str) -> float:
+    """When a lease was had."""
+    async with manager.acquire(name):
+        return asyncio.get_running_loop().time()
 
 
 # ── closing ──
@@ -520,6 +608,57 @@ async def test_keep_enters_once_and_leaves_with_the_leases() -> None:
         assert _endings(thing.log) == ["enter", "left", "commit"]
 
 
+async def test_an_error_that_comes_back_is_no_second_one() -> None:
+    """What is kept may raise the block's own error again; that is told once."""
+
+    class Insistent(AbstractAsyncContextManager[str]):
+        async def __aenter__(self) -> str:
+            return "value"
+
+        async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+            if error is not None:
+                raise error
+
+    async with _manager() as manager:
+
+        async def block() -> None:
+            async with manager.scope(execution="e1") as scope:
+                await scope.keep("slot", Insistent())
+                raise ValueError("body")
+
+        with pytest.raises(ValueError, match="body") as caught:
+            await block()
+        assert not hasattr(caught.value, "__notes__")
+
+
+async def test_something_kept_may_fail_to_begin_or_never_begin() -> None:
+    """The error is raised to who asked; closed meanwhile, it is not waited for."""
+
+    @asynccontextmanager
+    async def fails() -> AsyncGenerator[str]:
+        raise OSError("down")
+        yield "never"
+
+    @asynccontextmanager
+    async def hangs() -> AsyncGenerator[str]:
+        await asyncio.sleep(3600)
+        yield "never"
+
+    async with _manager() as manager:
+        async with manager.scope(execution="e1") as scope:
+            with pytest.raises(OSError, match="down"):
+                await scope.keep("slot", fails())
+            assert scope.kept("slot") is None
+            waiting = asyncio.create_task(_waits(scope, hangs()))
+            await asyncio.sleep(1)
+        with pytest.raises(NoOpenScope):
+            await waiting
+
+
+async def _waits(scope: OpenScope, manager: AbstractAsyncContextManager[str]) -> str:
+    return await scope.keep("hangs", manager)
+
+
 async def test_keep_is_told_the_outcome() -> None:
     """It sees the error of the block."""
     log: list[str] = []
@@ -550,3 +689,8 @@ async def test_repr_and_levels() -> None:
             assert scope.manager is manager
             with pytest.raises(NoOpenScope, match=r"manager\.scope\(workflow=\.\.\.\)"):
                 scope.at("workflow")
+        assert repr(scope) == "<OpenScope EXECUTION closed: 0 leases>"
+        block = manager.scope(execution="e1")
+        assert repr(block) == "<OpenScope EXECUTION not entered: 0 leases>"
+        with pytest.raises(NoOpenScope, match="before its block began"):
+            await block.get("a")

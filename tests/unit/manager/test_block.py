@@ -1,11 +1,27 @@
-"""ScopeBlock: which levels one block opens, and that it closes each of them."""
+"""Block: which levels one ``async with manager.scope(...)`` opens, and that it closes each of them."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
 import pytest
 
-from nebula_resource import ConfigurationError, InvalidScope, Manager, ResourceContext, Scope, ScopeLevel
+from nebula_resource import (
+    ConfigurationError,
+    InvalidScope,
+    Manager,
+    NoOpenScope,
+    PoolConfig,
+    ResourceContext,
+    Scope,
+    ScopeLevel,
+)
 from nebula_resource.manager import OpenScope, current_scope
+from nebula_resource.manager.action_scope import open_action
+from nebula_resource.manager.scope_end import end_scopes
+from tests.unit.manager.things import Leasing
 
 
 def _chain(scope: OpenScope) -> list[str]:
@@ -57,6 +73,14 @@ async def test_the_context_goes_down() -> None:
             )
 
 
+async def test_a_context_is_nested_too() -> None:
+    """A context for a scope inside the open one gets what is around it; the rest of it stays."""
+    async with Manager() as manager, manager.scope(tenant="acme"):
+        context = ResourceContext(Scope.execution("e1"), metadata={"a": 1})
+        async with manager.scope(context) as scope:
+            assert scope.context == ResourceContext(Scope.execution("e1", tenant="acme"), metadata={"a": 1})
+
+
 async def test_blocks_that_contradict_are_refused() -> None:
     """Another tenant, or a level above, cannot be opened inside."""
     async with Manager() as manager:
@@ -93,6 +117,76 @@ async def test_a_block_is_entered_once() -> None:
                 await block.__aenter__()
             assert current_scope() is scope
         assert current_scope() is None
+
+
+async def test_outer_levels_are_the_blocks_own() -> None:
+    """Made when they are asked for, they hold leases of their own, end after the inner ones, and give nothing then."""
+    thing = Leasing("a")
+    async with Manager() as manager:
+        await manager.register(thing, {}, pool=PoolConfig(min_size=0, max_size=3))
+        async with manager.scope(tenant="acme", workflow="w", execution="e") as scope:
+            workflow = scope.at("workflow")
+            tenant = scope.at("tenant")
+            assert scope.parent is scope.opener is workflow
+            assert workflow.parent is workflow.opener is tenant
+            assert tenant.parent is None
+            assert tenant.context == ResourceContext(Scope.tenant("acme"))
+            await tenant.get("a")
+            await scope.get("a")
+        assert workflow.is_closed
+        assert tenant.is_closed
+        begun = [line for line in thing.log if line.startswith("begin")]
+        assert begun == [f"begin {tenant.scope}", f"begin {scope.scope}"]
+        assert thing.log.count("commit") == 2
+        with pytest.raises(NoOpenScope):
+            await tenant.get("a")
+
+
+async def test_outer_levels_asked_for_too_late_are_closed() -> None:
+    """A level that nobody asked for while the block was open gives nothing afterwards."""
+    async with Manager() as manager:
+        await manager.register(Leasing("a"), {})
+        async with manager.scope(tenant="acme", execution="e") as scope:
+            pass
+        assert scope.parent is not None
+        with pytest.raises(NoOpenScope):
+            await scope.parent.get("a")
+
+
+async def test_a_block_left_in_another_task_still_closes() -> None:
+    """An async generator that is finished elsewhere leaves no scope open, and no scope behind here."""
+    async with Manager() as manager:
+
+        async def generator() -> AsyncGenerator[int]:
+            async with manager.scope(execution="e"), _entered(manager):
+                yield 1
+
+        began = generator()
+        await asyncio.create_task(_first(began))
+        await asyncio.create_task(began.aclose())
+        assert not any(manager.open_scopes.values())
+        assert current_scope() is None
+
+
+async def _first(numbers: AsyncGenerator[int]) -> int:
+    return await anext(numbers)
+
+
+@asynccontextmanager
+async def _entered(manager: Manager) -> AsyncGenerator[None]:
+    """The other ways to be in a scope and out of one, left in the same foreign task."""
+    with manager.detached():
+        yield
+
+
+async def test_an_action_inside_a_custom_scope_alone() -> None:
+    """With nothing around it above ACTION, an action stands by itself."""
+    async with Manager() as manager:
+        async with manager.scope(Scope.custom("region", "eu")):
+            scope = open_action("work", lambda: "a1")
+            assert str(scope.scope) == "action:a1"
+            assert scope.parent is None
+            await end_scopes([scope], None)
 
 
 async def test_listeners_are_told_of_each_level() -> None:
