@@ -28,7 +28,7 @@ LONGER_FOR_A_REASON: dict[str, str] = {
     "nebula_resource/_aio.py": "the one place for asyncio tricks; parted, each would have to know the others",
     "nebula_resource/errors.py": "a catalogue: thirty-five classes of a few lines, read by searching",
     "nebula_resource/manager/checkout.py": "the road of an acquire and the way back, to be read in one go",
-    "nebula_resource/manager/open_scope.py": "one block's life; its parts are in scope_part and scope_block",
+    "nebula_resource/manager/open_scope.py": "one block's life; what it holds, how it ends and how it opens are in held, scope_end and block",
     "nebula_resource/manager/watch.py": "every verdict's way to a refusal, one short method for each",
     "nebula_resource/model/health.py": "four states, their status and their policy: values that name each other",
     "nebula_resource/model/scope.py": "one value with its text form; speed forbids parting the two",
