@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncGenerator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AsyncExitStack
+from types import TracebackType
 from typing import Annotated, Any, Final, Literal, Protocol
 
 from fastapi import Depends
@@ -22,11 +23,25 @@ __all__ = ["PRIVATE_NAMES", "ExitStack", "Until", "exit_stack", "fallback_signat
 Until = Literal["endpoint", "response"]
 
 
+class Ending(Protocol):
+    """What is left on an exit stack: it ends at once where it can, else by its ``__aexit__``."""
+
+    def end_now(self) -> bool:
+        """End after what ended well, if that takes no wait; False: ``__aexit__`` does the rest."""
+        ...
+
+    async def __aenter__(self) -> object: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None: ...
+
+
 class ExitStack(Protocol):
     """What leases leave their end on: an `AsyncExitStack`, or `Exits`."""
 
-    def push_async_exit(self, exit: AbstractAsyncContextManager[Any], /) -> object:
-        """Call its ``__aexit__`` when the time comes."""
+    def push_async_exit(self, exit: Ending, /) -> object:
+        """End it when the time comes."""
         ...
 
 
@@ -47,11 +62,20 @@ class Exits:
     __slots__ = ("_left",)
 
     def __init__(self) -> None:
-        self._left: list[AbstractAsyncContextManager[Any]] = []
+        self._left: list[Ending] = []
 
-    def push_async_exit(self, exit: AbstractAsyncContextManager[Any], /) -> None:
-        """Call its ``__aexit__`` when the time comes."""
+    def push_async_exit(self, exit: Ending, /) -> None:
+        """End it when the time comes."""
         self._left.append(exit)
+
+    def end_now(self) -> bool:
+        """End what takes no wait; False when `end` has something left to do."""
+        left = self._left
+        while left:
+            if not left[-1].end_now():
+                return False
+            left.pop()
+        return True
 
     async def end(self, error: BaseException | None) -> None:
         """End everything, and raise what is wrong then: the error given, or one that came on the way."""
@@ -71,7 +95,8 @@ async def _endpoint_exits() -> AsyncGenerator[Exits]:
     except BaseException as error:
         await exits.end(error)
     else:
-        await exits.end(None)
+        if not exits.end_now():
+            await exits.end(None)
 
 
 async def _response_exits() -> AsyncGenerator[Exits]:
@@ -82,7 +107,8 @@ async def _response_exits() -> AsyncGenerator[Exits]:
     except BaseException as error:
         await exits.end(error)
     else:
-        await exits.end(None)
+        if not exits.end_now():
+            await exits.end(None)
 
 
 def signature() -> inspect.Signature:

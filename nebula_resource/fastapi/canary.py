@@ -59,6 +59,9 @@ class _Exit:
         self._name = name
         self._seen = seen
 
+    def end_now(self) -> bool:
+        return False
+
     async def __aenter__(self) -> None: ...
 
     async def __aexit__(

@@ -68,21 +68,32 @@ class RequestLeases(ScopePart):
         else:
             manager.scope_counts[ScopeLevel.EXECUTION] += by
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Called by the exit stack, with the handler's exception."""
+    def end_now(self) -> bool:
+        """End after a handler that ended well, if that takes no wait; False: ``__aexit__`` does the rest."""
         record = self.record
         if self.until == "endpoint":
             record.endpoint = None
         else:
             record.response = None
-            if error is None and record.is_cut:
+            if record.is_cut:
                 # Starlette ends a stream that nobody reads any more without an error: it was not a success.
                 self.outcome = ClientDisconnect()
-        if error is None and self.close_now():
-            self.left()
-            return
+        if not self.close_now():
+            return False
+        self.left()
+        return True
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Called by the exit stack, with the handler's exception."""
+        if error is None:
+            if self.end_now():
+                return
+        elif self.until == "endpoint":
+            self.record.endpoint = None
+        else:
+            self.record.response = None
         try:
             await super().__aexit__(kind, error, trace)
         except ResourceError as raised:
