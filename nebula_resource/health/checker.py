@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
@@ -66,6 +67,8 @@ class HealthChecker:
         self._rng = rng or random.Random()
         self._tasks = OwnedTasks("nebula health", on_error=on_error)
         self._watches: dict[str, _Watch] = {}
+        self._intervals: Counter[float] = Counter()
+        """How many are watched at each interval: ten thousand registrations have a few."""
         self._closed = False
 
     def __repr__(self) -> str:
@@ -99,8 +102,10 @@ class HealthChecker:
         if watch is None:
             watch = self._watches[id] = _Watch(id, probe, schedule)
         else:
+            self._forget_interval(watch)
             watch.probe, watch.schedule = probe, schedule
             watch.task.cancel()
+        self._intervals[schedule.interval] += 1
         watch.task = self._tasks.spawn(self._keep_checking(watch), name=f"watch {id}")
 
     def unwatch(self, id: str) -> None:
@@ -108,6 +113,7 @@ class HealthChecker:
         watch = self._watches.pop(id, None)
         if watch is None:
             return
+        self._forget_interval(watch)
         watch.task.cancel()
         if watch.stuck is not None:
             watch.stuck.cancel()
@@ -120,7 +126,13 @@ class HealthChecker:
     @property
     def longest_interval(self) -> float | None:
         """The longest time between two checks of one resource, in seconds; None when nothing is watched."""
-        return max((watch.schedule.interval for watch in self._watches.values()), default=None)
+        return max(self._intervals, default=None)
+
+    def _forget_interval(self, watch: _Watch) -> None:
+        interval = watch.schedule.interval
+        self._intervals[interval] -= 1
+        if not self._intervals[interval]:
+            del self._intervals[interval]
 
     # ── checks ────────────────────────────────────────────────────────────────────────────────────────────────────
 

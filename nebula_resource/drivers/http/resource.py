@@ -85,7 +85,9 @@ class HttpResource(
             raise ConfigurationError("the certificate or key files cannot be used", resource_id=self.id)
         secrets = _secret_headers(config, credentials)
         if not all(map(_HEADER_VALUE.fullmatch, secrets.values())):  # h11's error would quote it
-            raise ConfigurationError("a credential has characters that no header may have", resource_id=self.id)
+            raise ConfigurationError(
+                "a credential has characters that no header may have", resource_id=self.id
+            )
         connections = HttpConnections(
             config,
             secrets,

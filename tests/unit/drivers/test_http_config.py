@@ -147,11 +147,7 @@ async def test_a_missing_credential_is_named() -> None:
 def test_whose_fault_an_error_is() -> None:
     """The service's own failures count; other hosts', refused targets and a full client do not."""
     resource = HttpResource("api")
-    resource._origins.add(
-        origin_of(
-            httpx.URL("https://api.example.com")
-        )
-    )
+    resource._origins.add(origin_of(httpx.URL("https://api.example.com")))
     ours, other = (
         httpx.Request("GET", "https://API.example.com:443/x"),
         httpx.Request("GET", "https://other.example.com"),
