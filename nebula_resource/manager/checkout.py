@@ -35,14 +35,12 @@ if TYPE_CHECKING:
     from nebula_resource.pool.handle import Handle
     from nebula_resource.pool.pool import Pool
 
-__all__ = ["NOT_NOW", "Checkout", "ManagedAcquisition", "ScopedAcquisition"]
+__all__ = ["Checkout", "ManagedAcquisition", "ScopedAcquisition"]
 
 T = TypeVar("T")
 IN_USE, IDLE = Lifecycle.IN_USE, Lifecycle.IDLE
 HELD = marker()
 """In place of an entry: the use took the whole road, and a handle holds it."""
-NOT_NOW: Any = object()
-"""In place of a value: it takes an await."""
 
 
 class Checkout:
@@ -330,7 +328,7 @@ class ManagedAcquisition(Generic[T]):
 
 
 class ScopedAcquisition(ManagedAcquisition[T]):
-    """An acquire of an open scope, in that scope whatever the innermost one is; it can be taken without an await."""
+    """An acquire of an open scope, in that scope whatever the innermost one is."""
 
     __slots__ = ("_within",)
 
@@ -347,33 +345,3 @@ class ScopedAcquisition(ManagedAcquisition[T]):
     def _locate(self) -> tuple[Registration, Scope]:
         context = self._context = self._within.context
         return self._checkout.find(self._key, context.scope, None), context.scope
-
-    def take_now(self) -> Any:
-        """The value, if it may be had synchronously; `NOT_NOW` otherwise. Raises what an acquire raises."""
-        registration = self._checkout.find(self._key, self._within.scope, None)
-        if not registration.is_plain:
-            return NOT_NOW
-        if registration.refusal is not None:
-            raise refused(registration, self._within.scope)
-        pool = self._pool = registration.pool
-        try:
-            self._entry = entry = pool.shelf.take_hot()
-        except IndexError:
-            return NOT_NOW
-        entry.state = IN_USE
-        entry.uses = uses = entry.uses + 1
-        return entry.value if uses & pool.sample_mask else pool.time_this(entry)
-
-    def leave_now(self) -> bool:
-        """Give back after a use that ended well, if that takes no await; False: leave it as usual."""
-        entry = self._entry
-        pool = self._pool
-        if entry is HELD or (entry.attention and (entry.sampled_at is None or not pool.timed(entry))):
-            return False
-        self._entry = SPENT
-        if pool.line.waiters:
-            pool.desk.pass_on(entry)
-        else:
-            entry.state = IDLE
-            pool.shelf.hot.append(entry)
-        return True

@@ -16,7 +16,7 @@ from nebula_resource.events import (
     ShutdownStarted,
 )
 from nebula_resource.hooks import HookPayload, HookRegistry
-from nebula_resource.manager.checkout import NOT_NOW, Checkout
+from nebula_resource.manager.checkout import Checkout
 from nebula_resource.manager.construction import Construction
 from nebula_resource.manager.dependencies import DependencyGraph
 from nebula_resource.manager.enrolment import Enrolment
@@ -72,7 +72,6 @@ class ManagerParts:
         self.scope_listeners: tuple[ScopeListener, ...] = ()
         self.scope_counts = [0] * len(ScopeLevel)
         """How many open scopes there are, by level: `open_scopes` for readers."""
-        self.not_now = NOT_NOW
         self.watch = Watch(self.registry, self.dependencies, self.events, self.hooks, self._tasks)
         self._checkout = Checkout(self.registry, self.hooks, self.events, Strategy.parse(strategy))
         self.find = self._checkout.finder()

@@ -162,14 +162,14 @@ class Registry:
             if registration is not None:
                 return registration
         registration = self.search(key, scope, Strategy.HIERARCHICAL)
-        if registration.scope is Scope.GLOBAL and self.named(key) == (registration,):
-            self.for_all[key] = registration
         shelf = self._shelves.get(key)  # a source may have registered it a moment ago
         if shelf is not None and shelf.by_fields.get(registration.scope.fields) is registration:
             answers = shelf.answers_for(scope)
             if len(answers) >= REMEMBERED:
                 answers.clear()
             answers[scope.ids_to(shelf.reach)] = registration
+            if registration.scope is Scope.GLOBAL and len(shelf.by_fields) == 1:
+                self.for_all[key] = registration
         return registration
 
     def search(self, key: str, scope: Scope, strategy: Strategy) -> Registration:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nebula_resource import AmbiguousScope, ResourceNotFound, Scope, Strategy
+from nebula_resource import AlreadyRegistered, AmbiguousScope, ResourceNotFound, Scope, Strategy
 from nebula_resource.manager import Registration
 from nebula_resource.manager.registry import REMEMBERED, Registry
 from nebula_resource.pool import PoolConfig
@@ -92,6 +93,8 @@ def test_answers_are_those_of_brute_force_and_never_stale(
                 want = expected(registered, caller, strategy)
                 assert found(lambda c=caller, s=strategy: registry.search("thing", c, s)) == want
             want = expected(registered, caller, Strategy.HIERARCHICAL)
+            serves_all = registry.for_all.get("thing")
+            assert serves_all is None or want == ("one", serves_all)
             assert found(lambda c=caller: registry.find("thing", c)) == want
     assert {each.scope for each in registry} == set(registered)
 
@@ -126,6 +129,14 @@ def test_what_is_remembered_is_bounded_and_the_same_for_all_executions() -> None
         registry.find("thing", Scope.execution("e", workflow=f"w{number}", tenant="acme"))
     assert len(shelf.found) <= REMEMBERED
     assert len(shelf.found_below) <= REMEMBERED
+
+
+def test_an_id_is_added_once_per_scope() -> None:
+    """The registry refuses the second by itself."""
+    registry = Registry()
+    registry.add(Registration(Thing(), None, PoolConfig(), Scope.GLOBAL))
+    with pytest.raises(AlreadyRegistered):
+        registry.add(Registration(Thing(), None, PoolConfig(), Scope.GLOBAL))
 
 
 class Template:

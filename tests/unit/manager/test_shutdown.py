@@ -304,6 +304,17 @@ async def test_what_a_forced_instance_held_is_not_forced_too() -> None:
     await handle.release()
 
 
+async def test_what_still_runs_is_cancelled_in_the_end() -> None:
+    """A task of the manager that never ends, whatever it is, does not outlive it."""
+    loop = asyncio.get_running_loop()
+    manager = Manager()
+    await manager.register(Thing())
+    manager._tasks.start(asyncio.Event().wait(), name="never ends")
+    await manager.shutdown(terminate=2)
+    assert loop.time() == pytest.approx(2.0, abs=0.1)
+    assert len(manager._tasks) == 0
+
+
 async def test_a_scope_that_ends_waits_for_no_other() -> None:
     """A handle out elsewhere holds up nothing; the same scope may be shut down again."""
     loop = asyncio.get_running_loop()
