@@ -16,7 +16,7 @@ from nebula_resource.model.scope import Scope, ScopeLevel
 if TYPE_CHECKING:
     from nebula_resource.manager.manager import Manager
 
-__all__ = ["Block"]
+__all__ = ["Block", "QuickBlock"]
 
 _ONE_LEVEL = len(ScopeLevel) - 1
 """How many places of a scope's ids are empty when it names one level."""
@@ -98,24 +98,24 @@ class Block(OpenScope):
             reset(self._token)
         except ValueError:
             pass  # left from another task: that context is gone anyway
-        if error is None and not self._outer:
-            self._closed = True
+        # The shortest road back, written out: one lease at most, of what wants no attention and nobody waits for.
+        if error is None and self._rare is None and self._more is None and not self._outer:
             entry = self._entry
-            # The shortest road back, written out: one lease at most, of what wants no attention.
-            if self._more is None and self._rare is None and entry is not None and not entry.attention:
-                pool = self._pool
-                if not pool.line.waiters:
+            if entry is None or (not entry.attention and not self._pool.line.waiters):
+                self._closed = True
+                if entry is not None:
                     self._entry = None
                     entry.state = IDLE
-                    pool.shelf.hot.append(entry)
-                    entry = None
-            if (entry is None and self._more is None and self._rare is None) or self.close_now():
+                    self._pool.shelf.hot.append(entry)
                 manager = self._manager
-                if self._outer is not None and not manager.scope_listeners:
-                    manager.scope_counts[self.scope._level] -= 1
-                else:
+                if self._outer is None or manager.scope_listeners:
                     self._tell_closed()
+                else:
+                    manager.scope_counts[self.scope._level] -= 1
                 return
+        await self._end(error)
+
+    async def _end(self, error: BaseException | None) -> None:
         scopes = [*(self._outer or ()), self]
         try:
             while error is None and scopes and scopes[-1].close_now():
@@ -149,3 +149,11 @@ class Block(OpenScope):
             if ids[level] is not None:
                 counts[level] += by
         counts[own] += by
+
+
+class QuickBlock(Block):
+    """The same, made without running a line of Python: whoever makes it sets its slots (see ``Manager.scope``)."""
+
+    __slots__ = ()
+
+    __init__ = object.__init__

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from nebula_resource._aio import leave
 from nebula_resource.errors import AlreadyRegistered, DependencyFailure, Unavailable
-from nebula_resource.manager.block import Block
+from nebula_resource.manager.block import Block, QuickBlock
 from nebula_resource.manager.checkout import ManagedAcquisition, ScopedAcquisition
 from nebula_resource.manager.current import Detached, current_scope
 from nebula_resource.manager.operations import Operations
@@ -250,7 +250,13 @@ class Manager(Operations):
             value = scope.scope
         if here is not None and not here.scope.contains(value):
             value = here.scope.nest(value)
-        return Block(self, value, context, here)
+        block: Block = QuickBlock()  # its slots are set here: it is made with every request
+        block._manager = self
+        block._context = context
+        block._parent = here
+        block._rare = block._entry = block._more = block._closed = block._outer = None
+        block.scope = value
+        return block
 
     @property
     def open_scopes(self) -> Counter[ScopeLevel]:
