@@ -11,6 +11,7 @@ import pytest
 
 from nebula_resource import (
     AcquireTimeout,
+    HookCancelled,
     InternalError,
     Manager,
     ResourceContext,
@@ -18,8 +19,8 @@ from nebula_resource import (
     Unavailable,
     WrongEventLoop,
 )
-from nebula_resource.events import CleanedUp, Created, Event
-from nebula_resource.hooks import HookEvent, ResourceHook
+from nebula_resource.events import CleanedUp, Created, Event, LoopBlocked, PoolResized, PoolResumed
+from nebula_resource.hooks import Cancel, HookEvent, ResourceHook
 from nebula_resource.hooks.payload import HookPayload, HookResult
 from nebula_resource.manager import ManagedAcquisition
 from nebula_resource.manager.registration import Cause
@@ -283,3 +284,45 @@ async def test_a_slow_create_is_waited_for_by_all_roads(ask: Ask) -> None:
         async with ask(manager) as instance:
             assert instance.number == 1
         assert_manager_sound(manager)
+
+
+async def test_a_hook_that_refuses_a_create_is_heard_by_whoever_waits_for_it() -> None:
+    """The error names the scope of the create already, and is left as it is."""
+
+    class Refusing(ResourceHook):
+        name = "refusing"
+        events = frozenset({HookEvent.CREATE})
+
+        async def before(self, event: HookPayload) -> None:
+            raise Cancel("not today")
+
+    async with Manager() as manager:
+        await manager.register(Thing(), pool={"min_size": 0})
+        manager.hooks.add(Refusing())
+        with pytest.raises(HookCancelled) as caught:
+            async with manager.acquire("thing"):
+                pass
+        assert caught.value.scope == Scope.GLOBAL
+        assert_manager_sound(manager)
+
+
+async def test_an_old_pool_speaks_for_nobody() -> None:
+    """What befalls a pool that a reload replaced is told as an event, and changes nothing for callers."""
+    async with Manager() as manager:
+        registration = await manager.register(Thing(), pool={"max_size": 3})
+        handle = await manager.acquire("thing")
+        old = registration.pool
+        await manager.reload("thing", {"name": "new"})
+        told: list[Event] = []
+        manager.events.add_listener(told.append, (PoolResized, PoolResumed, LoopBlocked))
+        await asyncio.sleep(1)
+        old.resize(max_size=1)
+        old.resume()
+        old.observer.loop_blocked("create", 0.2)
+        assert [type(event) for event in told] == [PoolResized, PoolResumed, LoopBlocked]
+        assert registration.refusal is None
+        await old.drain(0)
+        assert registration.refusal is None
+        await handle.release()
+        async with manager.acquire("thing"):
+            pass
