@@ -156,4 +156,9 @@ class QuickBlock(Block):
 
     __slots__ = ()
 
-    __init__ = object.__init__
+    if TYPE_CHECKING:
+
+        def __init__(self) -> None: ...
+
+    else:
+        __init__ = object.__init__
