@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
 from starlette.requests import ClientDisconnect, HTTPConnection
 
@@ -13,7 +13,7 @@ from nebula_resource.fastapi.record import RECORD, RequestRecord
 from nebula_resource.manager import Manager, OpenScope, current_scope
 from nebula_resource.manager.scope_part import ScopePart
 from nebula_resource.model.problems import status_of
-from nebula_resource.model.scope import ScopeLevel
+from nebula_resource.model.scope import Scope, ScopeLevel
 
 __all__ = ["MANAGER", "RequestLeases", "leases_of"]
 
@@ -51,14 +51,12 @@ class RequestLeases(ScopePart):
         if counted:
             self._count(1)
 
-    if not TYPE_CHECKING:  # to a type checker every name would be an attribute
-
-        def __getattr__(self, name: str) -> Any:
-            """The scope of a request without claims, which most requests never look at."""
-            if name != "scope":
-                raise AttributeError(name)
-            self.scope = value = self.record.value
-            return value
+    def __getattr__(self, name: str) -> Scope:
+        """The scope of a request without claims, which most requests never look at."""
+        if name != "scope":
+            raise AttributeError(name)
+        self.scope = value = self.record.value
+        return value
 
     def _count(self, by: int) -> None:
         """Told to the manager as one execution."""

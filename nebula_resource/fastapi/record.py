@@ -6,7 +6,7 @@ import random
 from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Any, Final
 
-from nebula_resource.manager import Manager, OpenScope, current_scope
+from nebula_resource.manager import Manager, OpenScope
 from nebula_resource.model.scope import Scope
 
 if TYPE_CHECKING:
@@ -68,15 +68,10 @@ def record_of(scope: MutableMapping[str, Any]) -> RequestRecord | None:
 
 
 def note_outcome(scope: MutableMapping[str, Any], error: BaseException) -> None:
-    """An error was turned into a response: what is still held in the request's open scope ends with it."""
+    """An error was turned into a response: what is still held in the request's open scopes ends with it."""
     record = record_of(scope)
-    if record is None or record.scope is None:
-        open_scope = current_scope()
-        if open_scope is not None:
-            open_scope.outcome = open_scope.outcome or error
-        return
     # All that the middleware opened: what a tenant's scope holds for this request ends with it as well.
-    here: OpenScope | None = record.scope
+    here = None if record is None else record.scope
     while here is not None:
         here.outcome = here.outcome or error
         here = here.parent

@@ -369,16 +369,37 @@ async def test_starlette_s_user_is_who_asks(app_with: Make) -> None:
     }
 
 
-async def test_a_simple_user_has_no_tenant(app_with: Make) -> None:
-    """Starlette's own user has no identity either; it is authenticated all the same."""
+async def test_a_verifying_coroutine_is_waited_for(app_with: Make) -> None:
+    """Looking a token up may take its time."""
+
+    async def verify(token: str) -> Claims | None:
+        return by_token(token)
+
+    app = app_with(BearerResolver(verify))
+    assert json.loads((await call(app, headers=bearer("acme"))).body)["tenant"] == "acme"
+    assert (await call(app, headers={"authorization": "Bearer unknown"})).status == 401
+
+
+class Bare(BaseUser):
+    """A user with what Starlette asks for and no more: its identity is not implemented."""
+
+    @property
+    def is_authenticated(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("member", "name"), [(SimpleUser("someone"), "someone"), (Bare(), None)])
+async def test_a_user_without_a_tenant_has_none(app_with: Make, member: BaseUser, name: str | None) -> None:
+    """It is authenticated all the same, and nobody's tenant; some have no identity either."""
 
     class Simple(AuthenticationBackend):
         async def authenticate(self, conn: HTTPConnection) -> tuple[AuthCredentials, BaseUser]:
-            return AuthCredentials(), SimpleUser("someone")
+            return AuthCredentials(), member
 
     app = app_with()
     app.add_middleware(AuthenticationMiddleware, backend=Simple())
-    assert json.loads((await call(app)).body)["tenant"] is None
+    answer = json.loads((await call(app)).body)
+    assert (answer["tenant"], answer["user"]) == (None, name)
 
 
 async def test_claims_in_the_state_are_who_asks(app_with: Make) -> None:

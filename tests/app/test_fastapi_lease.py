@@ -12,7 +12,19 @@ from fastapi import APIRouter, BackgroundTasks, Depends, FastAPI, HTTPException,
 from fastapi.responses import JSONResponse
 from starlette.requests import HTTPConnection
 
-from nebula_resource import InternalError, Manager, NotRegistered, PoolConfig, ValidationFailed, current_scope
+from nebula_resource import (
+    AcquireTimeout,
+    InternalError,
+    Manager,
+    NotRegistered,
+    PoolConfig,
+    Resource,
+    ResourceContext,
+    Scope,
+    ScopeLevel,
+    ValidationFailed,
+    current_scope,
+)
 from nebula_resource.fastapi import dependency, install, resource
 from tests.app.fastapi_world import (
     DB,
@@ -185,6 +197,17 @@ async def test_a_failed_commit_is_never_the_client_s_fault(manager: Manager, dat
     assert answer.status == 500
     assert isinstance(answer.error, InternalError)
     assert b"elsewhere" not in answer.body
+
+
+async def test_a_lease_that_could_not_be_ended_in_time_is_a_503(manager: Manager, database: Database) -> None:
+    """An error of ours that speaks for the server keeps its status."""
+    app = application(manager)
+
+    @app.get("/")
+    async def handler(db: Connection = Depends(resource(DB))) -> None:
+        db.fails = AcquireTimeout("lease exit", 1.0)
+
+    assert (await call(app)).status == 503
 
 
 async def test_handler_and_sub_dependencies_share_a_lease(manager: Manager, database: Database) -> None:
@@ -408,6 +431,65 @@ async def test_a_scope_opened_inside_the_request_is_used_from_there_on(
     answer = await call(app, headers=bearer("acme"), seen=database.seen)
     assert answer.body == b"true"
     assert database.seen == ["begin", "begin", "commit", "commit", "answer 200"]
+
+
+class Plain(Resource[None, list[str]]):
+    """A resource without a lease or any other hook: taken and given back without a wait."""
+
+    id = "plain"
+
+    async def create(self, config: None, context: ResourceContext) -> list[str]:
+        return []
+
+
+class Listener:
+    """Notes which scopes are open."""
+
+    def __init__(self) -> None:
+        self.open: list[Scope] = []
+
+    def opened(self, scope: Scope) -> None:
+        self.open.append(scope)
+
+    def closed(self, scope: Scope) -> None:
+        self.open.remove(scope)
+
+
+@pytest.mark.parametrize("until", ["endpoint", "response"])
+@pytest.mark.parametrize("border", [True, False])
+@pytest.mark.parametrize("ends", ["well", "badly"])
+async def test_what_needs_no_wait_is_given_back_without_one(
+    manager: Manager, until: Any, border: bool, ends: str
+) -> None:
+    """The shortest road: a resource without hooks, with the middleware and without, however the handler ends."""
+    await manager.register(Plain())
+    listener = Listener()
+    app = application(manager) if border else FastAPI()
+    app.state.nebula_manager = manager
+
+    @app.get("/")
+    async def handler(
+        one: list[str] = Depends(resource("plain", until=until)),
+        again: list[str] = Depends(resource("plain", until=until), use_cache=False),
+    ) -> bool:
+        assert manager.stats()["plain"].in_use == 1
+        assert +manager.open_scopes == Counter([ScopeLevel.EXECUTION])
+        if ends == "badly":
+            raise HTTPException(409)
+        return one is again
+
+    for listeners in ((), (listener,)):
+        manager.scope_listeners = listeners
+        for _ in range(70):  # beyond the use that is picked to be timed
+            answer = await call(app)
+            assert answer.status == (200 if ends == "well" else 409)
+            assert manager.stats()["plain"].in_use == 0
+            assert not +manager.open_scopes
+            assert listener.open == []
+            assert current_scope() is None
+    assert (manager.stats()["plain"].created == 1) is (
+        ends == "well"
+    )  # a body that failed retires what it used
 
 
 async def test_an_error_of_an_acquire_is_an_answer(database: Database) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import websockets
-from fastapi import Depends, FastAPI, WebSocket
+from fastapi import Depends, FastAPI, HTTPException, WebSocket
 from starlette.websockets import WebSocketDisconnect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
@@ -76,6 +76,16 @@ def app(manager: Manager, database: Database) -> FastAPI:
     async def typo(socket: WebSocket, db: Any = Depends(resource("typo"))) -> None:
         await socket.accept()
 
+    @app.websocket("/refused")
+    async def refused(socket: WebSocket) -> None:
+        raise HTTPException(403)
+
+    @app.websocket("/over")
+    async def over(socket: WebSocket) -> None:
+        await socket.accept()
+        await socket.close()
+        await manager.acquire("nowhere")
+
     @app.websocket("/checked")
     async def checked(socket: WebSocket, number: int) -> None:
         await socket.accept()
@@ -124,6 +134,21 @@ async def test_a_lease_that_cannot_be_had_denies_the_socket(app: FastAPI, path: 
     sent, error = await talk(app, path, headers=bearer("acme"))
     assert error is None
     assert [(message["type"], message["code"]) for message in sent] == [("websocket.close", 1008)]
+
+
+async def test_an_http_exception_denies_or_closes(app: FastAPI) -> None:
+    """An HTTPException before the socket opened is its answer, or its close code."""
+    sent, _ = await talk(app, "/refused", headers=bearer("acme"), extensions={"websocket.http.response": {}})
+    assert sent[0]["status"] == 403
+    sent, _ = await talk(app, "/refused", headers=bearer("acme"))
+    assert [message["type"] for message in sent] == ["websocket.close"]
+
+
+async def test_a_closed_socket_is_not_closed_again(app: FastAPI) -> None:
+    """An error after the end has nothing left to say."""
+    sent, error = await talk(app, "/over", headers=bearer("acme"))
+    assert error is None
+    assert kinds(sent) == ["accept", "close"]
 
 
 async def test_an_error_in_an_open_socket_closes_it(app: FastAPI) -> None:

@@ -7,9 +7,12 @@ import inspect
 import pytest
 from fastapi.dependencies.utils import get_dependant
 
-from nebula_resource import ConfigurationError, ResourceKey, ValidationFailed
+from nebula_resource import ConfigurationError, Manager, ResourceKey, ValidationFailed
 from nebula_resource.fastapi import resource
+from nebula_resource.fastapi.adapter import Exits
 from nebula_resource.fastapi.dependency import ResourceDependency
+from nebula_resource.fastapi.leases import RequestLeases
+from nebula_resource.fastapi.record import RequestRecord
 
 DB = ResourceKey("db", int)
 
@@ -59,3 +62,40 @@ def test_bad_names_and_ends_are_refused_where_they_are_written() -> None:
         resource("no name!")
     with pytest.raises(ConfigurationError, match="until"):
         resource("db", until="request")  # type: ignore[call-overload]  # a user without a type checker
+
+
+async def test_the_fallback_s_stack_ends_everything_with_the_error_of_the_moment() -> None:
+    """The last first; an error on the way takes the place of the one before, and what is left hears of it."""
+    heard: list[str] = []
+
+    class Left:
+        def __init__(self, name: str, raises: Exception | None = None) -> None:
+            self.name, self.raises = name, raises
+
+        def end_now(self) -> bool:
+            return False
+
+        async def __aenter__(self) -> None: ...
+
+        async def __aexit__(self, kind: object, error: BaseException | None, trace: object, /) -> None:
+            heard.append(f"{self.name}: {type(error).__name__}")
+            if self.raises is not None:
+                raise self.raises
+
+    exits = Exits()
+    for each in (Left("first"), Left("second", ZeroDivisionError()), Left("third")):
+        exits.push_async_exit(each)
+    with pytest.raises(ZeroDivisionError):
+        await exits.end(None)
+    assert heard == ["third: NoneType", "second: NoneType", "first: ZeroDivisionError"]
+
+
+async def test_a_request_s_leases_have_no_other_attributes() -> None:
+    """What makes the scope when it is asked for makes nothing else."""
+    manager = Manager()
+    leases = RequestLeases(RequestRecord(manager, None, None), None, Exits(), "endpoint")
+    with pytest.raises(AttributeError):
+        leases.nonsense  # noqa: B018  # asking is the test
+    assert leases.scope is leases.scope
+    assert leases.scope.execution_id is not None
+    assert leases.context.scope is leases.scope
