@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from functools import wraps
+from functools import partial, wraps
+from inspect import iscoroutinefunction
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi import exception_handlers as fastapi_handlers
 from fastapi.exceptions import RequestValidationError, WebSocketRequestValidationError
-from starlette._utils import is_async_callable
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import HTTPConnection
@@ -99,7 +99,7 @@ class NotingHandlers(dict[Any, Any]):
 
 
 def _noting(handler: Any) -> Any:
-    if is_async_callable(handler):
+    if _is_async(handler):
 
         @wraps(handler)
         async def noting(conn: HTTPConnection, error: Exception) -> Any:
@@ -114,3 +114,10 @@ def _noting(handler: Any) -> Any:
         return handler(conn, error)
 
     return noting_in_thread
+
+
+def _is_async(handler: Any) -> bool:
+    """Whether Starlette awaits it; what it does not, it runs in a thread."""
+    while isinstance(handler, partial):
+        handler = handler.func
+    return iscoroutinefunction(handler) or iscoroutinefunction(getattr(handler, "__call__", None))  # noqa: B004  # not whether, but what

@@ -7,6 +7,7 @@ import json
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Annotated, Any
 
 import httpx
@@ -481,7 +482,7 @@ async def test_what_a_tenant_s_scope_holds_for_the_request_ends_with_it_too(
     assert database.seen == ["begin", "rollback HTTPException"]
 
 
-@pytest.mark.parametrize("way", ["own sync", "own async", "http", "ours", "none"])
+@pytest.mark.parametrize("way", ["own sync", "own async", "own partial", "http", "ours", "none"])
 async def test_an_error_that_became_an_answer_is_still_the_outcome(
     manager: Manager, database: Database, way: str
 ) -> None:
@@ -499,6 +500,13 @@ async def test_an_error_that_became_an_answer_is_still_the_outcome(
         @app.exception_handler(Refusal)
         async def answers_too(request: Request, error: Refusal) -> JSONResponse:
             return JSONResponse({}, 418)
+
+    elif way == "own partial":
+
+        async def answers_with(status: int, request: Request, error: Refusal) -> JSONResponse:
+            return JSONResponse({}, status)
+
+        app.add_exception_handler(Refusal, partial(answers_with, 418))
 
     raised = {"http": HTTPException(409), "ours": ResourceNotFound("x")}.get(way, Refusal())
 
