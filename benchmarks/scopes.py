@@ -327,4 +327,9 @@ async def memory_table(loop: str) -> Table:
 
 async def run(loop: str) -> list[Table]:
     """All tables of this file, on the running loop."""
-    return [await scope_table(loop), await action_table(loop), await memory_table(loop)]
+    gc.collect()
+    gc.freeze()  # what is imported is not looked at between the turns
+    try:
+        return [await scope_table(loop), await action_table(loop), await memory_table(loop)]
+    finally:
+        gc.unfreeze()
