@@ -503,7 +503,7 @@ async def test_an_error_that_became_an_answer_is_still_the_outcome(
 
     elif way == "own partial":
 
-        async def answers_with(status: int, request: Request, error: Refusal) -> JSONResponse:
+        async def answers_with(status: int, request: Request, error: Exception) -> JSONResponse:
             return JSONResponse({}, status)
 
         app.add_exception_handler(Refusal, partial(answers_with, 418))
