@@ -21,6 +21,7 @@ from tests.servers import redis as redis_module
 from tests.servers.install import install
 from tests.servers.postgres import PostgresServer
 from tests.servers.process import Account, ServerUnavailable
+from tests.servers.programs import ensure_program, find_program
 from tests.servers.redis import RedisServer
 
 ROOT = Path(__file__).parents[2]
@@ -122,6 +123,16 @@ def test_what_is_missing_is_said_with_what_to_do(monkeypatch: pytest.MonkeyPatch
         install("postgresql", program="postgres", variable="NEBULA_TEST_POSTGRES_URL")
     for word in ("no postgres was found", "NEBULA_TEST_POSTGRES_URL=", "apt-get install postgresql"):
         assert word in str(caught.value)
+
+
+def test_a_missing_program_is_said_with_its_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A browser that is not there and cannot be installed is an error that names its package, never a skip."""
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ServerUnavailable, match=r"no chromium was found on PATH.*apt-get install chromium"):
+        find_program("chromium")
+    with pytest.raises(ServerUnavailable, match=r"no promtool was found on PATH.*apt-get install prometheus"):
+        ensure_program("promtool")
 
 
 APT_GET = """#!/bin/sh

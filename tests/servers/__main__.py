@@ -1,6 +1,6 @@
-"""`python -m tests.servers`: see that the tests will find their servers, before any test runs.
+"""`python -m tests.servers`: see that the tests will find their servers and programs, before any test runs.
 
-Prints what will be used. Exits with 1 and the reason if a server is missing and cannot be installed.
+Prints what will be used. Exits with 1 and the reason if one is missing and cannot be installed.
 """
 
 import os
@@ -12,15 +12,18 @@ from urllib.parse import urlsplit
 from tests.servers import postgres, redis
 from tests.servers.install import install
 from tests.servers.process import ServerUnavailable
+from tests.servers.programs import PACKAGES, ensure_program
 
 
 def main() -> int:
-    """Look for both servers; a private one is only started by the test that needs it."""
+    """Look for servers and programs; a private server is only started by the test that needs it."""
     try:
         _report("PostgreSQL", postgres.VARIABLE, _postgres())
         _report("Redis", redis.VARIABLE, _redis())
+        for name in PACKAGES:
+            print(f"{name}: {ensure_program(name)}")
     except ServerUnavailable as error:
-        print(f"A server the tests need is missing: {error}", file=sys.stderr)
+        print(f"Something the tests need is missing: {error}", file=sys.stderr)
         return 1
     return 0
 

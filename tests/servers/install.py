@@ -13,13 +13,19 @@ POLICY = Path("/usr/sbin/policy-rc.d")  # Debian asks it before a package starts
 
 
 def install(package: str, *, program: str, variable: str) -> None:
-    """Install a Debian package; where that is not possible, say exactly what is missing and how to provide it."""
-    help_text = (
+    """Install a server's Debian package; where that is not possible, say exactly what is missing and how to provide it."""
+    install_package(
+        package,
+        program,
         f"no {program} was found on PATH{' or in /usr/lib/postgresql' if program == 'postgres' else ''}, "
         f"and {variable} names no server. Provide one of: {variable}=<url of a server the tests may write to>; "
         f"the program itself (Debian, Ubuntu: apt-get install {package}; macOS: brew install "
-        f"{'redis' if program == 'redis-server' else 'postgresql'}); or run the tests as root on Debian, where they install it"
+        f"{'redis' if program == 'redis-server' else 'postgresql'}); or run the tests as root on Debian, where they install it",
     )
+
+
+def install_package(package: str, program: str, help_text: str) -> None:
+    """Install a Debian package as root; elsewhere, and when that fails, raise `ServerUnavailable(help_text)`."""
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         raise ServerUnavailable(help_text)
     print(f"installing {package} for {program}", flush=True)
