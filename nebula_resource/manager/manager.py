@@ -14,8 +14,7 @@ from nebula_resource.manager.block import Block, QuickBlock
 from nebula_resource.manager.checkout import ManagedAcquisition, ScopedAcquisition
 from nebula_resource.manager.current import Detached, current_scope
 from nebula_resource.manager.operations import Operations
-from nebula_resource.manager.parts import CLEANUP, DRAIN, TERMINATE, chosen_policy, refuse_autoscale
-from nebula_resource.manager.proposal import check_policies, check_proposal
+from nebula_resource.manager.parts import CLEANUP, DRAIN, TERMINATE
 from nebula_resource.manager.registration import Registration, RegistrationState
 from nebula_resource.manager.shutdown import ShutdownReport
 from nebula_resource.model.context import ResourceContext
@@ -95,16 +94,16 @@ class Manager(Operations):
         """
         if self.is_ending:
             raise Unavailable("closed", resource_id=getattr(resource, "id", None))
-        refuse_autoscale(autoscale)
 
         def propose() -> Registration:
-            check_policies(health, quarantine)
-            return Registration(
+            return self.propose(
                 resource,
-                *check_proposal(resource, config, pool, scope),
-                scope,
-                health=chosen_policy(health, self._health),
-                quarantine=chosen_policy(quarantine, self._quarantine),
+                config,
+                pool=pool,
+                scope=scope,
+                health=health,
+                quarantine=quarantine,
+                autoscale=autoscale,
                 credentials=credentials,
                 budget=budget,
                 required=required,

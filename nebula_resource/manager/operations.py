@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from nebula_resource.errors import ConfigurationError, NotQuarantined, Unavailable, ValidationFailed
 from nebula_resource.events import ConfigReloaded, ConfigReloadRejected, Event, Overflow, Subscription
 from nebula_resource.manager.dependents import retire_holders
-from nebula_resource.manager.parts import ManagerParts
-from nebula_resource.manager.proposal import check_proposal
+from nebula_resource.manager.parts import ManagerParts, chosen_policy, refuse_autoscale
+from nebula_resource.manager.proposal import check_policies, check_proposal
 from nebula_resource.manager.registration import Registration
 from nebula_resource.manager.reload import ReloadOutcome, ReloadResult
-from nebula_resource.model.health import HealthStatus
+from nebula_resource.model.health import HealthPolicy, HealthStatus
+from nebula_resource.model.policy import Off
 from nebula_resource.model.scope import Scope
 from nebula_resource.pool import PoolConfig
-from nebula_resource.quarantine import Manual, QuarantineEntry
+from nebula_resource.quarantine import Manual, QuarantineEntry, QuarantinePolicy
 
 if TYPE_CHECKING:
+    from nebula_resource.model.credentials import CredentialProvider
+    from nebula_resource.model.ports import Capacity
+    from nebula_resource.model.resource import Resource
     from nebula_resource.model.stats import PoolStats
 
 __all__ = ["Operations"]
@@ -55,6 +59,57 @@ class Operations(ManagerParts):
             ),
         )
 
+    def propose(
+        self,
+        resource: Resource[Any, Any, Any],
+        config: Any = None,
+        *,
+        pool: PoolConfig | Mapping[str, Any] | None = None,
+        scope: Scope = Scope.GLOBAL,
+        health: HealthPolicy | Off | None = None,
+        quarantine: QuarantinePolicy | Off | None = None,
+        autoscale: Off | None = None,
+        credentials: CredentialProvider | None = None,
+        budget: Capacity | None = None,
+        required: bool = False,
+        cross_tenant: bool = False,
+    ) -> Registration:
+        """Check what `register` would be given and return it as a value: in no book, without a pool.
+
+        Raises `ValidationFailed` with every violation, and `ConfigurationError`.
+        """
+        refuse_autoscale(autoscale)
+        check_policies(health, quarantine)
+        return Registration(
+            resource,
+            *check_proposal(resource, config, pool, scope),
+            scope,
+            health=chosen_policy(health, self._health),
+            quarantine=chosen_policy(quarantine, self._quarantine),
+            credentials=credentials,
+            budget=budget,
+            required=required,
+            cross_tenant=cross_tenant,
+        )
+
+    async def replace_all(self, wanted: Sequence[Registration]) -> tuple[ReloadOutcome, ...]:
+        """Make several registrations what they are `propose`-d to be, all or none; returns how each went.
+
+        Every new pool is open before the first is swapped in, and all are swapped in one step: no caller sees some of
+        them new and others old. Raises `NotRegistered`, and what `reload` raises; then all old ones serve on.
+        """
+        changes = [(self.registry.resolve(each.key, each.scope), each) for each in wanted]
+        try:
+            outcomes = await self._together.run(changes)
+        except Exception as error:
+            for registration, _ in changes:
+                self._publish(registration, ConfigReloadRejected, violations=_reasons(error))
+            raise
+        for (registration, _), outcome in zip(changes, outcomes, strict=True):
+            if outcome.result is ReloadResult.SWAPPED:
+                self._publish(registration, ConfigReloaded, generation=outcome.generation)
+        return outcomes
+
     async def _reloaded(
         self, registration: Registration, propose: Callable[[], Registration]
     ) -> ReloadOutcome:
@@ -62,8 +117,7 @@ class Operations(ManagerParts):
         try:
             outcome = await self._reload.run(registration, propose())
         except Exception as error:
-            violations = error.violations if isinstance(error, ValidationFailed) else (type(error).__name__,)
-            self._publish(registration, ConfigReloadRejected, violations=tuple(map(str, violations)))
+            self._publish(registration, ConfigReloadRejected, violations=_reasons(error))
             raise
         if outcome.result is ReloadResult.SWAPPED:
             self._publish(registration, ConfigReloaded, generation=outcome.generation)
@@ -169,3 +223,10 @@ class Operations(ManagerParts):
     ) -> Subscription:
         """Events from now on, as an async iterator; see `EventBus.subscribe`."""
         return self.events.subscribe(types, resource, scope, buffer, overflow)
+
+
+def _reasons(error: Exception) -> tuple[str, ...]:
+    """Each violation as text; of any other error its type."""
+    return (
+        tuple(map(str, error.violations)) if isinstance(error, ValidationFailed) else (type(error).__name__,)
+    )

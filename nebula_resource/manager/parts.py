@@ -28,6 +28,7 @@ from nebula_resource.manager.reload import Reload
 from nebula_resource.manager.road import Road
 from nebula_resource.manager.shutdown import Shutdown, ShutdownReport
 from nebula_resource.manager.startup import Startup
+from nebula_resource.manager.together import Together
 from nebula_resource.manager.watch import Watch
 from nebula_resource.model.health import HealthPolicy
 from nebula_resource.model.policy import OFF, Off
@@ -101,6 +102,7 @@ class ManagerParts:
             opened=self._opened,
         )
         self._reload = Reload(self.registry, self._startup, self.watch, self._construction, self._tasks)
+        self._together = Together(self._reload, self._startup)
         self._road = Road(self.registry, self.hooks, self.events, self._reload.beside)
         self._reload.pave = self._road.pave
         self._enrolment = Enrolment(

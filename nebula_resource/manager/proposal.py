@@ -17,7 +17,7 @@ from nebula_resource.model.scope import Scope, ScopeLevel
 from nebula_resource.pool import PoolConfig
 from nebula_resource.quarantine import QuarantinePolicy
 
-__all__ = ["check_policies", "check_proposal"]
+__all__ = ["check_policies", "check_proposal", "checked_config", "config_model"]
 
 
 def check_proposal(
@@ -42,7 +42,7 @@ def check_proposal(
     violations: list[FieldViolation] = []
     checked = pool_config = None
     try:
-        checked = _checked_config(resource, config)
+        checked = checked_config(resource, config)
     except ValidationFailed as error:
         violations += error.violations
     try:
@@ -73,9 +73,9 @@ def check_policies(health: object, quarantine: object) -> None:
         raise ValidationFailed(violations)
 
 
-def _checked_config(resource: Resource[Any, Any, Any], config: Any) -> Any:
+def checked_config(resource: Resource[Any, Any, Any], config: Any) -> Any:
     """The config, validated by its model and by the resource. Raises `ValidationFailed` with every violation."""
-    model = _config_model(resource)
+    model = config_model(resource)
     if model is None and isinstance(config, BaseModel):
         model = type(config)
     if config is None and model is not None:
@@ -87,7 +87,7 @@ def _checked_config(resource: Resource[Any, Any, Any], config: Any) -> Any:
     return checked
 
 
-def _config_model(resource: Resource[Any, Any, Any]) -> type[BaseModel] | None:
+def config_model(resource: Resource[Any, Any, Any]) -> type[BaseModel] | None:
     """The pydantic model a resource names as its config type: ``Resource[DbConfig, ...]``, or ``config_type``."""
     named = getattr(resource, "config_type", None)
     if isinstance(named, type) and issubclass(named, BaseModel):

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from nebula_resource.manager.startup import Startup
     from nebula_resource.manager.watch import Watch
 
-__all__ = ["Reload", "ReloadOutcome", "ReloadResult"]
+__all__ = ["Reload", "ReloadOutcome", "ReloadResult", "differs", "take_over_state"]
 
 
 class ReloadResult(Enum):
@@ -83,7 +83,7 @@ class Reload:
                 await asyncio.wait((opening,))  # one thing at a time
             if registration.is_going:
                 raise self._gone(registration)
-            if not _differs(registration, wanted):
+            if not differs(registration, wanted):
                 return ReloadOutcome(ReloadResult.NO_CHANGE, registration.generation)
             if registration.is_open:
                 await self._swap(registration, wanted)
@@ -95,6 +95,20 @@ class Reload:
 
     async def _swap(self, registration: Registration, wanted: Registration) -> None:
         self._link(registration, wanted)
+        new = await self._prepare(registration, wanted)
+        try:
+            await take_over_state(registration.pool, new)
+            if not registration.is_open:
+                raise self._gone(registration)
+            # From here on there is no wait: nobody sees it half swapped.
+            self._link(registration, wanted)
+        except BaseException:
+            self._discard(registration, new)
+            raise
+        self._commit(registration, wanted, new)
+
+    async def _prepare(self, registration: Registration, wanted: Registration) -> Pool[Any, Any, Any]:
+        """Open the new pool beside the old one, which serves on; to be committed without a wait, or discarded."""
         missing = self._startup.missing(wanted)
         if missing is not None:
             raise DependencyFailure(missing, resource_id=registration.key)
@@ -102,17 +116,20 @@ class Reload:
         self._beside.setdefault(registration, []).append(new)
         try:
             await new.open()
-            await _take_over_state(registration.pool, new)
-            if not registration.is_open:
-                raise self._gone(registration)
-            # From here on there is no wait: nobody sees it half swapped.
-            self._link(registration, wanted)
         except BaseException:
-            if new.state not in {PoolState.CLOSING, PoolState.CLOSED}:
-                self._tasks.start(new.close(0.0), name=f"close what was to be {registration.public_id}")
+            self._discard(registration, new)
             raise
-        finally:
-            self._forget(registration, new)
+        return new
+
+    def _discard(self, registration: Registration, new: Pool[Any, Any, Any]) -> None:
+        """It will not be swapped in."""
+        self._forget(registration, new)
+        if new.state not in {PoolState.CLOSING, PoolState.CLOSED}:
+            self._tasks.start(new.close(0.0), name=f"close what was to be {registration.public_id}")
+
+    def _commit(self, registration: Registration, wanted: Registration, new: Pool[Any, Any, Any]) -> None:
+        """Swap what was prepared in; the old one drains in the background."""
+        self._forget(registration, new)
         old = registration.pool
         self._become(registration, wanted, new)
         self._beside.setdefault(registration, []).append(old)
@@ -161,6 +178,10 @@ class Reload:
         """
         self._link(registration, wanted)
         self._become(registration, wanted, self._construction.pool_for(registration, wanted))
+        await self.try_open(registration)
+
+    async def try_open(self, registration: Registration) -> None:
+        """Try one that does not serve, at once, with the configuration it has now."""
         case = self._watch.quarantine.get(registration.public_id)
         try:
             if case is None:
@@ -179,15 +200,17 @@ class Reload:
         return Unavailable(why, resource_id=registration.key, retryable=why == "draining")
 
 
-async def _take_over_state(old: Pool[Any, Any, Any], new: Pool[Any, Any, Any]) -> None:
+async def take_over_state(old: Pool[Any, Any, Any], new: Pool[Any, Any, Any]) -> None:
     """What an operator suspended or drained stays so."""
+    if new.state is not PoolState.OPEN:
+        return
     if old.state is PoolState.SUSPENDED:
         new.suspend(fail=old.fails_suspended)
     elif old.state in {PoolState.DRAINING, PoolState.DRAINED}:
         await new.drain(0.0)
 
 
-def _differs(registration: Registration, wanted: Registration) -> bool:
+def differs(registration: Registration, wanted: Registration) -> bool:
     """Whether anything would change."""
     return (
         wanted.resource is not registration.resource

@@ -53,6 +53,10 @@ class Startup:
         """
         self._graph.add(registration.public_id, self._targets(wanted or registration, strictly=True))
 
+    def unlink(self, registration: Registration) -> None:
+        """Take its edges out, until it is linked again."""
+        self._graph.add(registration.public_id)
+
     def relink(self, key: str) -> None:
         """An id came or went: those who need it may mean another registration now. Raises `CircularDependency`."""
         for each in self._registry.needing(key):
