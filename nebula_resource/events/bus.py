@@ -159,6 +159,11 @@ class EventBus:
             route = self._interests.add_route(event_type)
         return bool(route.targets)
 
+    def is_logged(self, event_type: type[Event]) -> bool:
+        """Say whether a listener writes events of this type to the log; who would write the same itself need not."""
+        route = self._routes.get(event_type)
+        return route is not None and route.logged
+
     def on_interest(self, callback: Callable[[], object]) -> Callable[[], None]:
         """Call ``callback()`` whenever `wants` answers differently for any type; return what takes it off again.
 
@@ -204,15 +209,20 @@ class EventBus:
         return subscription
 
     def add_listener(
-        self, callback: Callable[[Event], object], types: type[Event] | Iterable[type[Event]] | None = None
+        self,
+        callback: Callable[[Event], object],
+        types: type[Event] | Iterable[type[Event]] | None = None,
+        *,
+        logs: bool = False,
     ) -> Callable[[], None]:
         """Call ``callback(event)`` inside `publish`; return what takes it off again.
 
         For in-process readers that do next to nothing (a history, a log). One that raises is counted, logged once and
-        stays. What it publishes itself reaches everybody after the event it was called with.
+        stays. What it publishes itself reaches everybody after the event it was called with. ``logs``: it writes each
+        event to the log (see `is_logged`).
         """
         listener = Listener(callback)
-        interest = Interest(checked_types(types), listener.put, listener, "listener")
+        interest = Interest(checked_types(types), listener.put, listener, "listener", logs)
         self._interests.add(interest)
         return lambda: self._forget(listener)
 

@@ -19,12 +19,13 @@ _log = logging.getLogger("nebula_resource.events")
 class Route:
     """Where events of one type go. ``targets`` is empty while nobody wants them."""
 
-    __slots__ = ("build", "emitted", "hears", "published", "targets")
+    __slots__ = ("build", "emitted", "hears", "logged", "published", "targets")
 
     def __init__(self, event_type: type[Event]) -> None:
         self.build = builder(event_type)
         self.targets: tuple[Callable[[Event], None], ...] = ()
         self.hears = False  # a listener is among the targets: code that may publish
+        self.logged = False  # one of them writes a log line for each
         self.published = 0
         self.emitted = 0
 
@@ -37,6 +38,8 @@ class Interest:
     target: Callable[[Event], None]
     owner: Mailbox | Listener
     name: str
+    logs: bool = False
+    """Whether it writes a log line for each event it hears of."""
 
     def covers(self, event_type: type[Event]) -> bool:
         """Say whether events of this type are wanted."""
@@ -93,6 +96,7 @@ class Interests:
         found = [interest for interest in self._held if interest.covers(event_type)]
         route.targets = tuple(interest.target for interest in found)
         route.hears = any(isinstance(interest.owner, Listener) for interest in found)
+        route.logged = any(interest.logs for interest in found)
 
     def _set(self, held: tuple[Interest, ...]) -> None:
         self._held = held

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from nebula_resource.errors import PoolExhausted
+from nebula_resource.events import Event, HealthChanged
 from nebula_resource.model.health import Degraded, HealthState
 
 if TYPE_CHECKING:
@@ -62,7 +64,8 @@ class LimitGate:
 class Degradations:
     """Degraded below 0.8: served, counted, warned of once per change; limited where the policy says so."""
 
-    def __init__(self) -> None:
+    def __init__(self, is_logged: Callable[[type[Event]], bool] = lambda _: False) -> None:
+        self._is_logged = is_logged
         self._began: dict[str, int] = {}
 
     # ── counting ──
@@ -73,10 +76,11 @@ class Degradations:
         if isinstance(new, Degraded) and new.is_usable():
             if public_id not in self._began:
                 self._began[public_id] = registration.pool.ledger.acquisitions
-            log.warning(
-                "resource degraded",
-                extra={"resource.id": registration.key, "because": new.because, "impact": new.impact},
-            )
+            if not self._is_logged(HealthChanged):
+                log.warning(
+                    "resource degraded",
+                    extra={"resource.id": registration.key, "because": new.because, "impact": new.impact},
+                )
         elif public_id in self._began:
             log.info(
                 "resource degraded no more",

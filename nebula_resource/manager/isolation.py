@@ -32,10 +32,17 @@ log = logging.getLogger("nebula_resource.manager")
 class Isolation(QuarantineListener):
     """What quarantine tells becomes a refusal, a gate, an event; the watch is told what else follows from it."""
 
-    def __init__(self, registry: Registry, watch: Watch, publish: Callable[..., None]) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        watch: Watch,
+        publish: Callable[..., None],
+        is_logged: Callable[[type[Event]], bool],
+    ) -> None:
         self._registry = registry
         self._watch = watch
         self._publish = publish
+        self._is_logged = is_logged
 
     def entered(self, id: str, entry: QuarantineEntry) -> None:
         """Callers are refused from now on."""
@@ -51,9 +58,9 @@ class Isolation(QuarantineListener):
             detail=str(entry.reason),
             by=None if entry.by == "automatic" else entry.by,
         )
-        log.error(
-            "resource quarantined", extra={"resource.id": registration.key, "because": str(entry.reason)}
-        )
+        if not self._is_logged(Quarantined):
+            extra = {"resource.id": registration.key, "because": str(entry.reason)}
+            log.error("resource quarantined", extra=extra)
         self._watch.isolated(registration)
 
     def _quarantined(self, registration: Registration) -> Callable[[], ResourceError]:
@@ -94,7 +101,8 @@ class Isolation(QuarantineListener):
         registration.allow(Cause.UNHEALTHY)
         registration.allow(Cause.QUARANTINED)
         self._publish(registration, QuarantineReleased, by=by, attempts=attempts)
-        log.info("resource released from quarantine", extra={"resource.id": registration.key, "by": by})
+        if not self._is_logged(QuarantineReleased):
+            log.info("resource released from quarantine", extra={"resource.id": registration.key, "by": by})
         self._watch.readmitted(registration)
 
     def stepped(self, id: str, permits: int) -> None:

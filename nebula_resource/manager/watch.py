@@ -63,10 +63,10 @@ class Watch:
         self.checker = HealthChecker(self, rng=rng)
         self.suspicion = Suspicion(graph, self, interval=SUSPICION_WINDOW)
         self._ward = RegistrationWard(registry, self._probes, self._creations)
-        isolation = Isolation(registry, self, self._publish)
+        isolation = Isolation(registry, self, self._publish, bus.is_logged)
         self.quarantine = QuarantineManager(self._ward, isolation, rng=rng)
         self.incidents = Incidents(registry, graph, self.quarantine, self._publish)
-        self.degradations = Degradations()
+        self.degradations = Degradations(bus.is_logged)
         self.on_released: Callable[[Registration], None] | None = None
         """Called when callers may have a registration again; set by the manager."""
         self.on_road_changed: Callable[[Registration], None] | None = None

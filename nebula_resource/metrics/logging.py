@@ -59,8 +59,10 @@ class EventLog:
         """Listen to the bus from now on; return what takes it off again.
 
         Acquired and Released are asked for only when the logger writes DEBUG now: hearing of them costs the hot path.
+        What the manager writes to the log by itself about one of these types (a quarantine, a degradation) it then
+        leaves to this.
         """
-        return bus.add_listener(self, types=self.types())
+        return bus.add_listener(self, types=self.types(), logs=True)
 
     def types(self) -> tuple[type[Event], ...]:
         """The types that the logger would write now."""

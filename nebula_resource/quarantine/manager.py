@@ -141,8 +141,7 @@ class QuarantineManager:
             case.expires = loop.time() + expires_in
             case.expires_at = later(case.quarantined_at, expires_in)
         self._planner.plan(case)
-        for member in self._members(id):
-            self._planner.hold(member)
+        self._planner.settle()
         entry = case.entry()
         self._listener.entered(id, entry)
         return entry
@@ -169,7 +168,7 @@ class QuarantineManager:
         if not isinstance(reason, CascadeFailure) or isinstance(case.reason, Manual) or case.reason == reason:
             return None
         case.reason = reason
-        self._planner.adopt(case)
+        self._planner.settle()
         return case.entry()
 
     def freeze(self) -> None:
@@ -264,8 +263,7 @@ class QuarantineManager:
             return None
         entry = case.entry()
         case.drop()
-        for member in self._members(id):
-            self._planner.wake(member)
+        self._planner.settle()
         return entry
 
     def failed(self, id: str) -> None:
@@ -290,8 +288,7 @@ class QuarantineManager:
             level = case.level + case.attempts + (0 if by == RECOVERY else 1)
             self._levels.released(case.id, level=level, now=now, step=case.policy.backoff.max)
         self._half_open.admit(case)
-        for member in self._members(case.id):
-            self._planner.wake(member)
+        self._planner.settle()
         self._listener.released(case.id, entry, by, case.attempts)
         return entry
 
@@ -307,11 +304,6 @@ class QuarantineManager:
             policy=case.policy,
         )
         return entry is not None
-
-    # ── cascades ──────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def _members(self, root: str) -> list[Case]:
-        return [case for case in self._cases.values() if case.root == root]
 
     # ── the end ───────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -60,8 +60,8 @@ class Planner:
             case.phase = "stopped" if case.expires is None else "waiting"
             if case.expires is not None:
                 case.timer = asyncio.get_running_loop().call_at(case.expires, self._release, case, EXPIRY)
-        elif case.root in self._cases and not self._waits_for_itself(case):
-            self.hold(case)
+        elif self._waits_for_root(case):
+            self._hold(case)
         elif not case.is_exhausted:
             self._wait(case, self._delay(case))
         elif case.policy.on_exhausted == "park":
@@ -71,39 +71,43 @@ class Planner:
             case.stop_timer()
             case.phase = "stopped"
 
-    def adopt(self, case: Case) -> None:
-        """The case joined another cascade."""
-        was_held, case.is_held = case.is_held, False
-        if case.root in self._cases:
-            self.hold(case)
-        if was_held and not case.is_held:
-            self._wait(case, self._soon(case))
+    def settle(self) -> None:
+        """Who is in, or with whom, has changed: whose root is in now waits for it, whose root is not is tried soon.
 
-    def hold(self, case: Case) -> None:
+        Invariant, from here to the next change: ``is_held`` says exactly whether a case waits for its root.
+        """
+        for case in self._cases.values():
+            waits = self._waits_for_root(case)
+            if waits and not case.is_held:
+                self._hold(case)
+            elif case.is_held and not waits:
+                # Spread, so that not all members ask the root at once.
+                case.is_held = False
+                self._wait(case, self._rng.uniform(0, case.policy.backoff.base))
+
+    def _waits_for_root(self, case: Case) -> bool:
+        """Whether another case comes first: that of its root, unless the root waits in the end for this very case.
+
+        Dependencies form no circle, but reasons may: they stay as they were found when a reload turns an edge
+        around. Then each on the circle is tried for itself, whatever the order in which they came; one that
+        merely leads into it waits.
+        """
+        above = self._cases.get(case.root or "")
+        if above is None:
+            return False
+        passed: set[str] = set()
+        while above is not None and above is not case and above.id not in passed:
+            passed.add(above.id)
+            above = self._cases.get(above.root or "")
+        return above is not case
+
+    def _hold(self, case: Case) -> None:
         """The root of its cascade is in: nothing is tried, it could only fail."""
-        if self._waits_for_itself(case):
-            return
         case.stop_timer()
         if case.examination is not None:
             case.examination.cancel()
         case.is_held = True
         case.phase = "waiting"
-
-    def wake(self, case: Case) -> None:
-        """The root is out: try soon, spread so that not all members ask the root at once."""
-        if case.is_held:
-            case.is_held = False
-            self._wait(case, self._soon(case))
-
-    def _soon(self, case: Case) -> float:
-        return self._rng.uniform(0, case.policy.backoff.base)
-
-    def _waits_for_itself(self, case: Case) -> bool:
-        """Whether its root waits, over others perhaps, for this very case: a circle nobody would ever leave."""
-        above = self._cases.get(case.root or "")
-        while above is not None and above.is_held and above is not case:
-            above = self._cases.get(above.root or "")
-        return above is case
 
     def _wait(self, case: Case, seconds: float) -> None:
         case.stop_timer()
@@ -148,8 +152,8 @@ class Planner:
     async def _recover(self, case: Case) -> None:
         examination = self.examine(case)
         await asyncio.wait((examination,))
-        if not self._is_in(case) or examination.cancelled():
-            return
+        if not self._is_in(case) or case.is_held or examination.cancelled():
+            return  # over, or overtaken by the fall of its root
         finding = examination.result()
         if finding.passed:
             case.attempts += 1

@@ -11,11 +11,14 @@ from nebula_resource.events import (
     AdmissionStepped,
     CheckerSuspected,
     ErrorOccurred,
+    HealthChanged,
     Quarantined,
     QuarantineExhausted,
+    QuarantineReleased,
 )
 from nebula_resource.health import DependencyStage, HealthState, UtilizationStage
 from nebula_resource.manager.degraded import limit_for
+from nebula_resource.metrics.logging import EventLog
 from nebula_resource.model.health import HealthStatus
 from nebula_resource.quarantine import RecoveryBackoff, RecoveryStrategy
 from tests.unit.manager.things import Thing, assert_manager_sound
@@ -211,3 +214,35 @@ async def test_a_resource_whose_server_is_down_at_start_recovers_by_itself() -> 
         async with manager.acquire("thing"):
             pass
         assert_manager_sound(manager)
+
+
+async def test_a_quarantine_and_a_degradation_are_one_log_line_each(caplog: pytest.LogCaptureFixture) -> None:
+    """The manager writes them where nobody else does; with an EventLog on its bus, that one alone does.
+
+    How many were served while it was degraded stands in no event, so that line is always the manager's.
+    """
+    told = ("quarantine", "degraded")
+    served = "resource degraded no more"
+
+    async def what_is_written(manager: Manager) -> list[str]:
+        caplog.clear()
+        manager.watch.board.observe("thing", HealthState.degraded("slow", 0.3))
+        manager.quarantine("thing", "by hand")
+        await manager.release("thing", mode="force")
+        lines = [each for each in caplog.records if each.name.startswith("nebula_resource")]
+        return [
+            each.message
+            for each in lines
+            if any(word in each.message for word in told) or vars(each).get("event.new") == "degraded"
+        ]
+
+    async with Manager(health=QUIET) as manager:
+        await manager.register(Thing())
+        with caplog.at_level(logging.INFO, "nebula_resource"):
+            own = ["resource degraded", "resource quarantined", "resource released from quarantine", served]
+            assert await what_is_written(manager) == own
+            detach = EventLog().attach(manager.events)
+            events = [HealthChanged.name, Quarantined.name, QuarantineReleased.name, served]
+            assert await what_is_written(manager) == events
+            detach()
+            assert await what_is_written(manager) == own

@@ -560,15 +560,52 @@ async def test_a_free_case_that_joins_a_cascade_without_a_root_keeps_its_plan() 
     await manager.close()
 
 
-async def test_two_cascades_that_wait_for_each_other_do_not() -> None:
-    """Named as each other's root by mistake, one of the two is tried all the same, and then the other."""
-    ward = FakeWard(lambda _: WELL)
+async def test_each_of_a_circle_of_cascades_is_tried_for_itself() -> None:
+    """Named as each other's roots, nobody waits for ever, whoever came first; what leads into the circle waits."""
+    ward = FakeWard(lambda id: WELL if now() >= 20 else ILL)
     manager = quarantine(ward)
+    manager.enter_automatically("above", CascadeFailure("b"))
     manager.enter_automatically("a", CascadeFailure("b"))
-    manager.enter_automatically("b", CascadeFailure("a"))
-    assert manager.retry_after("a") is not None
-    await asyncio.sleep(10)
+    manager.enter_automatically("b", CascadeFailure("c"))
+    manager.enter_automatically("c", CascadeFailure("a"))
+    assert all(manager.retry_after(key) is not None for key in ("a", "b", "c"))
+    await asyncio.sleep(15)
+    assert all(len(ward.times(key)) >= 3 for key in ("a", "b", "c"))
+    assert ward.times("above") == []
+    await asyncio.sleep(120)
     assert len(manager) == 0
+    await manager.close()
+
+
+async def test_a_broken_circle_of_cascades_leaves_its_members_waiting_for_their_root() -> None:
+    """One of a circle turns out to be a root of its own: the other waits for it from then on, before any attempt."""
+    ward = FakeWard(lambda id: ILL)
+    manager = quarantine(ward)
+    manager.enter_automatically("replica", CascadeFailure("db"))
+    manager.enter_automatically("db", CascadeFailure("replica"))
+    manager.enter_automatically("db", CascadeFailure("db"))
+    held, root = manager.get("replica"), manager.get("db")
+    assert held is not None
+    assert root is not None
+    assert (held.next_attempt_at, held.phase) == (None, "waiting")
+    assert root.next_attempt_at is not None
+    assert manager.retry_after("replica") == manager.retry_after("db")
+    await asyncio.sleep(10)
+    assert ward.times("replica") == []
+    assert len(ward.times("db")) >= 3
+    await manager.close()
+
+
+async def test_a_circle_that_closes_over_those_who_wait_sets_them_free() -> None:
+    """Held members come onto a circle by a new reason of their root: they are tried soon, not never."""
+    ward = FakeWard(lambda id: ILL)
+    manager = quarantine(ward)
+    manager.enter_automatically("z", ConsecutiveFailures(3))
+    manager.enter_automatically("y", CascadeFailure("z"))
+    manager.enter_automatically("x", CascadeFailure("y"))
+    assert manager.enter_automatically("z", CascadeFailure("x")) is not None
+    await asyncio.sleep(5)
+    assert all(len(ward.times(key)) >= 1 for key in ("x", "y", "z"))
     await manager.close()
 
 
