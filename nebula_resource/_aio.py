@@ -151,7 +151,10 @@ class OwnedTasks:
         return [task for task in self._tasks if task is not current]
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
-        if self._tasks.pop(task):
+        is_watched = self._tasks.pop(task)
+        if not self._tasks:
+            self._tasks.clear()  # the table of a dict outlives its content, and most owners mostly have no task
+        if is_watched:
             self._report(task)
 
     def _report(self, task: asyncio.Task[Any]) -> None:

@@ -179,6 +179,7 @@ class Closing:
         await self._last_cleanups()
         left = sum(not task.done() for task in (*pool.tasks, *pool.cleanups))
         self.become(PoolState.CLOSED)
+        pool.deadlines.stop()
         return self._report(drained=drained, forced=forced, left=left)
 
     async def _last_cleanups(self) -> None:

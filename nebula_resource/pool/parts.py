@@ -20,6 +20,7 @@ from nebula_resource.model.reasons import CleanupReason
 from nebula_resource.model.resource import Resource, overrides
 from nebula_resource.pool.closing import Closing
 from nebula_resource.pool.config import PoolConfig, Sharing, UseTiming
+from nebula_resource.pool.deadlines import Deadlines
 from nebula_resource.pool.desk import Desk
 from nebula_resource.pool.entry import Use
 from nebula_resource.pool.inspector import Inspector
@@ -66,7 +67,7 @@ class PoolParts:
 
     __slots__ = (
         "__weakref__", "_context_factory", "_loop", "_process", "capacity", "cleanups", "clock", "closers", "closing",
-        "config", "desk", "fails_suspended", "inspector", "is_budgeted", "leases", "ledger", "line", "maker", "names",
+        "config", "deadlines", "desk", "fails_suspended", "inspector", "is_budgeted", "leases", "ledger", "line", "maker", "names",
         "observer", "obtainer", "releaser", "resource", "resource_config", "retirer", "returns", "sample_mask",
         "shelf", "sizing", "state", "tasks", "upkeep", "wait",
     )  # fmt: skip  # one list of names
@@ -104,6 +105,7 @@ class PoolParts:
         self.cleanups = OwnedTasks(owner, on_error=on_error)
         """Steps that have their time even in a close."""
         self.closers = OwnedTasks(owner, on_error=on_error)
+        self.deadlines = Deadlines()
         self.ledger = Ledger(config.min_size, config.max_size)
         self.shelf = Shelf(config.strategy)
         self.shelf.seal()

@@ -25,14 +25,18 @@ async def run_step(pool: PoolParts, name: str, work: Awaitable[T], limit: float 
     """Await ``work`` for up to ``limit`` seconds. Raises `AcquireTimeout` naming the step, and whatever it raises."""
     if inspect.iscoroutine(work):
         work = watch_steps(work, BLOCKED_AFTER, lambda seconds: pool.observer.loop_blocked(name, seconds))
-    watch = asyncio.timeout(limit)
+    watch = asyncio.timeout(None)
     try:
         async with watch:
+            if limit is not None:
+                pool.deadlines.begin(watch, limit)
             return await work
     except TimeoutError as error:
         if watch.expired():
             raise AcquireTimeout(name, limit or 0.0, **pool.names) from error
         raise
+    finally:
+        pool.deadlines.end(watch)
 
 
 def is_stopped(error: BaseException) -> bool:

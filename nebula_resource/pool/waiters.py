@@ -51,7 +51,7 @@ class Line:
 
         One that is being cancelled or has just timed out stands in it until its own task has run.
         """
-        self._attended: set[Waiter] = set()
+        self._attended: dict[Waiter, None] = {}  # an empty set is thrice its size
         self._timer: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -71,16 +71,16 @@ class Line:
     def attend(self, waiter: Waiter, since: float) -> None:
         """Something is being done for this one."""
         self.join(waiter, since)
-        self._attended.add(waiter)
+        self._attended[waiter] = None
 
     def neglect(self, waiter: Waiter) -> None:
         """What was done for this one came to nothing: it waits unattended again, where it stood."""
-        self._attended.discard(waiter)
+        self._attended.pop(waiter, None)
 
     def leave(self, waiter: Waiter) -> None:
         """Go, wherever in line; nothing happens when it was served already."""
         self.waiters.pop(waiter, None)
-        self._attended.discard(waiter)
+        self._attended.pop(waiter, None)
 
     def tell(self, waiter: Waiter, result: Entry | BaseException) -> None:
         """End one wait, which takes the waiter out of the line; one that ended already hears nothing."""
@@ -112,7 +112,7 @@ class Line:
         waiters = self.waiters
         while waiters:
             waiter = waiters.popitem(last=False)[0]
-            self._attended.discard(waiter)
+            self._attended.pop(waiter, None)
             if not waiter.done():
                 return waiter
         return None
