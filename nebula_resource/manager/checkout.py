@@ -244,7 +244,7 @@ class ManagedAcquisition(Generic[T]):
         entry.state = IN_USE
         entry.uses = uses = entry.uses + 1
         if uses & pool.sample_mask:
-            return entry.value  # type: ignore[no-any-return]  # the key says what it is
+            return entry.instance  # type: ignore[no-any-return]  # the key says what it is
         return pool.time_this(entry)  # type: ignore[no-any-return]  # the same
 
     async def __aexit__(
@@ -292,7 +292,7 @@ class ManagedAcquisition(Generic[T]):
         self._entry = entry
         if not entry.uses & pool.sample_mask:
             pool.time_this(entry)
-        return entry.value  # type: ignore[no-any-return]  # the key says what it is
+        return entry.instance  # type: ignore[no-any-return]  # the key says what it is
 
     async def _enter_fully(self, registration: Registration, scope: Scope) -> T:
         handle = await self._checkout.take(registration, scope, self._context, self._timeout)

@@ -37,7 +37,7 @@ class Hit:
     @property
     def value(self) -> Any:
         """What the caller got."""
-        return self.entry.value
+        return self.entry.instance
 
 
 class Lease:

@@ -171,9 +171,9 @@ class OpenScope:
                         self._key = key
                         entry.state = IN_USE
                         entry.uses = uses = entry.uses + 1
-                        return entry.value if uses & pool.sample_mask else pool.time_this(entry)
+                        return entry.instance if uses & pool.sample_mask else pool.time_this(entry)
         elif self._key == key:
-            return entry.value
+            return entry.instance
         value = self.take(key, key)
         return await self.wait(key, key) if value is NOTHING else value
 
@@ -199,7 +199,7 @@ class OpenScope:
                     self._others()[slot] = Hit(entry, pool)
                 entry.state = IN_USE
                 entry.uses = uses = entry.uses + 1
-                return entry.value if uses & pool.sample_mask else pool.time_this(entry)
+                return entry.instance if uses & pool.sample_mask else pool.time_this(entry)
         lease = self._others()[slot] = Lease()
         acquisition = manager.acquire_within(self, key)
         lease.task = self.tasks.spawn(self._acquire(slot, lease, acquisition), name=str(key))

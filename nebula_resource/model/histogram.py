@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -75,6 +76,14 @@ class Histogram:
         """Count one duration."""
         self.counts[bisect_left(self.bounds, seconds)] += 1
         self.total_s += seconds
+
+    def edges(self, bucket: int) -> tuple[float, float]:
+        """What lies in a bucket: values above the first of the two, up to the second (seconds)."""
+        bounds = self.bounds
+        return (
+            bounds[bucket - 1] if bucket else -math.inf,
+            bounds[bucket] if bucket < len(bounds) else math.inf,
+        )
 
     def snapshot(self, *, instant: int = 0) -> HistogramSnapshot:
         """A frozen copy; ``instant`` further values took no time at all and were never added one by one."""

@@ -49,28 +49,37 @@ class Desk:
         """
         pool = self._pool
         self.refuse_if_shut()
-        if pool.state is PoolState.OPEN and not pool.line and self._attend(waiter, since):
+        if pool.state is PoolState.OPEN and not pool.line and self._attend(waiter, joins_at=since):
             return
         self._refuse_if_hopeless()
         pool.line.join(waiter, since)
         self.want()
 
-    def _attend(self, waiter: Waiter, since: float) -> bool:
-        """Hand over an idle entry, or start to check or make one for this waiter; False: it can only wait."""
+    def _attend(self, waiter: Waiter, *, joins_at: float | None = None) -> bool:
+        """Hand over an idle entry, or start to check or make one for this waiter; False: it can only wait.
+
+        ``joins_at``: it does not stand in line yet, and has waited since then.
+        """
         pool = self._pool
         entry = self._take_living()
         if entry is None:
             if not pool.maker.start(waiter):
                 return False
-            pool.line.attend(waiter, since)
+            self._promise(waiter, joins_at)
             return True
         if entry.is_due(pool.loop.time(), pool.inspector.interval):
-            pool.line.attend(waiter, since)
+            self._promise(waiter, joins_at)
             pool.inspector.check(entry, waiter)
         else:
             self.hand_over(entry, waiter)
         pool.sort_shelf()
         return True
+
+    def _promise(self, waiter: Waiter, joins_at: float | None) -> None:
+        """Something is being done for this one, who keeps its place in line."""
+        if joins_at is not None:
+            self._pool.line.join(waiter, joins_at)
+        self._pool.line.attend(waiter)
 
     def _take_living(self) -> Entry | None:
         """The next idle entry whose time is not over; what is past it is retired on the way."""
@@ -189,8 +198,8 @@ class Desk:
         """
         pool = self._pool
         line = pool.line
-        while pool.state is PoolState.OPEN and (waiter := line.first()) is not None:
-            if not self._attend(waiter, line.waiters[waiter]):
+        while pool.state is PoolState.OPEN and (place := line.first()) is not None:
+            if not self._attend(place[0]):
                 if self.is_hopeless():
                     for _ in range(self.fail(self._circuit_error)):
                         pool.observer.rejected("circuit")

@@ -43,13 +43,11 @@ class Entry:
     __slots__ = (
         "__weakref__", "attention", "birth", "checked_at", "created_at", "dependencies", "doom", "expires_at",
         "frames", "holders", "instance", "leak_reported", "lent_at", "probed", "sampled_at", "seen_at", "seen_uses", "state", "use",
-        "uses", "value", "was_out",
+        "uses", "was_out",
     )  # fmt: skip  # one list of names
 
     def __init__(self, instance: Any, *, now: float, expires_at: float | None, birth: int) -> None:
         self.instance = instance
-        self.value = instance
-        """What a caller without a lease gets."""
         self.state = Lifecycle.CREATED
         self.attention = False
         self.doom: CleanupReason | None = None

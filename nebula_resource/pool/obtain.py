@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 from nebula_resource._aio import TokenGuard, earliest
 from nebula_resource.errors import AcquireCancelled, AcquireTimeout
 from nebula_resource.model.context import ResourceContext
-from nebula_resource.pool.config import Sharing, UseTiming
+from nebula_resource.pool.config import Backpressure, Sharing, UseTiming
 from nebula_resource.pool.entry import Entry, Use
 from nebula_resource.pool.handle import Handle
 from nebula_resource.pool.leaks import caller_frame, capture_six
+from nebula_resource.pool.state import PoolState
 from nebula_resource.pool.waiters import CALLED_OFF, TIMED_OUT, call_off, time_out
 
 if TYPE_CHECKING:
@@ -26,10 +27,57 @@ __all__ = ["Obtainer"]
 class Obtainer:
     """The way in, for everybody who does not find an idle instance on the short way."""
 
-    __slots__ = ("_pool",)
+    __slots__ = ("_joins", "_pool")
 
     def __init__(self, pool: PoolParts) -> None:
         self._pool = pool
+        config = pool.config
+        self._joins = (
+            config.max_waiting is None
+            and config.backpressure is Backpressure.WAIT
+            and config.sharing is Sharing.EXCLUSIVE
+            and not pool.is_budgeted
+        )
+        """Where somebody waits unattended, a further caller simply stands behind: there is nothing that `Desk.seek`
+        could find, or refuse. (Behind attended callers alone there may be room for another creation.)"""
+
+    # ── a caller with neither a context nor a limit ──
+
+    async def plainly(self) -> Entry:
+        """`entry` for those who bring nothing, written in three steps, for contention pays each of them."""
+        since = self._pool.clock()
+        waiter = self.ask(since)
+        try:
+            result = await waiter
+        except BaseException as error:
+            self.gave_up(waiter, error)
+            raise
+        if type(result) is not Entry:
+            raise self.translated(result, waiter, since)
+        self._pool.ledger.wait_times.add(self._pool.clock() - since)
+        return result
+
+    def ask(self, since: float) -> Waiter:
+        """Join the line, or whatever else serves this caller; returns what to await."""
+        pool = self._pool
+        if self._joins and pool.state is PoolState.OPEN and pool.line.first() is not None:
+            waiter: Waiter = pool.create_future()
+            pool.line.join(waiter, since)
+        else:
+            pool.check_owner()
+            waiter = pool.create_future()
+            pool.desk.seek(waiter, since)
+        return waiter
+
+    def gave_up(self, waiter: Waiter, error: BaseException) -> None:
+        """The wait was torn; ``error`` is to be raised on."""
+        pool = self._pool
+        pool.ledger.cancelled += 1
+        pool.desk.give_up(waiter)
+        if isinstance(error, RuntimeError):
+            pool.check_owner()  # another loop's task cannot wait here: say so in our words
+
+    # ── everybody else ──
 
     async def handle(self, context: ResourceContext | None, timeout: float | None) -> Handle[Any]:
         """Take an instance and wrap it, its lease entered."""

@@ -67,9 +67,9 @@ class PoolParts:
 
     __slots__ = (
         "__weakref__", "_context_factory", "_loop", "_process", "capacity", "cleanups", "clock", "closers", "closing",
-        "config", "deadlines", "desk", "fails_suspended", "inspector", "is_budgeted", "leases", "ledger", "line", "maker", "names",
+        "config", "create_future", "deadlines", "desk", "fails_suspended", "inspector", "is_budgeted", "leases", "ledger", "line", "maker",
         "observer", "obtainer", "releaser", "resource", "resource_config", "retirer", "returns", "sample_mask",
-        "shelf", "sizing", "state", "tasks", "upkeep", "wait",
+        "shelf", "sizing", "state", "tasks", "upkeep",
     )  # fmt: skip  # one list of names
 
     def __init__(
@@ -85,8 +85,6 @@ class PoolParts:
         self.resource = resource
         self.resource_config = resource_config
         self.config = config
-        self.names: dict[str, Any] = {"resource_id": resource.id}
-        """What every error of this pool names."""
         self.observer = observer or PoolObserver()
         self.capacity: Capacity = capacity or Unlimited()
         self.is_budgeted = capacity is not None
@@ -120,8 +118,6 @@ class PoolParts:
         self.retirer = Retirer(self)
         self.releaser: Releaser = (SharedReleaser if shared else Releaser)(self)
         self.obtainer = Obtainer(self)
-        self.wait: Callable[[], Coroutine[Any, Any, Entry]] = partial(self.obtainer.entry, None, None)
-        """`obtain` for a caller with neither a context nor a limit (written out in pool/quick.py)."""
         self.returns = Returns(self)
         self.upkeep = Upkeep(self)
         self.sizing = Sizing(self)
@@ -133,10 +129,19 @@ class PoolParts:
         """From now on it belongs to the loop that runs."""
         self._loop = loop = asyncio.get_running_loop()
         self._process = os.getpid()
+        self.create_future = loop.create_future
         self.line.settle_in(loop)
         # The stock loop's clock is this function, without the method around it.
         is_stock = type(loop).time is base_events.BaseEventLoop.time
         self.clock = time.monotonic if is_stock else loop.time  # noqa: TID251  # the loop's own clock
+
+    create_future: Callable[[], asyncio.Future[Any]]
+    """A future of its loop, once it has one."""
+
+    @property
+    def names(self) -> dict[str, Any]:
+        """What every error of this pool names."""
+        return {"resource_id": self.resource.id}
 
     @property
     def was_opened(self) -> bool:
@@ -178,6 +183,10 @@ class PoolParts:
 
     # ── the way in and out, as quick acquisitions and handles see it ──
 
+    def wait(self) -> Coroutine[Any, Any, Entry]:
+        """`obtain` for a caller with neither a context nor a limit."""
+        return self.obtainer.plainly()
+
     def obtain(
         self, context: ResourceContext | None, timeout: float | None, use: Use | None = None
     ) -> Coroutine[Any, Any, Entry]:
@@ -200,7 +209,7 @@ class PoolParts:
         """A quick use whose turn it is to be timed; returns what the caller gets."""
         entry.sampled_at = self.clock()
         entry.attention = True
-        return entry.value
+        return entry.instance
 
     def timed(self, entry: Entry) -> bool:
         """A use that was picked to be timed ends; True when that was all there was to look at."""

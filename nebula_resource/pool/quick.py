@@ -9,23 +9,24 @@ from __future__ import annotations
 
 import sys
 from bisect import bisect_left
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Generator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from nebula_resource.model.lifecycle import Lifecycle
-from nebula_resource.pool.config import Backpressure, UseTiming
+from nebula_resource.pool.config import UseTiming
 from nebula_resource.pool.entry import FRESH, SPENT, Entry, marker
 from nebula_resource.pool.handle import Acquire, Acquisition, Handle, entered_twice, warn_released_twice
 from nebula_resource.pool.leaks import capture_six
-from nebula_resource.pool.state import PoolState
 
 if TYPE_CHECKING:
     from nebula_resource.model.context import ResourceContext
     from nebula_resource.pool.parts import PoolParts
-    from nebula_resource.pool.waiters import Waiter
 
 __all__ = ["FRESH", "SPENT", "QuickAcquisition", "marker", "quick_acquire"]
+
+
+IN_USE, IDLE = Lifecycle.IN_USE, Lifecycle.IDLE
 
 
 class QuickAcquisition:
@@ -37,15 +38,15 @@ class QuickAcquisition:
 
 def quick_acquire(pool: PoolParts) -> Acquire[Any]:
     """This pool's own ``acquire``, which makes acquisitions of this pool's own class."""
-    pool.wait = _wait_of(pool)
     timed = pool.config.leak_threshold is not None or pool.config.use_timing is UseTiming.ALWAYS
     quick = _timed_class(pool) if timed else _plain_class(pool)
-    fresh = FRESH
 
-    def acquire(context: ResourceContext | None = None, *, timeout: float | None = None) -> Any:
+    # `timeout` is keyword-only by the type of `Pool.acquire`. By that of this function it is not, for a function with
+    # keyword-only arguments is called the slow way: a twelfth of a hit.
+    def acquire(context: ResourceContext | None = None, timeout: float | None = None) -> Any:
         if context is timeout:  # type: ignore[comparison-overlap]  # that is: neither was given
             acquisition = quick()
-            acquisition._entry = fresh
+            acquisition._entry = FRESH
             return acquisition
         return Acquisition(pool, context, timeout)
 
@@ -53,45 +54,48 @@ def quick_acquire(pool: PoolParts) -> Acquire[Any]:
 
 
 def _plain_class(pool: PoolParts) -> type[QuickAcquisition]:
-    take = pool.shelf.take_hot
-    put = pool.shelf.hot.append
-    line, pass_on, wait = pool.line.waiters, pool.desk.pass_on, pool.wait
-    in_use, idle = Lifecycle.IN_USE, Lifecycle.IDLE
-    fresh, spent = FRESH, SPENT
-    timed = pool.timed
-    mask = pool.sample_mask
+    take, hot, line, mask = pool.shelf.take_hot, pool.shelf.hot, pool.line.waiters, pool.sample_mask
 
     class PlainAcquisition(QuickAcquisition):
-        """Counts every use and times one in 64."""
-
+        # Counts every use and times one in 64.
         __slots__ = ()
 
         async def __aenter__(self) -> Any:
-            if self._entry is not fresh:
+            if self._entry is not FRESH:
                 raise entered_twice(pool.resource.id)
-            try:
+            if hot:
                 self._entry = entry = take()
-            except IndexError:
-                self._entry = entry = await wait()
-                return entry.value if entry.uses & mask else pool.time_this(entry)
-            entry.state = in_use
-            entry.uses = uses = entry.uses + 1
-            if uses & mask:
-                return entry.value
-            return pool.time_this(entry)
+                entry.state = IN_USE
+                entry.uses = uses = entry.uses + 1
+                if uses & mask:
+                    return entry.instance
+                return pool.time_this(entry)
+            # `Obtainer.plainly`, without a coroutine of its own
+            since = pool.clock()
+            waiter = pool.obtainer.ask(since)
+            try:
+                result = await waiter
+            except BaseException as error:
+                pool.obtainer.gave_up(waiter, error)
+                raise
+            if type(result) is not Entry:
+                raise pool.obtainer.translated(result, waiter, since)
+            self._entry = result
+            pool.ledger.wait_times.add(pool.clock() - since)
+            return result.instance if result.uses & mask else pool.time_this(result)
 
         async def __aexit__(
             self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
         ) -> None:
             entry = self._entry
-            self._entry = spent
-            if kind is not None or (entry.attention and (entry.sampled_at is None or not timed(entry))):
+            self._entry = SPENT
+            if kind is not None or (entry.attention and (entry.sampled_at is None or not pool.timed(entry))):
                 await _long_way(pool, entry, error)
             elif line:
-                pass_on(entry)
+                pool.desk.pass_on(entry)
             else:
-                entry.state = idle
-                put(entry)
+                entry.state = IDLE
+                hot.append(entry)
 
         def __await__(self) -> Generator[Any, Any, Handle[Any]]:
             return _as_handle(pool, self).__await__()
@@ -100,95 +104,56 @@ def _plain_class(pool: PoolParts) -> type[QuickAcquisition]:
 
 
 def _timed_class(pool: PoolParts) -> type[QuickAcquisition]:
-    take = pool.shelf.take_hot
-    put = pool.shelf.hot.append
-    line, pass_on, wait = pool.line.waiters, pool.desk.pass_on, pool.wait
-    in_use, idle = Lifecycle.IN_USE, Lifecycle.IDLE
-    fresh, spent = FRESH, SPENT
-    times, clock = pool.ledger.use_times, pool.clock
+    take, hot, line, clock = pool.shelf.take_hot, pool.shelf.hot, pool.line.waiters, pool.clock
+    times = pool.ledger.use_times
     counts, bounds = times.counts, times.bounds
+    low, high, last = 0.0, 0.0, 0
     where = capture_six if pool.config.leak_threshold is not None else None
 
     class TimedAcquisition(QuickAcquisition):
-        """Times every use; with a leak threshold the entry also remembers where its use began."""
-
+        # Times every use; with a leak threshold the entry also remembers where its use began.
         __slots__ = ()
 
         async def __aenter__(self) -> Any:
-            if self._entry is not fresh:
+            if self._entry is not FRESH:
                 raise entered_twice(pool.resource.id)
-            try:
+            if hot:
                 self._entry = entry = take()
-            except IndexError:
-                self._entry = entry = await wait()
-            else:
-                entry.state = in_use
+                entry.state = IN_USE
                 entry.uses += 1
+            else:
+                self._entry = entry = await pool.obtainer.plainly()
             if where is not None:
                 entry.frames = where(sys._getframe(1))
             entry.lent_at = clock()
-            return entry.value
+            return entry.instance
 
         async def __aexit__(
             self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
         ) -> None:
+            nonlocal low, high, last
             entry = self._entry
-            self._entry = spent
-            if entry is not spent:
-                # `Histogram.add`, without the call
+            self._entry = SPENT
+            if entry is not SPENT:
+                # `Histogram.add`, without the call; most uses last about as long as the one before.
                 held: float = clock() - entry.lent_at  # type: ignore[operator]  # set on the way in
-                counts[bisect_left(bounds, held)] += 1
+                if not low < held <= high:
+                    last = bisect_left(bounds, held)
+                    low, high = times.edges(last)
+                counts[last] += 1
                 times.total_s += held
             if kind is not None or entry.attention:
                 await _long_way(pool, entry, error)
             elif line:
-                pass_on(entry)
+                pool.desk.pass_on(entry)
             else:
-                entry.state = idle
-                put(entry)
+                entry.state = IDLE
+                hot.append(entry)
 
         def __await__(self) -> Generator[Any, Any, Handle[Any]]:
             return _as_handle(pool, self).__await__()
 
     return TimedAcquisition
-
-
-def _wait_of(pool: PoolParts) -> Callable[[], Coroutine[Any, Any, Entry]]:
-    """How a caller with neither a context nor a limit waits: `Obtainer.entry`, written out, for contention pays it."""
-    desk, line, ledger = pool.desk, pool.line, pool.ledger
-    first, join, clock, create_future = line.first, line.join, pool.clock, pool.loop.create_future
-    times = ledger.wait_times
-    counts, bounds = times.counts, times.bounds
-    config = pool.config
-    # Then a line in which somebody waits unattended is simply joined: there is nothing that `Desk.seek` could find, or
-    # refuse. (One with attended callers alone is not: there may be room for another creation.)
-    joins = config.max_waiting is None and config.backpressure is Backpressure.WAIT and not pool.is_budgeted
-
-    async def wait() -> Entry:
-        since = clock()
-        if joins and pool.state is PoolState.OPEN and first() is not None:
-            waiter: Waiter = create_future()
-            join(waiter, since)
-        else:
-            pool.check_owner()
-            waiter = create_future()
-            desk.seek(waiter, since)
-        try:
-            result = await waiter
-        except BaseException as error:
-            ledger.cancelled += 1
-            desk.give_up(waiter)
-            if isinstance(error, RuntimeError):
-                pool.check_owner()  # another loop's task cannot wait here: say so in our words
-            raise
-        if type(result) is Entry:
-            waited = clock() - since
-            counts[bisect_left(bounds, waited)] += 1
-            times.total_s += waited
-            return result
-        raise pool.obtainer.translated(result, waiter, since)
-
-    return wait
 
 
 async def _long_way(pool: PoolParts, entry: Entry, error: BaseException | None) -> None:

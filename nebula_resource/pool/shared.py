@@ -43,7 +43,7 @@ class SharedDesk(Desk):
             return None
         return entry
 
-    def _attend(self, waiter: Waiter, since: float) -> bool:
+    def _attend(self, waiter: Waiter, *, joins_at: float | None = None) -> bool:
         pool = self._pool
         entry = self._living_resident()
         if entry is None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
 from nebula_resource.pool.entry import Entry
@@ -30,47 +29,63 @@ TIMED_OUT = TimedOut()
 CALLED_OFF = CalledOff()
 
 
+Place: TypeAlias = "tuple[Waiter, float]"
+"""One in the line, and when its wait began (loop time, seconds)."""
+
+
 class Line:
     """Everybody who waits, in the order they came, and their deadlines.
 
     Some are *attended*: an instance is being made or checked for them. They keep their place, because whatever comes
     back first goes to whoever came first; they are not counted as waiting in line, for nobody has to do anything for
-    them. Joining, leaving and being served are O(1) each.
+    them. Joining, leaving and being served are O(1) each, over any number of them.
+
+    Who leaves, leaves a gap: a waiter that is done. The gaps are closed as soon as they are half of the line.
 
     Args:
         limit: the pool's ``acquire_timeout`` (seconds). Its deadlines come due in the order of the line, so one timer
             serves them all; a shorter one of a caller's own has a timer of its own.
     """
 
-    __slots__ = ("_attended", "_limit", "_loop", "_timer", "waiters")
+    __slots__ = ("_attended", "_behind", "_gaps", "_limit", "_loop", "_timer", "waiters")
 
     def __init__(self, limit: float) -> None:
         self._limit = limit
-        self.waiters: OrderedDict[Waiter, float] = OrderedDict()
-        """Each with the time it began to wait. The hot path asks only whether this is empty.
+        # Two stacks are a queue: people join `_behind`, and are turned over when nobody is left before them. (A deque
+        # holds half a KiB while it is empty, an ordered dict takes thrice the time.)
+        self.waiters: list[Place] = []
+        """The front of the line, the first in it last; not empty while anybody waits. The hot path asks that alone.
 
         One that is being cancelled or has just timed out stands in it until its own task has run.
         """
+        self._behind: list[Place] = []
+        """Those who came later, in the order they came."""
+        self._gaps = 0
+        """How many left since the gaps were closed; more than there are gaps, for some had been served by then."""
         self._attended: dict[Waiter, None] = {}  # an empty set is thrice its size
         self._timer: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
+    def __iter__(self) -> Iterator[Place]:
+        """The places, the first in line first, gaps included."""
+        yield from reversed(self.waiters)
+        yield from self._behind
+
     def __len__(self) -> int:
         """How many wait unattended."""
-        return sum(not waiter.done() and waiter not in self._attended for waiter in self.waiters)
+        return sum(not waiter.done() and waiter not in self._attended for waiter, _ in self)
 
     def __bool__(self) -> bool:
         return self.first() is not None
 
     def join(self, waiter: Waiter, since: float) -> None:
-        """Stand at the end of the line; one who stands in it already keeps its place."""
-        self.waiters[waiter] = since
+        """Stand at the end of the line."""
+        (self._behind if self.waiters else self.waiters).append((waiter, since))
         if self._timer is None:
             self._watch_the_clock(since)
 
-    def attend(self, waiter: Waiter, since: float) -> None:
-        """Something is being done for this one."""
-        self.join(waiter, since)
+    def attend(self, waiter: Waiter) -> None:
+        """Something is being done for this one, who stands in the line."""
         self._attended[waiter] = None
 
     def neglect(self, waiter: Waiter) -> None:
@@ -79,52 +94,52 @@ class Line:
 
     def leave(self, waiter: Waiter) -> None:
         """Go, wherever in line; nothing happens when it was served already."""
-        self.waiters.pop(waiter, None)
         self._attended.pop(waiter, None)
+        self._gaps += 1
+        if not waiter.done():  # its coroutine is closed, or belongs to another loop: rare enough to be dear
+            self._close_gaps(beside=waiter)
+        elif self._gaps * 2 >= len(self.waiters) + len(self._behind):
+            self._close_gaps()
 
     def tell(self, waiter: Waiter, result: Entry | BaseException) -> None:
         """End one wait, which takes the waiter out of the line; one that ended already hears nothing."""
-        self.leave(waiter)
         if not waiter.done():
             waiter.set_result(result)
+        self.leave(waiter)
 
-    def first(self) -> Waiter | None:
+    def first(self) -> Place | None:
         """The first who waits unattended, left where it is."""
-        if not self.waiters:
-            return None
-        waiter = next(iter(self.waiters))
-        if not waiter.done() and waiter not in self._attended:
-            return waiter  # as nearly always
-        gone: list[Waiter] = []
-        found = None
-        for waiter in self.waiters:
-            if waiter.done():
-                gone.append(waiter)
-            elif waiter not in self._attended:
-                found = waiter
-                break
-        for waiter in gone:
-            self.leave(waiter)
-        return found
+        while self.waiters:
+            place = self.waiters[-1]
+            if place[0].done():
+                self._step_up()
+            elif place[0] in self._attended:
+                return self._first_behind_attended()
+            else:
+                return place  # as nearly always
+        return None
 
     def next(self) -> Waiter | None:
         """The first of all who wait, out of the line now; None when nobody does."""
         waiters = self.waiters
         while waiters:
-            waiter = waiters.popitem(last=False)[0]
-            self._attended.pop(waiter, None)
+            waiter = waiters[-1][0]
+            self._step_up()
             if not waiter.done():
+                if self._attended:
+                    self._attended.pop(waiter, None)
                 return waiter
         return None
 
     def is_longer_than(self, limit: int) -> bool:
         """Whether more than ``limit`` wait unattended; counted only where that is in doubt."""
-        return len(self.waiters) - len(self._attended) > limit and len(self) > limit
+        standing = len(self.waiters) + len(self._behind) - len(self._attended)
+        return standing > limit and len(self) > limit
 
     def oldest_since(self) -> float | None:
         """When the one who waits longest unattended began to (loop time, seconds)."""
         first = self.first()
-        return None if first is None else self.waiters[first]
+        return None if first is None else first[1]
 
     def fail(self, error: Callable[[], BaseException]) -> int:
         """Tell everybody who waits, attended or not, an error of their own; returns how many there were."""
@@ -133,6 +148,29 @@ class Line:
             waiter.set_result(error())
             told += 1
         return told
+
+    # ── places ──
+
+    def _step_up(self) -> None:
+        """The first place is given up, and whoever stood behind is the first."""
+        self.waiters.pop()
+        if not self.waiters and self._behind:
+            self._behind.reverse()
+            self.waiters += self._behind
+            self._behind.clear()
+
+    def _first_behind_attended(self) -> Place | None:
+        for place in self:
+            if not place[0].done() and place[0] not in self._attended:
+                return place
+        return None
+
+    def _close_gaps(self, *, beside: Waiter | None = None) -> None:
+        standing = [place for place in self if not place[0].done() and place[0] is not beside]
+        standing.reverse()
+        self.waiters[:] = standing
+        self._behind.clear()
+        self._gaps = 0
 
     # ── deadlines ──
 
@@ -149,7 +187,7 @@ class Line:
         assert self._loop is not None, "the timer knows its loop"
         self._timer = None
         now = self._loop.time()
-        for waiter, since in tuple(self.waiters.items()):
+        for waiter, since in self:
             if waiter.done():
                 continue
             if since + self._limit > now:

@@ -44,7 +44,7 @@ def assert_no_leaks(*pools: AnyPool) -> None:
         found = {
             "in use": stats.in_use,
             "being checked": stats.checking,
-            "waiting": len(pool.line.waiters),
+            "waiting": sum(not waiter.done() for waiter, _ in pool.line),
             "leaked": stats.leaks,
         }
         left += [f"{pool!r}: {count} {what}" for what, count in found.items() if count]

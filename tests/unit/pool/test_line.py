@@ -170,7 +170,7 @@ async def test_those_who_left_leave_nothing_in_line() -> None:
         line.join(brief, loop.time())
         brief.set_result(None)
         line.leave(brief)
-    assert list(line.waiters) == [stays]
+    assert [waiter for waiter, _ in line] == [stays]
     line.close()
     line.close()
 
