@@ -12,7 +12,10 @@ from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any
 
-__all__ = ["Row", "Table", "interleaved", "machine", "per_second", "seconds_per"]
+__all__ = ["REPETITIONS", "Row", "Table", "interleaved", "machine", "per_second", "seconds_per"]
+
+REPETITIONS = 15
+"""Rounds, when nothing else is said; the promise is of medians of at least seven."""
 
 Case = Callable[[int], Awaitable[float]]
 """Runs so many operations and returns the seconds they took."""
@@ -40,6 +43,7 @@ class Table:
     loop: str
     rows: list[Row] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    suite: str = ""
 
     def add(
         self,
@@ -50,9 +54,15 @@ class Table:
         at_most: float | None = None,
         at_least: float | None = None,
     ) -> Row:
-        """Add a competitor's repetitions; the ratio is that of the medians."""
+        """Add a competitor's repetitions; the ratio is the median of the rounds' own ratios.
+
+        In each round competitor and floor ran one after the other, so a machine that slows down slows both. A floor of
+        one figure stands for every round.
+        """
         value = median(values)
-        ratio = None if floor is None else value / median(floor)
+        if floor is not None and len(floor) == 1:
+            floor = floor * len(values)
+        ratio = None if floor is None else median(a / b for a, b in zip(values, floor, strict=True))
         bar, holds = "", None
         if at_most is not None and ratio is not None:
             bar, holds = f"≤ {at_most:g} ×", ratio <= at_most
@@ -88,6 +98,11 @@ class Table:
         lines += ["", *self.notes] if self.notes else []
         return "\n".join(lines) + "\n"
 
+    @classmethod
+    def of(cls, data: dict[str, Any]) -> Table:
+        """The table of `to_dict`."""
+        return cls(**{**data, "rows": [Row(**row) for row in data["rows"]]})
+
     def to_dict(self) -> dict[str, Any]:
         """The table for JSON."""
         return asdict(self)
@@ -97,7 +112,9 @@ def _short(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.2f}"
 
 
-async def interleaved(cases: Mapping[str, Case], count: int, repetitions: int = 7) -> dict[str, list[float]]:
+async def interleaved(
+    cases: Mapping[str, Case], count: int, repetitions: int = REPETITIONS
+) -> dict[str, list[float]]:
     """Run every case ``repetitions`` times, in turn; seconds for ``count`` operations each.
 
     In turn, so that a machine that slows down slows everybody; the garbage is collected between, never inside.
@@ -105,14 +122,19 @@ async def interleaved(cases: Mapping[str, Case], count: int, repetitions: int = 
     found: dict[str, list[float]] = {name: [] for name in cases}
     for case in cases.values():
         await case(max(1, count // 20))  # warm: specialised bytecode, filled caches
-    for _ in range(repetitions):
-        for name, case in cases.items():
-            gc.collect()
-            gc.disable()
-            try:
-                found[name].append(await case(count))
-            finally:
-                gc.enable()
+    gc.collect()
+    gc.freeze()  # what was built before is not looked through again in every round
+    try:
+        for _ in range(repetitions):
+            for name, case in cases.items():
+                gc.collect()
+                gc.disable()
+                try:
+                    found[name].append(await case(count))
+                finally:
+                    gc.enable()
+    finally:
+        gc.unfreeze()
     return found
 
 

@@ -79,6 +79,11 @@ class Entry:
         doomed = f" to be retired: {self.doom.name}" if self.doom is not None else ""
         return f"<Entry #{self.birth} {self.state.name} used {self.uses}×{doomed}>"
 
+    @property
+    def value(self) -> Any:
+        """What a caller without a lease gets; a scope asks whatever it holds for this."""
+        return self.instance
+
     def move(self, state: Lifecycle) -> None:
         """Enter the next state; the table of the life cycle decides whether that may be."""
         self.state = self.state.advance(state)
@@ -128,6 +133,7 @@ def marker() -> Entry:
     """An entry of no pool, to stand where there is none; it wants attention, so no short way takes it for one."""
     entry = Entry(None, now=0.0, expires_at=None, birth=0)
     entry.attention = True
+    entry.lent_at = 0.0  # whatever a timed pool subtracts it from
     return entry
 
 

@@ -9,7 +9,6 @@ import time
 from asyncio import base_events
 from collections.abc import Callable, Coroutine
 from contextvars import Context
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from nebula_resource._aio import OwnedTasks

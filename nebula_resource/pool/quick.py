@@ -55,6 +55,7 @@ def quick_acquire(pool: PoolParts) -> Acquire[Any]:
 
 def _plain_class(pool: PoolParts) -> type[QuickAcquisition]:
     take, hot, line, mask = pool.shelf.take_hot, pool.shelf.hot, pool.line.waiters, pool.sample_mask
+    put = hot.append
 
     class PlainAcquisition(QuickAcquisition):
         # Counts every use and times one in 64.
@@ -95,7 +96,7 @@ def _plain_class(pool: PoolParts) -> type[QuickAcquisition]:
                 pool.desk.pass_on(entry)
             else:
                 entry.state = IDLE
-                hot.append(entry)
+                put(entry)
 
         def __await__(self) -> Generator[Any, Any, Handle[Any]]:
             return _as_handle(pool, self).__await__()
@@ -105,6 +106,7 @@ def _plain_class(pool: PoolParts) -> type[QuickAcquisition]:
 
 def _timed_class(pool: PoolParts) -> type[QuickAcquisition]:
     take, hot, line, clock = pool.shelf.take_hot, pool.shelf.hot, pool.line.waiters, pool.clock
+    put = hot.append
     times = pool.ledger.use_times
     counts, bounds = times.counts, times.bounds
     low, high, last = 0.0, 0.0, 0
@@ -134,21 +136,23 @@ def _timed_class(pool: PoolParts) -> type[QuickAcquisition]:
             nonlocal low, high, last
             entry = self._entry
             self._entry = SPENT
-            if entry is not SPENT:
-                # `Histogram.add`, without the call; most uses last about as long as the one before.
-                held: float = clock() - entry.lent_at  # type: ignore[operator]  # set on the way in
-                if not low < held <= high:
-                    last = bisect_left(bounds, held)
-                    low, high = times.edges(last)
-                counts[last] += 1
-                times.total_s += held
+            held: float = clock() - entry.lent_at  # type: ignore[operator]  # set on the way in
             if kind is not None or entry.attention:
+                if entry is not SPENT:
+                    times.add(held)
                 await _long_way(pool, entry, error)
-            elif line:
+                return
+            # `Histogram.add`, without the call; most uses last about as long as the one before.
+            if not low < held <= high:
+                last = bisect_left(bounds, held)
+                low, high = times.edges(last)
+            counts[last] += 1
+            times.total_s += held
+            if line:
                 pool.desk.pass_on(entry)
             else:
                 entry.state = IDLE
-                hot.append(entry)
+                put(entry)
 
         def __await__(self) -> Generator[Any, Any, Handle[Any]]:
             return _as_handle(pool, self).__await__()
