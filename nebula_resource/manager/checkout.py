@@ -238,7 +238,7 @@ class ManagedAcquisition(Generic[T]):
             raise refused(registration, scope)
         pool = self._pool = registration.pool
         try:
-            self._entry = entry = pool.shelf.take_hot()
+            self._entry = entry = pool.take()
         except IndexError:
             return await self._enter_slowly(registration, scope)
         entry.state = IN_USE

@@ -181,4 +181,4 @@ class Registration:
     def pave(self, is_plain: bool) -> None:
         """Say whether there is nothing to look at but the refusal, and derive the short road from both."""
         self.is_plain = is_plain
-        self.take = self.pool.shelf.take_hot if is_plain and self.refusal is None else None
+        self.take = self.pool.take if is_plain and self.refusal is None else None

@@ -166,6 +166,7 @@ class Pool(PoolParts, Generic[ConfigT, InstanceT, LeaseT]):
 
     def resize(self, *, min_size: int | None = None, max_size: int | None = None) -> None:
         """Move the bounds; idle ones above them go now, busy ones on return. Raises `ValidationFailed`."""
+        self._check_owner_once_open()
         self.sizing.resize(min_size, max_size)
 
     async def scale_up(self, count: int) -> int:
@@ -176,10 +177,12 @@ class Pool(PoolParts, Generic[ConfigT, InstanceT, LeaseT]):
 
     def scale_down(self, count: int) -> int:
         """Retire up to ``count`` idle instances, never below ``min_size``; returns how many go."""
+        self._check_owner_once_open()
         return self.sizing.scale_down(count)
 
     def retain(self, predicate: Callable[[InstanceT], bool]) -> int:
         """Retire every idle instance for which ``predicate`` is False; returns how many go."""
+        self._check_owner_once_open()
         return self.sizing.retain(predicate)
 
     def retire_where(
@@ -189,11 +192,18 @@ class Pool(PoolParts, Generic[ConfigT, InstanceT, LeaseT]):
 
         It is asked as well about those that are being made, as soon as they are.
         """
+        self._check_owner_once_open()
         return self.sizing.retire_where(predicate, reason)
 
     def recycle_all(self) -> int:
         """Replace every instance, busy ones on return; returns how many."""
+        self._check_owner_once_open()
         return self.sizing.recycle_all()
+
+    def _check_owner_once_open(self) -> None:
+        """Before it is opened it has no owner, and its bounds may be moved from anywhere."""
+        if self.was_opened:
+            self.check_owner()
 
     # ── for a while, and for good ──
 
@@ -227,8 +237,7 @@ class Pool(PoolParts, Generic[ConfigT, InstanceT, LeaseT]):
 
         Idempotent; concurrent calls share one end, which a cancelled caller does not stop.
         """
-        if self.was_opened:
-            self.check_owner()
+        self._check_owner_once_open()
         return await self.closing.close(timeout)
 
     # ── as a budget sees it ──

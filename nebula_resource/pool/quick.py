@@ -54,7 +54,7 @@ def quick_acquire(pool: PoolParts) -> Acquire[Any]:
 
 
 def _plain_class(pool: PoolParts) -> type[QuickAcquisition]:
-    take, hot, line, mask = pool.shelf.take_hot, pool.shelf.hot, pool.line.waiters, pool.sample_mask
+    take, hot, line, mask = pool.take, pool.shelf.hot, pool.line.waiters, pool.sample_mask
     put = hot.append
 
     class PlainAcquisition(QuickAcquisition):
@@ -105,7 +105,7 @@ def _plain_class(pool: PoolParts) -> type[QuickAcquisition]:
 
 
 def _timed_class(pool: PoolParts) -> type[QuickAcquisition]:
-    take, hot, line, clock = pool.shelf.take_hot, pool.shelf.hot, pool.line.waiters, pool.clock
+    take, hot, line, clock = pool.take, pool.shelf.hot, pool.line.waiters, pool.clock
     put = hot.append
     times = pool.ledger.use_times
     counts, bounds = times.counts, times.bounds

@@ -3,14 +3,16 @@
 import asyncio
 import gc
 import os
+import sys
 import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
+from nebula_resource import Manager, ResourceContext, Scope
 from nebula_resource.errors import WrongEventLoop
-from nebula_resource.pool import Pool, PoolConfig
+from nebula_resource.pool import Pool, PoolConfig, parts
 from nebula_resource.testing.asserts import assert_sound
 from nebula_resource.testing.mock import MockResource, Outcome
 from tests.unit.pool.support import MockPool, opened, turns
@@ -53,6 +55,11 @@ async def test_every_rare_verb_is_refused_elsewhere() -> None:
             pool.drain,
             pool.close,
             lambda: pool.scale_up(1),
+            lambda: pool.scale_down(1),
+            lambda: pool.resize(max_size=2),
+            lambda: pool.retain(lambda instance: False),
+            lambda: pool.retire_where(lambda instance: True),
+            pool.recycle_all,
             lambda: pool.borrow().__aenter__(),
         ]
         for verb in verbs:
@@ -61,6 +68,41 @@ async def test_every_rare_verb_is_refused_elsewhere() -> None:
             assert "one event loop owns a pool" in str(error)
             assert not error.forked
         assert (pool.stats().state, pool.stats().idle) == ("open", 1)
+
+
+@pytest.mark.parametrize("timing", ["sampled", "always"])
+async def test_a_hit_from_elsewhere_is_refused_where_that_is_cheap_to_see(
+    monkeypatch: pytest.MonkeyPatch, timing: Any
+) -> None:
+    """Since 3.12 a hit looks which loop runs, on the short road too; nothing was taken."""
+    monkeypatch.setattr("nebula_resource.pool.parts.CHECKS_HITS", True)
+    async with opened(min_size=1, use_timing=timing) as pool:
+        assert isinstance(in_another_loop(lambda: pool.acquire().__aenter__()), WrongEventLoop)
+        assert pool.stats().acquisitions == 0
+        async with pool.acquire():
+            pass
+        assert (pool.stats().idle, pool.stats().acquisitions) == (1, 1)
+
+
+async def test_a_managers_hit_from_elsewhere_is_refused_where_that_is_cheap_to_see(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The manager's short roads begin with the pool's own."""
+    monkeypatch.setattr("nebula_resource.pool.parts.CHECKS_HITS", True)
+    async with Manager() as manager:
+        await manager.register(MockResource("db"), None, pool={"min_size": 1})
+        assert isinstance(in_another_loop(lambda: manager.acquire("db").__aenter__()), WrongEventLoop)
+        context = ResourceContext(Scope.tenant("acme"))
+        assert isinstance(
+            in_another_loop(lambda: manager.acquire("db", context).__aenter__()), WrongEventLoop
+        )
+        async with manager.acquire("db") as instance:
+            assert instance.is_open
+
+
+def test_the_interpreter_decides_whether_hits_are_checked() -> None:
+    """3.11 asks for the process id each time it is asked for its loop; later ones do not."""
+    assert (sys.version_info >= (3, 12)) == parts.CHECKS_HITS
 
 
 async def test_nobody_from_elsewhere_stands_in_line() -> None:
