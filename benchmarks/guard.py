@@ -25,6 +25,7 @@ ROUNDS = 60
 async def best(cases: Mapping[str, tuple[Case, Case]], bars: Mapping[str, float]) -> dict[str, float]:
     """The ratio of the best rounds of each pair (ours, floor), from as many rounds as it takes to reach the bars."""
     times = {name: (float("inf"), float("inf")) for name in cases}
+    found: dict[str, float] = {}
     for number in range(ROUNDS):
         for name, (ours, floor) in cases.items():
             count = HITS if name == "hit" else USES
