@@ -12,6 +12,7 @@ from nebula_resource.admin.sse.frame import Notice
 from nebula_resource.admin.sse.hub import Hub
 from nebula_resource.events import Severity
 from nebula_resource.manager import Registration
+from nebula_resource.model.printable import printable
 from nebula_resource.model.scope import Scope
 
 __all__ = ["Audit", "AuditEntry"]
@@ -60,7 +61,13 @@ class Audit:
         self._entries.append(entry)
         log.info(
             "operator action",
-            extra={"by": entry.by, "action": action, "pool": pool, "reason": reason, "outcome": outcome},
+            extra={
+                "by": printable(entry.by),
+                "action": action,
+                "pool": pool,
+                "reason": printable(reason),
+                "outcome": outcome,
+            },
         )
         self._hub.tell(
             Notice(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Coroutine, Generator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic
 
@@ -24,7 +24,7 @@ from nebula_resource.manager.registration import Registration
 from nebula_resource.manager.registry import Registry
 from nebula_resource.model.context import ResourceContext
 from nebula_resource.model.lifecycle import Lifecycle
-from nebula_resource.model.ports import Ticket
+from nebula_resource.model.ports import Ticket, Tracing
 from nebula_resource.model.scope import Scope, Strategy
 from nebula_resource.pool.handle import entered_twice, warn_released_twice
 from nebula_resource.pool.quick import FRESH, SPENT, marker
@@ -46,7 +46,7 @@ HELD = marker()
 class Checkout:
     """Finds who serves a caller, asks whether it may, and goes to the pool. It owns nothing."""
 
-    __slots__ = ("bus", "for_all", "hooks", "registry", "strategy")
+    __slots__ = ("bus", "for_all", "hooks", "registry", "strategy", "tracing")
 
     def __init__(self, registry: Registry, hooks: HookRegistry, bus: EventBus, strategy: Strategy) -> None:
         self.registry = registry
@@ -54,6 +54,8 @@ class Checkout:
         self.bus = bus
         self.strategy = strategy
         self.for_all = registry.for_all
+        self.tracing: Tracing | None = None
+        """Stands around what does not find an idle instance on the short way."""
 
     # ── go ──
 
@@ -84,14 +86,24 @@ class Checkout:
             return self.registry.search(key, scope, Strategy.STRICT)
         return self.registry.find(key, scope)
 
-    async def take(
+    def take(
+        self,
+        registration: Registration,
+        scope: Scope,
+        context: ResourceContext | None,
+        timeout: float | None,
+    ) -> Coroutine[Any, Any, ManagedHandle[Any]]:
+        """Walk the whole road: refusal, gates, hooks, pool, refusal again, hooks, event."""
+        work = self._walk(registration, scope, context, timeout)
+        return work if self.tracing is None else traced(self.tracing, registration, scope, work)
+
+    async def _walk(
         self,
         registration: Registration,
         scope: Scope,
         context: ResourceContext | None,
         timeout: float | None,
     ) -> ManagedHandle[Any]:
-        """Walk the whole road: refusal, gates, hooks, pool, refusal again, hooks, event."""
         if registration.refusal is not None:
             raise refused(registration, scope)
         tickets: list[Ticket] = []
@@ -171,6 +183,14 @@ class Checkout:
             raise
 
 
+async def traced(
+    tracing: Tracing, registration: Registration, scope: Scope, work: Coroutine[Any, Any, T]
+) -> T:
+    """An acquire, with somebody standing around it."""
+    with tracing.around("acquire", registration.key, registration.public_id, scope):
+        return await work
+
+
 def refused(registration: Registration, scope: Scope) -> ResourceError:
     """The error of a caller who is turned away by the registration's refusal."""
     assert registration.refusal is not None, "whoever asks has looked"
@@ -232,10 +252,8 @@ class ManagedAcquisition(Generic[T]):
         if self._entry is not FRESH:
             raise entered_twice(self._key)
         registration, scope = self._locate()
-        if not registration.is_plain:
+        if not registration.is_plain or registration.refusal is not None:
             return await self._enter_fully(registration, scope)
-        if registration.refusal is not None:
-            raise refused(registration, scope)
         pool = self._pool = registration.pool
         try:
             self._entry = entry = pool.take()
@@ -269,8 +287,13 @@ class ManagedAcquisition(Generic[T]):
 
     # ── the longer roads ──
 
-    async def _enter_slowly(self, registration: Registration, scope: Scope) -> T:
+    def _enter_slowly(self, registration: Registration, scope: Scope) -> Coroutine[Any, Any, T]:
         """Nothing idle: wait, and ask again whether it may be had."""
+        tracing = self._checkout.tracing
+        work = self._wait(registration, scope)
+        return work if tracing is None else traced(tracing, registration, scope, work)
+
+    async def _wait(self, registration: Registration, scope: Scope) -> T:
         pool = registration.pool
         since = pool.clock()
         try:
@@ -311,6 +334,9 @@ class ManagedAcquisition(Generic[T]):
             warn_released_twice(self._key)
         elif entry is FRESH:
             raise InternalError("this acquisition is left without having been entered", resource_id=self._key)
+        elif (observer := self._pool.observer).traces:
+            with observer.around("release"):
+                await self._pool.give_back(entry, entry.use, error)
         else:
             await self._pool.give_back(entry, entry.use, error)
 

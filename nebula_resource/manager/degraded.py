@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from nebula_resource.errors import PoolExhausted
 from nebula_resource.events import Event, HealthChanged
 from nebula_resource.model.health import Degraded, HealthState
+from nebula_resource.model.printable import printable
 
 if TYPE_CHECKING:
     from nebula_resource.manager.registration import Registration
@@ -79,7 +80,11 @@ class Degradations:
             if not self._is_logged(HealthChanged):
                 log.warning(
                     "resource degraded",
-                    extra={"resource.id": registration.key, "because": new.because, "impact": new.impact},
+                    extra={
+                        "resource.id": registration.key,
+                        "because": printable(new.because),
+                        "impact": new.impact,
+                    },
                 )
         elif public_id in self._began:
             log.info(

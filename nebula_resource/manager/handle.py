@@ -92,6 +92,14 @@ class ManagedHandle(Handle[T], Generic[T]):
             return
         self._pool.check_owner()
         self._is_leaving = True
+        observer = self._pool.observer
+        if observer.traces:
+            with observer.around("release"):
+                await self._go_back(error)
+        else:
+            await self._go_back(error)
+
+    async def _go_back(self, error: BaseException | None) -> None:
         run: HookRun | None = None
         outcome = error
         try:

@@ -18,6 +18,7 @@ from nebula_resource.events import (
 )
 from nebula_resource.manager.registration import Cause, Registration
 from nebula_resource.manager.registry import Registry
+from nebula_resource.model.printable import printable
 from nebula_resource.quarantine import HalfOpenGate, QuarantineEntry, QuarantineListener
 from nebula_resource.quarantine.ward import AttemptOutcome
 
@@ -59,7 +60,7 @@ class Isolation(QuarantineListener):
             by=None if entry.by == "automatic" else entry.by,
         )
         if not self._is_logged(Quarantined):
-            extra = {"resource.id": registration.key, "because": str(entry.reason)}
+            extra = {"resource.id": registration.key, "because": printable(str(entry.reason))}
             log.error("resource quarantined", extra=extra)
         self._watch.isolated(registration)
 
@@ -102,7 +103,10 @@ class Isolation(QuarantineListener):
         registration.allow(Cause.QUARANTINED)
         self._publish(registration, QuarantineReleased, by=by, attempts=attempts)
         if not self._is_logged(QuarantineReleased):
-            log.info("resource released from quarantine", extra={"resource.id": registration.key, "by": by})
+            log.info(
+                "resource released from quarantine",
+                extra={"resource.id": registration.key, "by": printable(by)},
+            )
         self._watch.readmitted(registration)
 
     def stepped(self, id: str, permits: int) -> None:

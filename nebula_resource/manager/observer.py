@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from nebula_resource.errors import ResourceError, Unavailable
@@ -69,6 +70,19 @@ class RegistrationObserver(PoolObserver):
         self._bus.publish(
             event, registration.key, registration.scope, public_id=registration.public_id, **fields
         )
+
+    # ── spans ──
+
+    @property
+    def traces(self) -> bool:
+        return self._watch.tracing is not None
+
+    def around(self, step: str) -> AbstractContextManager[object]:
+        tracing = self._watch.tracing
+        if tracing is None:
+            return nullcontext()
+        registration = self._registration
+        return tracing.around(step, registration.key, registration.public_id, registration.scope)
 
     # ── hooks ──
 

@@ -32,7 +32,7 @@ from nebula_resource.manager.together import Together
 from nebula_resource.manager.watch import Watch
 from nebula_resource.model.health import HealthPolicy
 from nebula_resource.model.policy import OFF, Off
-from nebula_resource.model.ports import ScopeListener
+from nebula_resource.model.ports import ScopeListener, Tracing
 from nebula_resource.model.scope import ScopeLevel, Strategy
 from nebula_resource.quarantine import QuarantinePolicy
 
@@ -119,6 +119,15 @@ class ManagerParts:
         self.watch.reopen = self._startup.open
         self.watch.on_road_changed = self._road.pave
         self.watch.on_released = self._released
+
+    @property
+    def tracing(self) -> Tracing | None:
+        """Who stands around acquires that wait, releases, creates and health checks; None: nobody, at no cost."""
+        return self._checkout.tracing
+
+    @tracing.setter
+    def tracing(self, tracing: Tracing | None) -> None:
+        self._checkout.tracing = self.watch.tracing = tracing
 
     @property
     def is_ending(self) -> bool:

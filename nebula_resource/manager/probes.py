@@ -29,6 +29,7 @@ from nebula_resource.pool.ledger import PoolState
 if TYPE_CHECKING:
     from nebula_resource.manager.registration import Registration
     from nebula_resource.model.context import ResourceContext
+    from nebula_resource.model.ports import Tracing
 
 __all__ = ["Probes"]
 
@@ -42,6 +43,7 @@ class Probes:
         context: makes what a create of it would get, each time anew: credentials change.
         states: tells the effective health of what it needs, by public id.
         is_failing: whether it has failed by its own evidence and not been well since.
+        tracing: who stands around each check, if anybody does.
     """
 
     def __init__(
@@ -51,8 +53,10 @@ class Probes:
         context: Callable[[], ResourceContext],
         states: Callable[[], Mapping[str, HealthState]],
         is_failing: Callable[[], bool],
+        tracing: Callable[[], Tracing | None],
     ) -> None:
         self._is_failing = is_failing
+        self._tracing = tracing
         self._registration = registration
         self._context = context
         self._states = states
@@ -89,6 +93,19 @@ class Probes:
         return await self._check(fresh=True)
 
     async def _check(self, *, fresh: bool) -> HealthStatus:
+        tracing = self._tracing()
+        if tracing is None:
+            return await self._probe(fresh=fresh)
+        registration = self._registration
+        with tracing.around(
+            "health_check", registration.key, registration.public_id, registration.scope
+        ) as note:
+            status = await self._probe(fresh=fresh)
+            if note is not None and isinstance(status, HealthStatus):
+                note("nebula.health.state", status.state.kind)
+            return status
+
+    async def _probe(self, *, fresh: bool) -> HealthStatus:
         pool = self._registration.pool
         if pool.state is not PoolState.OPEN:
             raise Postponed(f"the pool is {pool.state.value}")

@@ -28,6 +28,7 @@ from nebula_resource.quarantine import ConsecutiveFailures, QuarantineManager
 if TYPE_CHECKING:
     from nebula_resource._aio import OwnedTasks
     from nebula_resource.manager.creation import Creation
+    from nebula_resource.model.ports import Tracing
 
 __all__ = ["Watch"]
 
@@ -67,6 +68,8 @@ class Watch:
         self.quarantine = QuarantineManager(self._ward, isolation, rng=rng)
         self.incidents = Incidents(registry, graph, self.quarantine, self._publish)
         self.degradations = Degradations(bus.is_logged)
+        self.tracing: Tracing | None = None
+        """Stands around creates and health checks; set by the manager."""
         self.on_released: Callable[[Registration], None] | None = None
         """Called when callers may have a registration again; set by the manager."""
         self.on_road_changed: Callable[[Registration], None] | None = None
@@ -96,6 +99,7 @@ class Watch:
             creation.context,
             states=lambda: self._needed_by(public_id),
             is_failing=lambda: self._goes_on_failing(public_id),
+            tracing=lambda: self.tracing,
         )
         self.checker.watch(
             public_id,

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from nebula_resource.events.bus import EventBus
 from nebula_resource.events.event import Event, Severity
 from nebula_resource.events.types import EVENTS, Acquired, Released
+from nebula_resource.model.printable import printable
 from nebula_resource.model.stats import PoolStats
 
 __all__ = ["EventLog", "StructLogger"]
@@ -82,30 +83,18 @@ class EventLog:
     def _fields(self, event: Event) -> dict[str, Any]:
         fields: dict[str, Any] = {"event.seq": event.seq}
         if event.resource_id is not None:
-            fields["resource.id"] = _plain(event.resource_id)
+            fields["resource.id"] = printable(event.resource_id)
         if event.public_id is not None:
-            fields["resource.public_id"] = _plain(event.public_id)
+            fields["resource.public_id"] = printable(event.public_id)
         tenant = event.scope.tenant_id
         may_name = self._all_tenants or (tenant is not None and tenant in self._tenants)
-        fields["resource.scope"] = str(event.scope) if may_name else event.scope.level.name.lower()
+        scope = str(event.scope) if may_name else event.scope.level.name.lower()
+        fields["resource.scope"] = printable(scope)
         for name, value in event.data().items():
-            fields[f"event.{name}"] = _plain(value)
+            fields[f"event.{name}"] = printable(value)
         if self._stats is not None and event.public_id is not None:
             stats = self._stats(event.public_id)
             if stats is not None:
                 fields["pool.size"] = stats.size
                 fields["pool.available"] = stats.idle
         return fields
-
-
-def _plain(value: object) -> object:
-    """A value in which no text can begin a line of its own or steer a terminal."""
-    if isinstance(value, str):
-        return value if value.isprintable() else "".join(map(_visible, value))
-    if isinstance(value, list):
-        return [_plain(one) for one in value]
-    return value
-
-
-def _visible(character: str) -> str:
-    return character if character.isprintable() else character.encode("unicode_escape").decode("ascii")

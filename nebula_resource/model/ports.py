@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ __all__ = [
     "ScopeListener",
     "StatsSource",
     "Ticket",
+    "Tracing",
     "Unlimited",
 ]
 
@@ -92,6 +94,15 @@ class PoolObserver:
     """Whether `before_create` and `after_create` are to be awaited at all."""
     hooks_cleanup: bool = False
     """Whether `before_cleanup` and `after_cleanup` are to be awaited at all."""
+
+    @property
+    def traces(self) -> bool:
+        """Whether `around` is to be asked at all."""
+        return False
+
+    def around(self, step: str) -> AbstractContextManager[object]:
+        """What one call of a user's hook runs inside of (a span); ``step`` is create, validate, recycle and so on."""
+        return nullcontext()
 
     async def before_create(self) -> object:
         """Before a creation; may raise to stop it. What it returns is given to `after_create`."""
@@ -167,6 +178,25 @@ class Probe(Protocol):
 
     async def borrow(self) -> Any:
         """An async context manager's value: a reserved idle instance, or a counted fresh one."""
+
+
+class Tracing(Protocol):
+    """Who stands around operations while they happen: spans. Asked on the longer roads alone, never for a hit."""
+
+    def around(
+        self, operation: str, resource_id: str, public_id: str, scope: Scope
+    ) -> AbstractContextManager[Callable[[str, str | float], None] | None]:
+        """What one operation runs inside of; it must neither raise nor swallow.
+
+        Args:
+            operation: acquire, release, health_check, or a step of the pool (create, recycle, cleanup …).
+            resource_id: whose.
+            public_id: of which registration.
+            scope: the caller's for an acquire, else the registration's own.
+
+        The context manager's value notes a fact about the operation, or is None where nobody wants to know.
+        """
+        ...
 
 
 class RegistrationSource(Protocol):

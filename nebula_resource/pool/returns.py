@@ -7,6 +7,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from nebula_resource.model.lifecycle import Lifecycle
+from nebula_resource.model.printable import printable
 from nebula_resource.model.reasons import CleanupReason
 from nebula_resource.pool.config import Sharing
 from nebula_resource.pool.leaks import Positions, describe
@@ -120,4 +121,6 @@ class Returns:
 
     def log_taint(self, reason: str) -> None:
         """A holder said that its instance must not be lent again."""
-        log.info("instance tainted", extra={"resource.id": self._pool.resource.id, "reason": reason})
+        log.info(
+            "instance tainted", extra={"resource.id": self._pool.resource.id, "reason": printable(reason)}
+        )

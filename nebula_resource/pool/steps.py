@@ -23,8 +23,16 @@ BLOCKED_AFTER = 0.1
 
 async def run_step(pool: PoolParts, name: str, work: Awaitable[T], limit: float | None) -> T:
     """Await ``work`` for up to ``limit`` seconds. Raises `AcquireTimeout` naming the step, and whatever it raises."""
+    observer = pool.observer
     if inspect.iscoroutine(work):
         work = watch_steps(work, BLOCKED_AFTER, lambda seconds: pool.observer.loop_blocked(name, seconds))
+    if observer.traces:
+        with observer.around(name):
+            return await _within(pool, name, work, limit)
+    return await _within(pool, name, work, limit)
+
+
+async def _within(pool: PoolParts, name: str, work: Awaitable[T], limit: float | None) -> T:
     watch = asyncio.timeout(None)
     try:
         async with watch:
