@@ -24,7 +24,7 @@ from nebula_resource.admin import create_admin
 from nebula_resource.di import wired
 from nebula_resource.metrics import EventLog
 from nebula_resource.model.stats import PoolStats
-from nebula_resource.service import CLEANUP
+from nebula_resource.service import CLEANUP, telemetry
 from nebula_resource.service.http_metrics import HttpMetrics
 from nebula_resource.workflow import WorkflowExecutor
 
@@ -57,7 +57,7 @@ def build(settings: Settings, data: DataFolder) -> Service:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
-        async with provider.running(), opened(container):
+        async with provider.running(), opened(container), telemetry(manager):
             with wired(container, charging):
                 admin.state.admin.mark_started()
                 async with executor, running_traffic(settings):

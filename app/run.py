@@ -15,7 +15,7 @@ from app.main import build
 from app.settings import HOST, Settings
 from nebula_resource.errors import ResourceError
 from nebula_resource.manager import ShutdownReport
-from nebula_resource.service import Listener, Server, ShutdownOverdue, claim, serve
+from nebula_resource.service import Listener, Server, ShutdownOverdue, claim, serve, with_trace_context
 from nebula_resource.service.logs import configure_logs
 
 __all__ = ["CANNOT_START", "OVERDUE", "run"]
@@ -56,7 +56,7 @@ async def _serve(settings: Settings, listener: Listener) -> ShutdownReport:
             print(banner(listener.url, data.path, traffic=settings.traffic), flush=True)
 
         return await serve(
-            service.app,
+            with_trace_context(service.app),
             manager=service.manager,
             listener=listener,
             on_started=say_what_to_open,
