@@ -136,15 +136,6 @@ async def test_durations_are_put_into_the_export() -> None:
     provider.shutdown()
 
 
-async def test_another_thread_reads_in_the_loop() -> None:
-    """As a periodic reader does; a loop that does not answer costs these numbers and nothing else."""
-    async with Manager() as manager:
-        connections = ConnectionMetrics(manager, MeterProvider(shutdown_on_exit=False).get_meter("test"))
-        await manager.register(Thing("db"), {})
-        pools = await asyncio.to_thread(connections.read)
-    assert [each.size for each in pools["db"]] == [1]
-
-
 def test_a_loop_that_ended_gives_nothing() -> None:
     """And a manager that is gone gives nothing either: it is not kept alive."""
 
