@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from nebula_resource._aio import TokenGuard, earliest
 from nebula_resource.errors import AcquireCancelled, AcquireTimeout
 from nebula_resource.model.context import ResourceContext
+from nebula_resource.model.lifecycle import Lifecycle
 from nebula_resource.pool.config import Backpressure, Sharing, UseTiming
 from nebula_resource.pool.entry import Entry, Use
 from nebula_resource.pool.handle import Handle
@@ -213,6 +214,10 @@ class Obtainer:
                 cm = pool.resource.lease(entry.instance, lent_to)
                 value = await cm.__aenter__()
                 use.cm = cm
+            if (
+                entry.state is not Lifecycle.IN_USE
+            ):  # a close took it meanwhile: nobody is lent what is cleaned up
+                raise pool.desk.refusal("closed")
             return value
         except BaseException as error:
             pool.returns.begin(entry, use, error)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from nebula_resource._aio import CancellationToken
-from nebula_resource.errors import AcquireCancelled, AcquireTimeout
+from nebula_resource.errors import AcquireCancelled, AcquireTimeout, Unavailable
 from nebula_resource.model.context import ResourceContext
 from nebula_resource.testing.asserts import assert_no_leaks, assert_sound
 from nebula_resource.testing.mock import MockError, MockResource, Outcome
@@ -120,6 +120,21 @@ async def test_a_failed_entry_gives_the_instance_back(entry: Any) -> None:
         await turns()
         await _use(pool)
         assert resource.calls["recycle"] == 2
+        assert_no_leaks(pool)
+
+
+async def test_an_entry_that_a_close_overtakes_lends_nothing() -> None:
+    """The instance was taken back by force while the lease began: its caller hears "closed", the lease its outcome."""
+    resource = leased(entry=Outcome.SLOW)
+    async with opened(resource, cleanup_timeout=5.0) as pool:
+        asking = asyncio.create_task(pool.acquire().__aenter__())
+        await turns()
+        report = await pool.close(0.0)
+        assert (report.drained, report.forced) == (False, 1)
+        with pytest.raises(Unavailable, match="closed"):
+            await asking
+        await turns()
+        assert [type(outcome) for outcome in resource.outcomes] == [Unavailable]
         assert_no_leaks(pool)
 
 

@@ -1,6 +1,7 @@
 """The line: order of arrival, its length, and every limit of a wait."""
 
 import asyncio
+import random
 from typing import Any
 
 import pytest
@@ -198,3 +199,50 @@ async def _hold(pool: MockPool, seconds: float) -> None:
     async with pool.acquire() as value:
         with value.used():
             await asyncio.sleep(seconds)
+
+
+@pytest.mark.parametrize("timing", ["sampled", "always"])
+async def test_whoever_is_cancelled_in_line_is_counted_and_forgotten(timing: Any) -> None:
+    """Each kind of quick acquisition leaves the line; those behind move up."""
+    async with opened(max_size=1, use_timing=timing) as pool:
+        handle = await pool.acquire()
+        waiting = [asyncio.create_task(pool.acquire().__aenter__()) for _ in range(3)]
+        await turns(2)
+        waiting[1].cancel()
+        await turns(2)
+        assert waiting[1].cancelled()
+        assert (pool.stats().cancelled, pool.stats().waiting) == (1, 2)
+        await handle.release()
+        await turns(2)
+        assert [task.done() for task in waiting] == [True, True, False]
+        waiting[2].cancel()
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_a_line_is_a_queue_whoever_leaves_it(seed: int) -> None:
+    """Joining, leaving anywhere and being served, in any order: against a plain list."""
+    dice = random.Random(seed)
+    loop = asyncio.get_running_loop()
+    line = Line(1000.0)
+    line.settle_in(loop)
+    expected: list[asyncio.Future[Any]] = []
+    for _ in range(400):
+        what = dice.random()
+        if what < 0.45:
+            waiter: asyncio.Future[Any] = loop.create_future()
+            line.join(waiter, loop.time())
+            expected.append(waiter)
+        elif expected and what < 0.7:
+            gone = expected.pop(dice.randrange(len(expected)))
+            if dice.random() < 0.5:
+                gone.cancel()
+            line.leave(gone)
+        elif what < 0.9:
+            assert line.next() is (expected.pop(0) if expected else None)
+        first = line.first()
+        assert (first[0] if first else None) is (expected[0] if expected else None)
+        assert [waiter for waiter, _ in line if not waiter.done()] == expected
+        assert len(line) == len(expected)
+        assert bool(line.waiters) >= bool(expected)
+        assert len(list(line)) <= 2 * len(expected) + 1, "gaps are closed in time"
+    line.close()

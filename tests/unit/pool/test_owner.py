@@ -105,6 +105,13 @@ def test_the_interpreter_decides_whether_hits_are_checked() -> None:
     assert (sys.version_info >= (3, 12)) == parts.CHECKS_HITS
 
 
+async def test_where_it_is_dear_a_hit_is_the_shelf_s_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing stands between a caller and what lies idle."""
+    monkeypatch.setattr("nebula_resource.pool.parts.CHECKS_HITS", False)
+    async with opened() as pool:
+        assert pool.take == pool.shelf.take_hot
+
+
 async def test_nobody_from_elsewhere_stands_in_line() -> None:
     """Behind others who wait, too, a caller from another loop is refused, and leaves the line as it was."""
     async with opened(max_size=1) as pool:
