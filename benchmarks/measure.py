@@ -101,7 +101,8 @@ class Table:
     @classmethod
     def of(cls, data: dict[str, Any]) -> Table:
         """The table of `to_dict`."""
-        return cls(**{**data, "rows": [Row(**row) for row in data["rows"]]})
+        rows = [Row(**row) for row in data["rows"]]
+        return cls(data["title"], data["unit"], data["loop"], rows, data["notes"], data["suite"])
 
     def to_dict(self) -> dict[str, Any]:
         """The table for JSON."""

@@ -159,12 +159,17 @@ class Run:
             lambda: pool.scale_up(2),
             self.probe,
             gc.collect,
-            lambda: [token.cancel() for token in dice.sample(self.tokens, min(3, len(self.tokens)))],
+            self.call_off,
         ]
         with contextlib.suppress(ResourceError, MockError):
             result = dice.choice(knobs)()
             if isinstance(result, Awaitable):
                 await result
+
+    def call_off(self) -> None:
+        """Some tokens are cancelled, and everybody who waits by them is called off."""
+        for token in self.dice.sample(self.tokens, min(3, len(self.tokens))):
+            token.cancel()
 
     async def probe(self) -> None:
         """A health probe beside everything."""
