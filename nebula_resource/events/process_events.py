@@ -127,6 +127,9 @@ class BackendUp(Event):
     backend: str
 
 
+_ROUTINE = frozenset({"started", "step_started", "step_succeeded", "succeeded"})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkflowProgress(Event):
     """A workflow moved on."""
@@ -141,6 +144,11 @@ class WorkflowProgress(Event):
     """Steps finished."""
     total: int = 0
     """Steps in all."""
+
+    @property
+    def is_routine(self) -> bool:
+        """Whether it goes as planned. Such events are as frequent as acquires: who keeps what matters leaves them out."""
+        return self.status in _ROUTINE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from nebula_resource.events.bus import EventBus
 from nebula_resource.events.event import Event, Severity
-from nebula_resource.events.types import EVENTS, Acquired, Released
+from nebula_resource.events.types import EVENTS, Acquired, Released, WorkflowProgress
 from nebula_resource.model.printable import printable
 from nebula_resource.model.stats import PoolStats
 
@@ -73,7 +73,8 @@ class EventLog:
 
     def __call__(self, event: Event) -> None:
         """Write one event."""
-        level = logging.DEBUG if isinstance(event, _DEBUG) else _LEVELS[event.severity]
+        is_use = event.is_routine if isinstance(event, WorkflowProgress) else isinstance(event, _DEBUG)
+        level = logging.DEBUG if is_use else _LEVELS[event.severity]
         logger = self._logger
         if not isinstance(logger, logging.Logger):
             logger.log(level, event.name, **self._fields(event))

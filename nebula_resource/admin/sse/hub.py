@@ -10,7 +10,7 @@ from nebula_resource.admin.auth.principal import Principal
 from nebula_resource.admin.problems import AdminProblem
 from nebula_resource.admin.sse.frame import Notice
 from nebula_resource.admin.sse.pulse import Pulse
-from nebula_resource.admin.sse.raw import RAW_TYPES, RawFeed
+from nebula_resource.admin.sse.raw import RAW_TYPES, RawFeed, is_raw
 from nebula_resource.admin.sse.ring import Ring
 from nebula_resource.admin.sse.snapshot import Snapshots
 from nebula_resource.events import EVENTS, Event, ShutdownStarted
@@ -81,6 +81,8 @@ class Hub:
         self._put(notice)
 
     def _heard(self, event: Event) -> None:
+        if is_raw(event):
+            return
         self._put(event)
         if isinstance(event, ShutdownStarted):
             self.close()

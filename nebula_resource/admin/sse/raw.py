@@ -1,4 +1,4 @@
-"""RawFeed: single acquires and releases, for those who ask: sampled, without ids, never replayed."""
+"""RawFeed: single acquires, releases and steps of workflows, for those who ask: sampled, without ids, never replayed."""
 
 from __future__ import annotations
 
@@ -6,14 +6,27 @@ import asyncio
 from collections.abc import Callable
 
 from nebula_resource.admin.sse.ring import Ring
-from nebula_resource.events import Acquired, AcquireRejected, Event, EventBus, Released
+from nebula_resource.events import (
+    Acquired,
+    AcquireRejected,
+    Event,
+    EventBus,
+    Released,
+    WorkflowProgress,
+)
 
-__all__ = ["RAW_TYPES", "RawFeed"]
+__all__ = ["RAW_TYPES", "RawFeed", "is_raw"]
 
 RAW_TYPES: tuple[type[Event], ...] = (Acquired, Released, AcquireRejected)
+"""Types that are always raw; of `WorkflowProgress` only what goes as planned is."""
 PER_SECOND = 100
 """Events of each type that pass in a second; the rest are left out."""
 SIZE = 512
+
+
+def is_raw(event: Event) -> bool:
+    """Whether an event is one of the many of normal use, which would crowd changes of state out of a history."""
+    return event.is_routine if isinstance(event, WorkflowProgress) else isinstance(event, RAW_TYPES)
 
 
 class RawFeed:
@@ -32,7 +45,7 @@ class RawFeed:
         """One more reader."""
         self._listeners += 1
         if self._stop is None:
-            self._stop = self._bus.add_listener(self._heard, types=RAW_TYPES)
+            self._stop = self._bus.add_listener(self._heard, types=(*RAW_TYPES, WorkflowProgress))
 
     def leave(self) -> None:
         """One less."""
@@ -42,6 +55,8 @@ class RawFeed:
             self._stop = None
 
     def _heard(self, event: Event) -> None:
+        if not is_raw(event):
+            return
         now = asyncio.get_running_loop().time()
         if now - self._window >= 1.0:
             self._window = now

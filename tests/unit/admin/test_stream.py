@@ -14,6 +14,7 @@ from nebula_resource.admin.sse import EventStream, Hub
 from nebula_resource.admin.sse.filters import EventFilter
 from nebula_resource.admin.sse.pulse import PERIOD
 from nebula_resource.admin.sse.raw import PER_SECOND
+from nebula_resource.admin.sse.ring import Ring
 from nebula_resource.admin.sse.ring import SIZE
 from nebula_resource.events import Acquired, WorkflowProgress
 from nebula_resource.manager import Manager
@@ -269,3 +270,31 @@ async def test_numbers_are_read_only_while_somebody_listens() -> None:
         assert len(hub.tasks) == 2  # the pulse and the reader's watcher
     await asyncio.sleep(0)
     assert len(hub.tasks) == 0
+
+
+async def test_a_busy_workflow_does_not_crowd_the_history() -> None:
+    """What goes as planned is for those who ask for single uses; a retry and a failure are kept for everybody."""
+    manager = Manager()
+    hub = Hub(manager)
+
+    def move(status: str) -> None:
+        manager.events.publish(WorkflowProgress, workflow="w", execution="1", status=status, step="charge")
+
+    def kept(ring: Ring) -> list[str]:
+        events = [frame.event for frame in ring.frames(0, ring.seq)]
+        return [event.status for event in events if isinstance(event, WorkflowProgress)]
+
+    hub.raw.join()
+    for status in (
+        "started",
+        "step_started",
+        "step_retrying",
+        "step_succeeded",
+        "succeeded",
+        "failed",
+        "cancelled",
+    ):
+        move(status)
+    assert kept(hub.main) == ["step_retrying", "failed", "cancelled"]
+    assert kept(hub.raw.ring) == ["started", "step_started", "step_succeeded", "succeeded"]
+    hub.raw.leave()

@@ -19,6 +19,7 @@ from nebula_resource.events import (
     Registered,
     Released,
     ShutdownStarted,
+    WorkflowProgress,
 )
 from nebula_resource.metrics import EventLog
 from nebula_resource.model.scope import Scope
@@ -38,6 +39,8 @@ def bus() -> EventBus:
     [
         (Acquired, {"waited_s": 0.5}, logging.DEBUG),
         (Released, {}, logging.DEBUG),
+        (WorkflowProgress, {"workflow": "w", "execution": "1", "status": "step_started"}, logging.DEBUG),
+        (WorkflowProgress, {"workflow": "w", "execution": "1", "status": "failed"}, logging.INFO),
         (Registered, {}, logging.INFO),
         (HealthChanged, {"old": "unknown", "new": "healthy"}, logging.INFO),
         (HealthChanged, {"old": "healthy", "new": "degraded"}, logging.WARNING),
