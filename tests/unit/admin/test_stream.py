@@ -14,8 +14,7 @@ from nebula_resource.admin.sse import EventStream, Hub
 from nebula_resource.admin.sse.filters import EventFilter
 from nebula_resource.admin.sse.pulse import PERIOD
 from nebula_resource.admin.sse.raw import PER_SECOND
-from nebula_resource.admin.sse.ring import Ring
-from nebula_resource.admin.sse.ring import SIZE
+from nebula_resource.admin.sse.ring import SIZE, Ring
 from nebula_resource.events import Acquired, WorkflowProgress
 from nebula_resource.manager import Manager
 from nebula_resource.model.policy import OFF
