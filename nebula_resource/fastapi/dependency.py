@@ -39,10 +39,11 @@ def resource(key: str, *, until: Until = "endpoint") -> ResourceDependency[Any]:
 
     The handler and its sub-dependencies share one lease. With ``until="endpoint"`` it ends when the handler does,
     before the response starts: with the handler's exception (an `HTTPException` too), and a failed commit becomes a
-    5xx. With ``until="response"`` it ends when the response was sent, for a handler that streams from it.
+    5xx. With ``until="response"`` it ends when the response was sent, for a handler that streams from it: rolled
+    back when the client left before. That takes `NebulaMiddleware` around the application (`install` puts it there).
 
     Raises `ValidationFailed` for what may not name a resource; when a request comes, what an acquire raises, and
-    `InternalError` in an application that has no manager.
+    `InternalError` in an application that has no manager (or, until the response, no middleware).
     """
     return ResourceDependency(key, until=until)
 

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from functools import partial, wraps
-from inspect import iscoroutinefunction
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi import exception_handlers as fastapi_handlers
 from fastapi.exceptions import RequestValidationError, WebSocketRequestValidationError
-from starlette.exceptions import HTTPException
+from starlette.exceptions import HTTPException, WebSocketException
 from starlette.middleware import Middleware
-from starlette.requests import HTTPConnection
+from starlette.types import ASGIApp
 
 from nebula_resource.errors import ConfigurationError, ResourceError
 from nebula_resource.fastapi import handlers
 from nebula_resource.fastapi.leases import MANAGER
 from nebula_resource.fastapi.lifespan import compose_lifespan
 from nebula_resource.fastapi.middleware import NebulaMiddleware
-from nebula_resource.fastapi.record import note_outcome
+from nebula_resource.fastapi.noting import BUILT_IN, NotingHandlers, note_in_mounted
 from nebula_resource.fastapi.resolvers import Resolver
 from nebula_resource.manager import Manager
 
@@ -43,6 +41,8 @@ def install(
       or after, so that what authenticates has done so.
     - Errors become RFC 9457 problems that repeat nothing of what was sent (``problems=False``: only errors of ours
       do). A handler of the application's own is left in place.
+    - An error that becomes an answer is the outcome of whatever the request's scope still holds, also where an
+      application answers that was mounted in this one before it started.
 
     Raises `ConfigurationError` when the application has a manager already, or is running.
     """
@@ -55,14 +55,25 @@ def install(
         compose_lifespan(app, manager)
     # The end of the list is the innermost; add_middleware puts later ones at its beginning.
     app.user_middleware.append(
-        Middleware(NebulaMiddleware, manager=manager, resolver=resolver, require_tenant=require_tenant)
+        Middleware(_border, of=app, manager=manager, resolver=resolver, require_tenant=require_tenant)
     )
     _add_handlers(app, problems=problems)
 
 
+def _border(
+    app: ASGIApp, *, of: FastAPI, manager: Manager, resolver: Resolver | None, require_tenant: bool
+) -> NebulaMiddleware:
+    """Called when the application builds itself, before it serves: by then everything is mounted."""
+    note_in_mounted(of)
+    return NebulaMiddleware(app, manager=manager, resolver=resolver, require_tenant=require_tenant)
+
+
 def _add_handlers(app: FastAPI, *, problems: bool) -> None:
     own = NotingHandlers()
-    ours: list[tuple[Any, Any, Any]] = [(ResourceError, handlers.on_resource_error, None)]
+    ours: list[tuple[Any, Any, Any]] = [
+        (ResourceError, handlers.on_resource_error, None),
+        (WebSocketException, BUILT_IN[WebSocketException], None),
+    ]
     if problems:
         ours += [
             (HTTPException, handlers.on_http_exception, fastapi_handlers.http_exception_handler),
@@ -85,39 +96,3 @@ def _add_handlers(app: FastAPI, *, problems: bool) -> None:
         if app.exception_handlers.get(kind, default) is default:
             own[kind] = handler
     app.exception_handlers = own
-
-
-class NotingHandlers(dict[Any, Any]):
-    """The application's error handlers, those added later too: each notes the error on the request's open scope.
-
-    A handler turns an error into a response, so that nobody further out sees it; what is leased in the request's
-    scope must end with it all the same.
-    """
-
-    def __setitem__(self, kind: Any, handler: Any) -> None:
-        super().__setitem__(kind, _noting(handler))
-
-
-def _noting(handler: Any) -> Any:
-    if _is_async(handler):
-
-        @wraps(handler)
-        async def noting(conn: HTTPConnection, error: Exception) -> Any:
-            note_outcome(conn.scope, error)
-            return await handler(conn, error)
-
-        return noting
-
-    @wraps(handler)
-    def noting_in_thread(conn: HTTPConnection, error: Exception) -> Any:
-        note_outcome(conn.scope, error)
-        return handler(conn, error)
-
-    return noting_in_thread
-
-
-def _is_async(handler: Any) -> bool:
-    """Whether Starlette awaits it; what it does not, it runs in a thread."""
-    while isinstance(handler, partial):
-        handler = handler.func
-    return iscoroutinefunction(handler) or iscoroutinefunction(getattr(handler, "__call__", None))  # noqa: B004  # not whether, but what

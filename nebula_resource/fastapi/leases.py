@@ -105,7 +105,8 @@ def leases_of(conn: HTTPConnection, until: Until, stack: ExitStack) -> OpenScope
     """The block whose leases end when ``until`` is reached; opened by the first who asks.
 
     It is a part of the innermost open scope: the middleware's, or one that a dependency opened; with neither, it is
-    a tenantless EXECUTION.
+    a tenantless EXECUTION. Leases until the response need the middleware: servers end a stream that nobody reads
+    any more as they end a whole one, and only who stands around the sending can tell the two apart.
     """
     here = current_scope()
     record: RequestRecord | None = conn.scope.get(RECORD)
@@ -118,6 +119,11 @@ def leases_of(conn: HTTPConnection, until: Until, stack: ExitStack) -> OpenScope
     leases = endpoint if until == "endpoint" else record.response
     if leases is not None and leases.stack is stack and leases.around is here:
         return leases
+    if until == "response" and not record.is_watched and conn.scope["type"] == "http":
+        raise InternalError(
+            "until='response' has to see the answer go out: without that a stream which the client cut off would be "
+            "committed; add NebulaMiddleware, or call nebula_resource.fastapi.install(app, manager)"
+        )
     leases = RequestLeases(record, here, stack, until)
     if until == "endpoint":
         record.endpoint = leases

@@ -58,7 +58,7 @@ class RequestRecord:
     @property
     def is_cut(self) -> bool:
         """Whether the response is known not to have gone out whole: the client left."""
-        return self.is_watched and not self.is_whole
+        return self.is_watched and not self.is_whole  # nobody watches a websocket, which has no response
 
 
 def record_of(scope: MutableMapping[str, Any]) -> RequestRecord | None:

@@ -11,7 +11,7 @@ from fastapi import BackgroundTasks, Depends, FastAPI, HTTPException
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from nebula_resource import Manager
-from nebula_resource.fastapi import dependency, install, resource
+from nebula_resource.fastapi import NebulaMiddleware, dependency, install, resource
 from tests.app.fastapi_world import (
     DB,
     CommitFailed,
@@ -163,6 +163,41 @@ async def test_a_client_that_leaves_rolls_back(app: FastAPI, export: Export, dat
     await request
     assert "commit" not in database.seen
     assert "rollback ClientDisconnect" in database.seen
+
+
+async def test_without_the_middleware_nobody_would_know_that_it_was_cut(
+    manager: Manager, export: Export, database: Database
+) -> None:
+    """So a lease until the response is refused there, before a stream that was cut can commit; the handler's is not."""
+    bare = FastAPI()
+    bare.state.nebula_manager = manager
+
+    @bare.get("/export")
+    async def handler(db: Connection = Depends(resource(DB, until="response"))) -> StreamingResponse:
+        return StreamingResponse(export.pieces(db))
+
+    @bare.get("/plain")
+    async def plain(db: Connection = Depends(resource(DB))) -> JSONResponse:
+        return JSONResponse(db.is_lent)
+
+    export.go_on.set()
+    answer = await call(bare, "/export", seen=database.seen)
+    assert answer.status == 500
+    assert "NebulaMiddleware" in str(answer.error)
+    async with manager.scope(tenant="acme", execution="opened by somebody else"):
+        assert (await call(bare, "/export", seen=database.seen)).status == 500
+    assert "begin" not in database.seen
+    assert (await call(bare, "/plain")).body == b"true"
+
+    leave = asyncio.Event()
+    database.seen.clear()
+    export.go_on.clear()
+    around = NebulaMiddleware(bare, manager=manager)
+    request = asyncio.create_task(call(around, "/export", seen=database.seen, leave=leave))
+    await eventually(lambda: "piece" in database.seen)
+    leave.set()
+    await request
+    assert database.seen[-1] == "rollback ClientDisconnect"
 
 
 async def test_over_a_socket_whole(app: FastAPI, export: Export, database: Database) -> None:

@@ -11,14 +11,16 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
-from fastapi import Depends, FastAPI, HTTPException, Request
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, WebSocket, WebSocketException
 from fastapi.exceptions import DependencyScopeError
 from fastapi.responses import JSONResponse
+from starlette.applications import Starlette
+from starlette.routing import Mount, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from nebula_resource import Manager, current_scope
 from nebula_resource.fastapi import install, resource
-from tests.app.fastapi_world import DB, CommitFailed, Connection, Database, call, managed
+from tests.app.fastapi_world import DB, CommitFailed, Connection, Database, call, managed, talk
 
 
 @pytest.fixture
@@ -122,11 +124,12 @@ async def test_a_lease_of_the_open_scope_alone_cannot_answer_for_its_commit(
     assert (await call(app, "/beside")).status == 500
 
 
+class Refusal(Exception):
+    """What applications answer by a handler of their own."""
+
+
 async def test_an_error_handler_hides_the_error_from_the_scope(manager: Manager, database: Database) -> None:
     """Without `install` a handler's answer looks like success to the scope around it; with it, it does not."""
-
-    class Refusal(Exception):
-        pass
 
     def answering(app: FastAPI) -> FastAPI:
         @app.exception_handler(Refusal)
@@ -150,6 +153,105 @@ async def test_an_error_handler_hides_the_error_from_the_scope(manager: Manager,
     database.seen.clear()
     assert (await call(answering(ours(manager)))).status == 409
     assert database.seen == ["begin", "rollback Refusal"]
+
+
+def knows_nothing_of_us(kind: type[Starlette]) -> Any:
+    """An application with a handler of its own, which leases what the request's scope gives it and then fails."""
+
+    async def fails(conn: Any) -> Any:
+        scope = current_scope()
+        assert scope is not None
+        await scope.get(DB)
+        raise HTTPException(418) if conn.url.path.endswith("teapot") else Refusal
+
+    def answers(request: Request, error: Exception) -> JSONResponse:
+        return JSONResponse({}, 409)
+
+    inner = kind(exception_handlers={Refusal: answers})
+    inner.router.add_route("/own", fails)
+    inner.router.add_route("/teapot", fails)
+    inner.router.add_websocket_route("/socket", fails)
+    return inner
+
+
+class Around:
+    """A middleware of a mount's own."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await self.app(scope, receive, send)
+
+
+@pytest.mark.parametrize("kind", [FastAPI, Starlette])
+@pytest.mark.parametrize(("path", "status"), [("own", 409), ("teapot", 418)])
+async def test_what_a_mounted_application_answers_is_the_outcome_too(
+    manager: Manager, database: Database, kind: type[Starlette], path: str, status: int
+) -> None:
+    """It knows nothing of us, and its own handlers, or Starlette's, hide the error; mounted by us, they do not."""
+    naive = FastAPI()
+    naive.mount("/in", knows_nothing_of_us(kind))
+    async with manager.scope(execution="e1"):
+        assert (await call(naive, f"/in/{path}")).status == status
+    assert database.seen == ["begin", "commit"]
+
+    app = ours(manager)
+    deeper, router = Starlette(), APIRouter()
+    app.mount("/in", knows_nothing_of_us(kind))
+    deeper.mount("/in", Around(knows_nothing_of_us(kind)))
+    app.mount("/deeper", deeper)
+    app.mount("/routed", Router([Mount("/in", knows_nothing_of_us(kind))]))
+    router.mount("/in", knows_nothing_of_us(kind))
+    app.include_router(router, prefix="/included")
+    deeper.mount("/itself", app)
+    for where in ("/in", "/deeper/in", "/routed/in", "/included/in", "/deeper/itself/in"):
+        database.seen.clear()
+        answer = await call(app, f"{where}/{path}")
+        assert (where, answer.status, database.seen[0]) == (where, status, "begin")
+        assert database.seen[1].startswith("rollback"), where
+
+
+async def test_one_manager_in_two_applications_notes_each_error_once(
+    manager: Manager, database: Database
+) -> None:
+    """A mounted application with an install of its own keeps its handlers as they are."""
+    outer, inner = ours(manager), ours(manager)
+    handlers = inner.exception_handlers
+
+    @inner.get("/")
+    async def fails() -> None:
+        scope = current_scope()
+        assert scope is not None
+        await scope.get(DB)
+        raise HTTPException(409)
+
+    outer.mount("/in", inner)
+    assert (await call(outer, "/in/")).status == 409
+    assert inner.exception_handlers is handlers
+    assert database.seen == ["begin", "rollback HTTPException"]
+
+
+@pytest.mark.parametrize("mounted", [False, True])
+async def test_a_websocket_that_starlette_closes_does_not_commit(
+    manager: Manager, database: Database, mounted: bool
+) -> None:
+    """A WebSocketException has a handler inside of Starlette, which nobody would be told of."""
+    app = ours(manager)
+    inner = FastAPI() if mounted else app
+
+    @inner.websocket("/")
+    async def fails(socket: WebSocket) -> None:
+        scope = current_scope()
+        assert scope is not None
+        await scope.get(DB)
+        raise WebSocketException(4001)
+
+    if mounted:
+        app.mount("/in", inner)
+    sent, error = await talk(app, "/in/" if mounted else "/")
+    assert (sent[-1], error) == ({"type": "websocket.close", "code": 4001, "reason": ""}, None)
+    assert database.seen == ["begin", "rollback WebSocketException"]
 
 
 async def test_a_request_scoped_generator_may_not_use_a_function_scoped_one(manager: Manager) -> None:
