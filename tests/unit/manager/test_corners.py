@@ -1,0 +1,200 @@
+"""Corners of the manager: what is told of registrations that are gone, and roads that few walk."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from nebula_resource import (
+    OFF,
+    HealthCheckable,
+    HealthPolicy,
+    HealthStatus,
+    Manager,
+    QuarantinePolicy,
+    Scope,
+    Unavailable,
+)
+from nebula_resource.errors import CreateFailed
+from nebula_resource.events import CascadeResolved, Event
+from nebula_resource.health import HealthState
+from nebula_resource.health.cascade import Incident
+from nebula_resource.health.stage import HealthStage
+from nebula_resource.hooks import HookEvent, HookPayload, OnHealthChange, ResourceHook
+from nebula_resource.manager.blame import refused_dependency
+from nebula_resource.manager.isolation import Isolation
+from nebula_resource.model.health import Postponed
+from tests.unit.manager.test_cascade import POLICY, Server, build
+from tests.unit.manager.things import Thing, assert_manager_sound
+
+QUIET = HealthPolicy(interval=3600, jitter=0)
+
+
+def test_a_refusal_is_seen_inside_a_group_of_one() -> None:
+    """A task group around a dependency's acquire wraps its refusal; it is one all the same."""
+    refusal = Unavailable("quarantined", resource_id="db")
+    wrapped = CreateFailed(ExceptionGroup("tasks", [ExceptionGroup("more", [refusal])]), resource_id="repo")
+    assert refused_dependency(wrapped, ["db"]) is refusal
+    assert refused_dependency(wrapped, ["cache"]) is None
+    two = CreateFailed(ExceptionGroup("tasks", [refusal, OSError()]), resource_id="repo")
+    assert refused_dependency(two, ["db"]) is None
+
+
+async def test_hooks_learn_of_health() -> None:
+    """HEALTH_CHANGED: old and new state and why, in a task of the manager."""
+    seen: list[OnHealthChange] = []
+
+    class Notes(ResourceHook):
+        name = "notes"
+        events = (HookEvent.HEALTH_CHANGED,)
+
+        def before(self, event: HookPayload) -> object:
+            assert isinstance(event, OnHealthChange)
+            seen.append(event)
+            return None
+
+    async with Manager(health=QUIET, quarantine=OFF) as manager:
+        await manager.register(Thing())
+        manager.hooks.add(Notes())
+        manager.watch.board.observe("thing", HealthState.degraded("slow", 0.5))
+        await asyncio.sleep(0.1)
+        assert [(event.resource_id, event.new, event.because) for event in seen] == [
+            ("thing", "degraded", ("check", "slow"))
+        ]
+
+
+class Stage(HealthStage):
+    """A stage of a user's own."""
+
+    name = "own"
+    timeout = None
+
+    async def check(self, instance: Any, context: Any) -> HealthStatus:
+        return HealthStatus.healthy() if instance.open else HealthStatus.unhealthy("closed")
+
+
+async def test_a_stage_of_a_user_s_own_is_asked_as_it_is() -> None:
+    """Nothing is introduced to it but the instance and the context."""
+    async with Manager(health=HealthPolicy(interval=3600, jitter=0, stages=(Stage(),))) as manager:
+        await manager.register(Thing())
+        assert (await manager.check("thing")).is_usable()
+
+
+class Checked(Thing, HealthCheckable):
+    """Its check does what ``how`` says."""
+
+    health_check_timeout = 2.0
+    how = "hang"
+
+    async def health_check(self, instance: Any, context: Any) -> HealthStatus:
+        if self.how == "hang":
+            await asyncio.get_running_loop().create_future()
+        raise TimeoutError("of its own")
+
+
+@pytest.mark.parametrize(
+    ("how", "why"), [("hang", "the check took longer than 2 s"), ("raise", "TimeoutError")]
+)
+async def test_a_check_that_hangs_is_a_failed_check(how: str, why: str) -> None:
+    """After the resource's own limit; a time-out that the check itself raises is an error like any other."""
+    async with Manager(health=QUIET, quarantine=OFF) as manager:
+        resource = Checked()
+        resource.how = how
+        await manager.register(resource)
+        started = asyncio.get_running_loop().time()
+        status = await manager.check("thing")
+        assert not status.is_usable()
+        assert why in str(status.state)
+        assert asyncio.get_running_loop().time() - started == (2.0 if how == "hang" else 0.0)
+        assert_manager_sound(manager)
+
+
+# ── recovery ──
+
+
+@pytest.mark.parametrize("valid", [True, False])
+async def test_without_health_checks_a_recovery_asks_is_valid(valid: bool) -> None:
+    """On an instance made for it; one pass is enough, whatever a policy would say."""
+    async with Manager(health=OFF, quarantine=QuarantinePolicy()) as manager:
+        resource = Thing()
+        await manager.register(resource)
+        resource.valid = valid
+        ward = manager.watch._ward
+        status = await ward.probe("thing")
+        assert status.is_usable() is valid
+        assert ward.success_threshold("thing") == 1
+        assert_manager_sound(manager)
+
+
+async def test_what_is_registered_no_more_is_not_probed() -> None:
+    """A recovery that comes too late is postponed; its answers are those of nothing at all."""
+    async with Manager() as manager:
+        ward = manager.watch._ward
+        with pytest.raises(Postponed, match="registered no more"):
+            await ward.probe("gone")
+        assert (ward.success_threshold("gone"), ward.max_size("gone")) == (1, 1)
+        assert ward.context("gone").scope is Scope.GLOBAL
+        assert manager.watch.reopen is not None
+
+
+# ── what is told of one that is gone ──
+
+
+async def test_nothing_is_told_of_what_is_gone() -> None:
+    """Verdicts on a registration that went meanwhile reach nobody, and harm nothing."""
+    async with Manager(health=QUIET) as manager:
+        await manager.register(Thing())
+        entry = manager.quarantine("thing", "for its entry")
+        await manager.release("thing")
+        told: list[Event] = []
+        watch = manager.watch
+        isolation = Isolation(
+            manager.registry,
+            watch,
+            lambda registration, event, **fields: told.append(event),
+            lambda kind: True,
+        )
+        isolation.entered("gone", entry)
+        isolation.attempted("gone", entry, "failed")
+        isolation.exhausted("gone", entry)
+        isolation.released("gone", entry, "somebody", 1)
+        isolation.stepped("gone", 1)
+        isolation.faulted("gone", OSError())
+        watch.own_changed("gone", HealthState.healthy(), HealthState.unhealthy("x"))
+        watch.changed("gone", HealthState.healthy(), HealthState.unhealthy("x"), "x")
+        watch.checked("thing", HealthStatus(HealthState.unknown()))
+        assert told == []
+        async with manager.acquire("thing"):
+            pass
+
+
+async def test_a_member_of_an_incident_is_isolated_with_it() -> None:
+    """`isolate` says whether an incident is open around it; while in doubt nobody is isolated, and what is gone is not."""
+    server = Server()
+    async with Manager(health=POLICY) as manager:
+        await build(manager, server)
+        server.up = False
+        await asyncio.sleep(60)
+        incidents = manager.watch.incidents
+        assert not incidents.isolate("shop")
+        assert incidents.isolate("orders")
+        assert "orders" in manager.watch.quarantine
+        events: list[Event] = []
+        manager.events.add_listener(events.append, CascadeResolved)
+        incidents.joined(Incident("cascade-9", "db", ("gone",)), "gone")
+        incidents.resolved(Incident("cascade-9", "gone", ("gone too",)))
+        assert events == []
+        server.up = True
+
+
+async def test_a_watch_without_a_manager_tells_nobody() -> None:
+    """The manager's own ears are optional: the watch works before they are set."""
+    async with Manager(health=QUIET) as manager:
+        registration = await manager.register(Thing())
+        watch = manager.watch
+        watch.on_released = watch.on_road_changed = None
+        manager.quarantine("thing", "for a moment")
+        await manager.release("thing")
+        async with manager.acquire("thing"):
+            pass
+        assert registration.refusal is None
