@@ -42,10 +42,11 @@ test: lint types floors servers pytest ## lint, types, floors and every test, ag
 check: test ## the same: what CI runs
 
 .PHONY: lint
-lint: dev-environment ## ruff: rules and format
+lint: dev-environment ## ruff: rules and format; bandit: nothing of high severity
 	$(say)
 	@$(RUN) ruff check .
 	@$(RUN) ruff format --check .
+	@$(RUN) bandit --quiet --severity-level high --recursive nebula_resource containers app
 
 .PHONY: types
 types: dev-environment ## mypy --strict and pyright
@@ -77,6 +78,12 @@ coverage: dev-environment ## the tests once more, with the branches that were ne
 format: dev-environment ## let ruff fix and format
 	@$(RUN) ruff check --fix .
 	@$(RUN) ruff format .
+
+.PHONY: docs
+docs: dev-environment ## the documentation site, in build/site
+	$(say)
+	@NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --config-file .docs/mkdocs.yml
+	@echo 'open build/site/index.html'
 
 .PHONY: bench
 bench: dev-environment ## the benchmarks: ratios against a floor, in one run

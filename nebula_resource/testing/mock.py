@@ -130,7 +130,8 @@ class MockResource(Resource[Any, MockInstance, Any]):
         is_valid: how validations go; ERROR raises, and `says_valid` is the answer of the others.
         recycle: how resets go; a coroutine function, or a plain one with ``sync_recycle``.
         cleanup: how cleanups go.
-        lease_entry, lease_exit: how a lease begins and ends; giving either makes callers get a `MockLease`.
+        lease_entry: how a lease begins; giving it, or ``lease_exit``, makes callers get a `MockLease`.
+        lease_exit: how a lease ends.
         looks_broken: whether ``is_broken`` is overridden, and says what `MockInstance.broken` says.
         sync_recycle: ``recycle`` is a plain function; OK and ERROR only.
         turns: turns of the loop that OK and ERROR take.
