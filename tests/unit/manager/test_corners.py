@@ -11,6 +11,7 @@ from nebula_resource import (
     HealthPolicy,
     HealthStatus,
     Manager,
+    PoolExhausted,
     QuarantinePolicy,
     Scope,
     Unavailable,
@@ -24,6 +25,7 @@ from nebula_resource.hooks import HookEvent, HookPayload, OnHealthChange, Resour
 from nebula_resource.manager.blame import refused_dependency
 from nebula_resource.manager.isolation import Isolation
 from nebula_resource.model.health import Postponed
+from nebula_resource.quarantine.entry import CascadeFailure
 from tests.unit.manager.test_cascade import POLICY, Server, build
 from tests.unit.manager.things import Thing, assert_manager_sound
 
@@ -179,6 +181,12 @@ async def test_a_member_of_an_incident_is_isolated_with_it() -> None:
         assert not incidents.isolate("shop")
         assert incidents.isolate("orders")
         assert "orders" in manager.watch.quarantine
+        manager.watch.suspected(6, 6)
+        manager.watch.cleared(
+            3, 6
+        )  # whoever is still over the threshold enters now: with its incident, not by itself
+        reasons = {type(each.reason) for each in manager.watch.quarantine.entries().values()}
+        assert reasons == {CascadeFailure}
         events: list[Event] = []
         manager.events.add_listener(events.append, CascadeResolved)
         incidents.joined(Incident("cascade-9", "db", ("gone",)), "gone")
@@ -198,3 +206,28 @@ async def test_a_watch_without_a_manager_tells_nobody() -> None:
         async with manager.acquire("thing"):
             pass
         assert registration.refusal is None
+
+
+async def test_a_limit_that_a_policy_asks_for_later_comes_with_the_next_resize() -> None:
+    """It is degraded already, and a reload brought the policy: nothing but the bounds moves, and the gate is there."""
+    async with Manager(health=QUIET) as manager:
+        registration = await manager.register(Thing(), pool={"max_size": 2})
+        manager.watch.board.observe("thing", HealthState.degraded("slow", 0.5))
+        assert registration.is_plain
+        registration.health = HealthPolicy(interval=3600, jitter=0, limit_degraded=True)
+        manager.resize("thing", max_size=4)
+        assert not registration.is_plain
+        handles = [await manager.acquire("thing") for _ in range(2)]
+        with pytest.raises(PoolExhausted):
+            await manager.acquire("thing")
+        for handle in handles:
+            await handle.release()
+
+
+async def test_one_without_health_leaves_no_trace_in_health() -> None:
+    """It was on no board, and is deregistered like any other."""
+    async with Manager(health=OFF, quarantine=OFF) as manager:
+        await manager.register(Thing())
+        assert "thing" not in manager.watch.board
+        await manager.deregister("thing")
+        assert manager.pools() == ()
