@@ -22,6 +22,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 RUN := .venv/bin/python -m
 UV := .venv/bin/uv
 COMPILE := $(UV) pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes --no-header $(if $(UPGRADE),--upgrade)
+VIRTUAL_TIME := tests/unit tests/races tests/properties
 DEMO_EXTRAS := --extra service --extra di --extra postgres --extra redis --extra http
 
 say = @printf '\n== %s\n' '$@'
@@ -67,7 +68,13 @@ servers: dev-environment ## find PostgreSQL and Redis for the tests, or say what
 .PHONY: pytest
 pytest: dev-environment ## every test; ARGS='tests/unit -k shelf' chooses
 	$(say)
+ifdef ARGS
 	@$(RUN) pytest $(ARGS)
+else
+# What runs on virtual time cannot tell how busy the machine is, so it uses every core; all the rest runs by itself.
+	@$(RUN) pytest --numprocesses auto --dist worksteal $(VIRTUAL_TIME)
+	@$(RUN) pytest $(VIRTUAL_TIME:%=--ignore=%)
+endif
 
 .PHONY: coverage
 coverage: dev-environment ## the tests once more, with the branches that were never taken

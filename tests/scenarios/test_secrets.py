@@ -321,6 +321,7 @@ async def test_no_failure_tells_a_secret(
         json.dumps(CANARY),
         *(base64.b64encode(b"x" * n + CANARY.encode()).decode() for n in range(4)),
     ],
+    ids=["raw", "url", "json", "base64", "base64 +1", "base64 +2", "base64 +3"],
 )
 def test_the_search_finds_the_secret_in_each_of_its_forms(text_: str) -> None:
     """The test above can fail."""

@@ -88,7 +88,7 @@ def test_events_choose() -> None:
         (ByPrefix("db"), {"db", "db-2"}),
         (ByPrefix(""), {"db", "db-2", "cache"}),
     ],
-    ids=str,
+    ids=["all", "one id", "two ids", "a list of ids", "no id", "a prefix", "any prefix"],
 )
 def test_filters(chosen: HookFilter, matching: set[str]) -> None:
     """Each filter matches what its name says."""
