@@ -209,8 +209,15 @@ async def talk(
 @asynccontextmanager
 async def serving(app: FastAPI) -> AsyncGenerator[str]:
     """The application behind a real uvicorn on a loopback port; yields ``127.0.0.1:<port>``."""
+    # Kept alive for longer than any test: a server that hangs up on a client about to speak is an error of nobody's.
     config = uvicorn.Config(
-        app, host="127.0.0.1", port=0, log_config=None, lifespan="on", timeout_graceful_shutdown=5
+        app,
+        host="127.0.0.1",
+        port=0,
+        log_config=None,
+        lifespan="on",
+        timeout_graceful_shutdown=5,
+        timeout_keep_alive=120,
     )
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve())
