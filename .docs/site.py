@@ -18,7 +18,6 @@ SECTIONS = {
     "Guides": ("guides", ["write-a-resource", "fastapi", "dependency-injection", "workflow"]),
     "Reference": ("reference", ["errors", "events", "settings"]),
     "Design": ("design", ["architecture"]),
-    "Decisions": ("design/decisions", []),
 }  # fmt: skip  # a folder, and which of its pages come first; the others follow by name
 FIRST = ["index.md", "why.md", "quickstart.md"]
 LAST = ["benchmarks.md", "glossary.md", "changelog.md"]
@@ -35,18 +34,26 @@ def navigation(api: list[str]) -> Nav:
     pages = sorted(each.relative_to(DOCS).as_posix() for each in DOCS.rglob("*.md"))
     pages = [each for each in pages if not each.startswith("changes/")]
     ends = [[each for each in chosen if each in pages] for chosen in (FIRST, LAST)]
-    nav: Nav = list(ends[0])
+    nav: Nav = [{"Home": each} if each == "index.md" else each for each in ends[0]]
     for title, (folder, order) in SECTIONS.items():
         inside = [each for each in pages if each.rpartition("/")[0] == folder]
         first = [f"{folder}/{each}.md" for each in order if f"{folder}/{each}.md" in inside]
         section: Nav = [*first, *(each for each in inside if each not in first)]
         if title == "Reference":
-            section.append({"API": api})
+            section.append({"API": [{_short(each): each} for each in api]})
+        if title == "Design":
+            section.append({"Decisions": [each for each in pages if each.startswith("design/decisions/")]})
         if section:
             nav.append({title: section})
     seen = str(nav)
     nav += [each for each in pages if f"'{each}'" not in seen and each not in ends[1]]
     return [*nav, *ends[1]]
+
+
+def _short(page: str) -> str:
+    """The name of a module in the navigation, where all begin alike."""
+    name = page.removeprefix("reference/api/").removesuffix(".md")
+    return name.removeprefix("nebula_resource.")
 
 
 def public_names() -> dict[str, list[str]]:
