@@ -15,9 +15,9 @@ import pytest
 from fastapi import FastAPI
 
 from nebula_resource.drivers.sqlalchemy import PooledConnection, SqlAlchemyResource
-from nebula_resource.fastapi import install
-from tests.app.database_world import WAYS, Databases, Waiting, Way, application
-from tests.app.fastapi_world import TENANTS, Answer, bearer, call, tokens
+from nebula_resource.fastapi import HeaderResolver, PathResolver, install
+from tests.app.database_world import WAYS, Databases, Waiting, Way, application, router_of
+from tests.app.fastapi_world import TENANTS, Answer, bearer, call, serving, tokens
 from tests.servers.postgres import PostgresServer
 
 REQUESTS = int(os.environ.get("NEBULA_TEST_REQUESTS", "3000"))
@@ -144,3 +144,93 @@ async def test_the_same_requests_cross_where_connections_are_not_cleaned(databas
     with pytest.raises(ExceptionGroup) as caught:
         await serve(databases, 500)
     assert any("got" in str(each) for each in caught.value.exceptions), caught.value.exceptions
+
+
+# ── who pretends to be somebody else, over a real socket ──
+
+OTHERS = ("globex", "initech")
+
+
+async def raw(address: str, target: str, headers: dict[str, str] | None = None) -> tuple[int, str]:
+    """One request, byte for byte as given, which no client would tidy up; the status and the body."""
+    host, port = address.rsplit(":", 1)
+    reader, writer = await asyncio.open_connection(host, int(port))
+    lines = [f"GET {target} HTTP/1.1", "host: it", "connection: close"]
+    lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
+    writer.write(("\r\n".join(lines) + "\r\n\r\n").encode())
+    answer = (await reader.read()).decode()
+    writer.close()
+    await writer.wait_closed()
+    head, _, body = answer.partition("\r\n\r\n")
+    return int(head.split()[1]), body
+
+
+SPOOFED = [
+    {"authorization": "Bearer demo-umbrella"},
+    {"authorization": "Bearer demo-acme, Bearer demo-globex"},
+    {"authorization": "Bearer demo-acme", "Authorization": "Bearer demo-globex"},
+    {"authorization": "Basic demo-acme"},
+    {"authorization": "Bearer demo-acme\x00"},
+    {"authorization": "Bearer demo-аcme"},  # a Cyrillic а
+    {"authorization": "Bearer demo-Acme"},
+    {"x-tenant": "acme"},
+    {"x-nebula-claims": '{"tenant": "acme"}'},
+    {"cookie": "tenant=acme; authorization=Bearer demo-acme"},
+]
+LOOK_ALIKES = [
+    "аcme", "ACME", "acme.", "acme/", "acme/globex", "../globex", "acme%00", "acme\u200b", "tenant:acme", "acme,globex",
+    "*", "%", "acme'--", 'acme", "tenant_globex', "x" * 129, "cafe\u0301",
+]  # fmt: skip  # one list of names
+TRICKS = [
+    "/t/globex/{way}/notes", "/t/acme/../globex/{way}/notes", "/t/acme/%2e%2e/globex/{way}/notes", "/t/acme%2f..%2fglobex/{way}/notes",
+    "/t/%67lobex/{way}/notes", "/t/acme;globex/{way}/notes", "/t//globex/{way}/notes", "//t/globex/{way}/notes", "/T/globex/{way}/notes",
+    "/t/acme%00/{way}/notes", "/t/acme%20/{way}/notes", "/t/ACME/{way}/notes", "/t/%D0%B0cme/{way}/notes", "/t/acme\\..\\globex/{way}/notes",
+    "/t/./globex/{way}/notes", "/t/globex%23/{way}/notes", "/t/globex%3f/{way}/notes",
+]  # fmt: skip  # one list of paths
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_who_pretends_to_be_another_is_401_or_404(databases: Databases, way: Way) -> None:
+    """Spoofed headers, ids that look alike, paths with tricks in them: nobody gets a note by any of them."""
+    manager = await databases.manager()
+    by_token = FastAPI(openapi_url=None)
+    by_header = FastAPI(openapi_url=None)
+    by_path = FastAPI(openapi_url=None)
+    install(by_token, manager, resolver=tokens, require_tenant=True, shutdown=False)
+    install(
+        by_header,
+        manager,
+        resolver=HeaderResolver("x-tenant", verify=lambda tenant, conn: tenant in TENANTS),
+        require_tenant=True,
+        shutdown=False,
+    )
+    owns = PathResolver(
+        "/t/{tenant}",
+        verify=lambda tenant, conn: conn.headers.get("authorization") == f"Bearer demo-{tenant}",
+    )
+    install(by_path, manager, resolver=owns, require_tenant=True, shutdown=False)
+    by_token.include_router(router_of(way))
+    by_header.include_router(router_of(way))
+    by_path.include_router(router_of(way), prefix="/t/{tenant}")
+    try:
+        async with serving(by_token) as address:
+            assert (await raw(address, f"/{way}/notes", bearer("acme")))[0] == 200
+            for headers in SPOOFED:
+                refused(*await raw(address, f"/{way}/notes", headers), of=headers)
+        async with serving(by_header) as address:
+            assert (await raw(address, f"/{way}/notes", {"x-tenant": "acme"}))[0] == 200
+            for look_alike in LOOK_ALIKES:
+                refused(*await raw(address, f"/{way}/notes", {"x-tenant": look_alike}), of=look_alike)
+        async with serving(by_path) as address:
+            assert (await raw(address, f"/t/acme/{way}/notes", bearer("acme")))[0] == 200
+            for trick in TRICKS:
+                refused(*await raw(address, trick.format(way=way), bearer("acme")), of=trick)
+    finally:
+        await manager.shutdown(5, 5, 1)
+
+
+def refused(status: int, body: str, *, of: object) -> None:
+    """An answer that lets nobody in and shows nothing."""
+    assert status in (400, 401, 404), (of, status, body)
+    assert "canary" not in body, of
+    assert not any(other in body for other in OTHERS), of
