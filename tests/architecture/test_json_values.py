@@ -145,7 +145,7 @@ def test_a_frozen_value_survives_json(name: str) -> None:
     """Written by pydantic, read by pydantic: the same value again."""
     cls = PUBLIC[name]
     value = sample(cls)
-    adapter = TypeAdapter(cls)
+    adapter: TypeAdapter[Any] = TypeAdapter(cls)
     written = adapter.dump_json(value)
     assert json.loads(written) is not None
     assert adapter.validate_json(written) == value
