@@ -79,7 +79,9 @@ class Keys:
 
 
 def type_name(annotation: Any) -> str:
-    """A type as one writes it."""
+    """A type as one writes it, without what ``Annotated`` adds to it."""
+    if get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
     return annotation.__qualname__ if isinstance(annotation, type) else str(annotation)
 
 

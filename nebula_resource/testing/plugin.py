@@ -61,23 +61,26 @@ async def nebula_manager() -> AsyncGenerator[Manager]:
 
 
 @_fixture
-async def nebula_scope(request: pytest.FixtureRequest, nebula_manager: Manager) -> AsyncGenerator[OpenScope]:
+async def override_resource(nebula_manager: Manager) -> AsyncGenerator[Overrides]:
+    """``await override_resource("db", fake)``: until the test ends, everybody who asks the manager for it gets the fake."""
+    async with overriding(nebula_manager) as overrides:
+        yield overrides
+
+
+@_fixture
+async def nebula_scope(
+    request: pytest.FixtureRequest, nebula_manager: Manager, override_resource: Overrides
+) -> AsyncGenerator[OpenScope]:
     """An open scope around the test: ``await nebula_scope.get("db")``, ``@action`` functions and ``Provide`` work in it.
 
     Of TENANT ``test-tenant``, WORKFLOW ``test-workflow`` and EXECUTION ``test-execution``, or of what the mark
     ``nebula_scope(tenant="acme", …)`` says. When the test fails, its leases are rolled back.
     """
+    # It asks for the overrides, so that it ends before they do: what it leased of a fake is back when that goes.
     mark = request.node.get_closest_marker("nebula_scope")
     ids: dict[str, Any] = IDS if mark is None else mark.kwargs
     async with nebula_manager.scope(**ids) as scope:
         yield scope
-
-
-@_fixture
-async def override_resource(nebula_manager: Manager) -> AsyncGenerator[Overrides]:
-    """``await override_resource("db", fake)``: until the test ends, everybody who asks the manager for it gets the fake."""
-    async with overriding(nebula_manager) as overrides:
-        yield overrides
 
 
 @pytest.hookimpl(wrapper=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -129,6 +130,7 @@ def test_a_users_tests_run_with_the_fixtures(tmp_path: Path, mode: str) -> None:
     tests = GOOD if mode == "auto" else f"{GOOD}\n\npytestmark = pytest.mark.asyncio\n"
     said = session(tmp_path, tests, "-W", "error", "-o", f"asyncio_mode={mode}")
     assert "4 passed" in said, said
+    assert float(re.findall(r"passed in ([0-9.]+)s", said)[0]) < 20, "an override waited for the scope to end"
 
 
 def test_a_users_mistakes_are_told(tmp_path: Path) -> None:

@@ -121,6 +121,7 @@ async def test_annotations_are_compared_with_the_key() -> None:
     told = await _check(app)
     assert list(told) == ["bad(db)"]
     assert "must be annotated Database" in told["bad(db)"]
+    assert told["bad(db)"].endswith("(got Cache)")
 
 
 async def test_a_sync_handler_that_would_have_to_await() -> None:
