@@ -39,11 +39,13 @@ PLANNED = {
     "prometheus": "nebula_resource.metrics.prometheus",
 }
 """Extras whose modules may not be built yet: looked at as soon as they are."""
-MODULES |= {
-    extra: [module]
-    for extra, module in PLANNED.items()
-    if (ROOT / module.replace(".", "/")).is_dir() or (ROOT / f"{module.replace('.', '/')}.py").is_file()
-}
+MODULES.update(
+    {
+        extra: [module]
+        for extra, module in PLANNED.items()
+        if (ROOT / module.replace(".", "/")).is_dir() or (ROOT / f"{module.replace('.', '/')}.py").is_file()
+    }
+)
 
 SCRIPT = """
 import importlib.abc, sys
