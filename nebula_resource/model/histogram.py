@@ -65,16 +65,22 @@ class HistogramSnapshot:
 class Histogram:
     """Counts durations; one owner adds, anybody may take a snapshot."""
 
-    __slots__ = ("bounds", "counts", "total_s")
+    __slots__ = ("_high", "_last", "_low", "bounds", "counts", "total_s")
 
     def __init__(self, bounds: Sequence[float] = BOUNDS) -> None:
         self.bounds = tuple(bounds)
         self.counts = [0] * (len(self.bounds) + 1)
         self.total_s = 0.0
+        self._last = 0
+        self._low = self._high = 0.0  # no value lies between them: the first one is looked for
 
     def add(self, seconds: float) -> None:
         """Count one duration."""
-        self.counts[bisect_left(self.bounds, seconds)] += 1
+        # Most last about as long as the one before, so the bucket is mostly known.
+        if not self._low < seconds <= self._high:
+            self._last = bucket = bisect_left(self.bounds, seconds)
+            self._low, self._high = self.edges(bucket)
+        self.counts[self._last] += 1
         self.total_s += seconds
 
     def edges(self, bucket: int) -> tuple[float, float]:

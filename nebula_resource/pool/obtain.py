@@ -61,13 +61,11 @@ class Obtainer:
     def ask(self, since: float) -> Waiter:
         """Join the line, or whatever else serves this caller; returns what to await."""
         pool = self._pool
-        if self._joins and pool.state is PoolState.OPEN and pool.line.first() is not None:
-            waiter: Waiter = pool.create_future()
-            pool.line.join(waiter, since)
-        else:
-            pool.check_owner()
-            waiter = pool.create_future()
-            pool.desk.seek(waiter, since)
+        waiter: Waiter = pool.create_future()
+        if self._joins and pool.state is PoolState.OPEN and pool.line.join_others(waiter, since):
+            return waiter
+        pool.check_owner()
+        pool.desk.seek(waiter, since)
         return waiter
 
     def gave_up(self, waiter: Waiter, error: BaseException) -> None:

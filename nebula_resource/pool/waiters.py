@@ -84,6 +84,16 @@ class Line:
         if self._timer is None:
             self._watch_the_clock(since)
 
+    def join_others(self, waiter: Waiter, since: float) -> bool:
+        """`join`, if somebody waits unattended at the front, as nearly always in a long line; else False."""
+        waiters = self.waiters
+        if not waiters or self._attended or waiters[-1][0].done():
+            return False
+        self._behind.append((waiter, since))
+        if self._timer is None:
+            self._watch_the_clock(since)
+        return True
+
     def attend(self, waiter: Waiter) -> None:
         """Something is being done for this one, who stands in the line."""
         self._attended[waiter] = None
@@ -112,7 +122,9 @@ class Line:
         while self.waiters:
             place = self.waiters[-1]
             if place[0].done():
-                self._step_up()
+                self.waiters.pop()
+                if not self.waiters and self._behind:
+                    self._turn_over()
             elif place[0] in self._attended:
                 return self._first_behind_attended()
             else:
@@ -123,8 +135,9 @@ class Line:
         """The first of all who wait, out of the line now; None when nobody does."""
         waiters = self.waiters
         while waiters:
-            waiter = waiters[-1][0]
-            self._step_up()
+            waiter = waiters.pop()[0]
+            if not waiters and self._behind:
+                self._turn_over()
             if not waiter.done():
                 if self._attended:
                     self._attended.pop(waiter, None)
@@ -151,13 +164,11 @@ class Line:
 
     # ── places ──
 
-    def _step_up(self) -> None:
-        """The first place is given up, and whoever stood behind is the first."""
-        self.waiters.pop()
-        if not self.waiters and self._behind:
-            self._behind.reverse()
-            self.waiters += self._behind
-            self._behind.clear()
+    def _turn_over(self) -> None:
+        """Nobody is left before them: those who came later are the front now."""
+        self._behind.reverse()
+        self.waiters += self._behind
+        self._behind.clear()
 
     def _first_behind_attended(self) -> Place | None:
         for place in self:

@@ -230,7 +230,9 @@ async def test_a_line_is_a_queue_whoever_leaves_it(seed: int) -> None:
         what = dice.random()
         if what < 0.45:
             waiter: asyncio.Future[Any] = loop.create_future()
-            line.join(waiter, loop.time())
+            if not line.join_others(waiter, loop.time()):
+                assert not expected, "somebody stands at the front, and nobody behind them"
+                line.join(waiter, loop.time())
             expected.append(waiter)
         elif expected and what < 0.7:
             gone = expected.pop(dice.randrange(len(expected)))
