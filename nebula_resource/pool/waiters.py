@@ -89,9 +89,7 @@ class Line:
         waiters = self.waiters
         if not waiters or self._attended or waiters[-1][0].done():
             return False
-        self._behind.append((waiter, since))
-        if self._timer is None:
-            self._watch_the_clock(since)
+        self._behind.append((waiter, since))  # whoever waits before it has set the timer
         return True
 
     def attend(self, waiter: Waiter) -> None:

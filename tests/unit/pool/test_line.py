@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from nebula_resource.errors import PoolExhausted
-from nebula_resource.pool.waiters import Line
+from nebula_resource.errors import AcquireTimeout, PoolExhausted
+from nebula_resource.pool.waiters import Line, time_out
 from nebula_resource.testing.asserts import assert_no_leaks, assert_sound
 from nebula_resource.testing.mock import MockResource, Outcome
 from tests.unit.pool.support import MockPool, Notes, now, opened, turns
@@ -247,4 +247,32 @@ async def test_a_line_is_a_queue_whoever_leaves_it(seed: int) -> None:
         assert len(line) == len(expected)
         assert bool(line.waiters) >= bool(expected)
         assert len(list(line)) <= 2 * len(expected) + 1, "gaps are closed in time"
+    line.close()
+
+
+@pytest.mark.parametrize("timing", ["sampled", "always"])
+async def test_each_kind_of_quick_wait_ends_in_time(timing: Any) -> None:
+    """By the pool's own limit, as an `AcquireTimeout` that names no inner matter of the pool."""
+    async with opened(max_size=1, use_timing=timing, acquire_timeout=3.0) as pool:
+        handle = await pool.acquire()
+        with pytest.raises(AcquireTimeout) as caught:
+            await pool.acquire().__aenter__()
+        assert (now(), caught.value.waited_s, caught.value.__suppress_context__) == (3.0, 3.0, True)
+        await handle.release()
+
+
+async def test_one_who_has_just_timed_out_hides_nobody_behind() -> None:
+    """Its own task has not run yet; whoever stands behind is the first who waits."""
+    loop = asyncio.get_running_loop()
+    line = Line(1000.0)
+    line.settle_in(loop)
+    timed_out: asyncio.Future[Any] = loop.create_future()
+    behind: asyncio.Future[Any] = loop.create_future()
+    line.join(timed_out, 0.0)
+    line.join(behind, 1.0)
+    time_out(timed_out)
+    assert not line.join_others(loop.create_future(), 2.0), (
+        "nobody waits at the front, as far as that can see"
+    )
+    assert line.first() == (behind, 1.0)
     line.close()
