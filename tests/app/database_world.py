@@ -86,6 +86,8 @@ class Databases:
                 self.server.execute(statement, database=self.database)
         for tenant in TENANTS:
             with closing(sqlite3.connect(self.file_of(tenant))) as file:
+                # Four connections that open a new file at once may find it locked while one turns this on.
+                file.execute("PRAGMA journal_mode=wal")
                 file.execute("CREATE TABLE notes (n INTEGER PRIMARY KEY, owner TEXT, body TEXT)")
                 file.execute("INSERT INTO notes (owner, body) VALUES (?, ?)", (tenant, f"canary-of-{tenant}"))
                 file.commit()
