@@ -17,6 +17,7 @@ from nebula_resource.testing.asserts import assert_sound
 from nebula_resource.testing.mock import MockError, MockInstance, MockResource, Outcome
 
 RUNS = 60
+FIRST_SEED = 0  # the gate plays the same runs every day; whoever hunts moves it
 CALLERS = 40
 STEPS = ("create", "cleanup", "is_valid", "recycle", "lease_entry", "lease_exit")
 LIMIT = 0.5  # seconds for every step
@@ -225,10 +226,9 @@ class Run:
 )  # of callers that never began
 async def test_whatever_happens_nobody_starves_and_nothing_is_lost() -> None:
     """Sound after each turn; everybody ends; no cancellation is swallowed; nothing is left when it is closed."""
-    seed = random.SystemRandom().getrandbits(32)
-    for number in range(RUNS):
-        print(f"seed {seed + number}")
-        await Run(seed + number).play()
+    for seed in range(FIRST_SEED, FIRST_SEED + RUNS):
+        print(f"seed {seed}")
+        await Run(seed).play()
         gc.collect()
         left = asyncio.all_tasks() - {asyncio.current_task()}
         if left:
