@@ -130,9 +130,6 @@ class PoolObserver:
     def body_failed(self, error: BaseException) -> None:
         """A caller's body raised an error that the resource's ``is_fault`` confirms."""
 
-    def served(self) -> None:
-        """A use ended well (told only for uses that take the long way)."""
-
     def retired(self, reason: CleanupReason) -> None:
         """An instance leaves the pool."""
 

@@ -123,7 +123,8 @@ class Handle(Generic[T]):
             return
         self._pool.check_owner()
         self._settle(entry)
-        await self._pool.give_back(entry, self._use, error)
+        if error is not None or not self._pool.releaser.at_once(entry, self._use):
+            await self._pool.give_back(entry, self._use, error)
 
     def _settle(self, entry: Entry) -> None:
         if self._use.started is not None:

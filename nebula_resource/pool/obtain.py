@@ -99,6 +99,11 @@ class Obtainer:
         token = context.cancellation if context is not None else None
         if token is not None and token.cancelled:
             raise AcquireCancelled(**pool.names)
+        if pool.shelf.hot:  # may be lent as it is, and nobody stands in line for it
+            ready = pool.shelf.take_hot()
+            ready.state = Lifecycle.IN_USE
+            ready.uses += 1
+            return ready
         since = loop.time()
         waiter: Waiter = loop.create_future()
         pool.desk.seek(waiter, since)

@@ -42,6 +42,28 @@ class Releaser:
         """Whether every single return needs a look."""
         self.circuit = Circuit(pool.config.circuit_threshold, pool.config.circuit_open_for)
 
+    def at_once(self, entry: Entry, use: Use) -> bool:
+        """Take back the entry of a handle that ended well where there is nothing to look at; False: there is."""
+        pool = self._pool
+        if (
+            use.cm is not None
+            or use.started is not None
+            or entry.use is not use
+            or entry.doom is not None
+            or entry.sampled_at is not None
+            or entry.state is not Lifecycle.IN_USE
+            or pool.ledger.careful
+        ):
+            return False
+        entry.use = None
+        entry.attention = False
+        if pool.line.waiters:
+            pool.desk.pass_on(entry)
+        else:
+            entry.state = Lifecycle.IDLE
+            pool.shelf.hot.append(entry)
+        return True
+
     def begin(self, entry: Entry, use: Use | None, error: BaseException | None) -> Release | None:
         """Take an entry back, after a body that ended with ``error``; ours from here on, whatever the caller does.
 
@@ -50,8 +72,6 @@ class Releaser:
         pool = self._pool
         if error is not None and self._is_fault(error):
             pool.observer.body_failed(error)
-        elif error is None:
-            pool.observer.served()
         if not entry.holders:
             entry.leak_reported = entry.uses  # it comes back: however long that takes, it is no leak
         if use is not None:

@@ -29,7 +29,6 @@ async def test_an_observer_overrides_what_it_wants_and_the_rest_does_nothing() -
         "create_failed": (error,),
         "validation_failed": (None,),
         "body_failed": (error,),
-        "served": (),
         "retired": (CleanupReason.EXPIRED,),
         "cleaned_up": (CleanupReason.EXPIRED, None),
         "rejected": ("timeout",),
@@ -46,9 +45,12 @@ async def test_an_observer_overrides_what_it_wants_and_the_rest_does_nothing() -
     }
     for name, arguments in calls.items():
         assert getattr(observer, name)(*arguments) is None
+    assert not observer.traces
+    with observer.around("create") as span:
+        assert span is None
     synchronous = {
         name
         for name, method in inspect.getmembers(PoolObserver, inspect.isfunction)
         if not inspect.iscoroutinefunction(method)
     }
-    assert synchronous == set(calls), "every one of them was called here"
+    assert synchronous == {*calls, "around"}, "every one of them was called here"

@@ -37,9 +37,6 @@ class Notes(PoolObserver):
     def body_failed(self, error: BaseException) -> None:
         self.notes.append(("body_failed", error))
 
-    def served(self) -> None:
-        self.notes.append(("served",))
-
     def retired(self, reason: CleanupReason) -> None:
         self.notes.append(("retired", reason))
 

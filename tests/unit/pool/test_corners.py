@@ -156,8 +156,8 @@ async def test_an_expired_one_is_noticed_on_its_way_back_before_any_tick() -> No
     quiet: dict[str, Any] = {"validation_interval": None, "idle_timeout": None, "maintenance_interval": None}
     async with opened(max_lifetime=100.0, **quiet) as pool:
         handle = await pool.acquire()
-        await asyncio.sleep(99.99)
-        await handle.release()
+        await asyncio.sleep(99.9999)
+        await handle.release(ValueError("its body failed: that takes the long way"))
         await turns()
         assert pool.stats().destroyed == {"expired": 1}
 

@@ -87,8 +87,10 @@ async def test_an_expired_idle_one_is_passed_over() -> None:
 
 async def test_an_expired_one_is_passed_over_before_any_tick() -> None:
     """The long way reads the clock itself."""
-    settings: dict[str, Any] = {"max_lifetime": 100.0, "idle_timeout": None, "validation_interval": None}
-    async with opened(min_size=1, maintenance_interval=None, **settings) as pool:
+    settings: dict[str, Any] = {"max_lifetime": 100.0, "idle_timeout": None, "validation_interval": 0.0}
+    async with opened(
+        MockResource(is_valid=Outcome.OK), min_size=1, maintenance_interval=None, **settings
+    ) as pool:
         await asyncio.sleep(99.9999)  # every life but one in fifty thousand has ended, and no tick has come
         handle = await pool.acquire(timeout=1.0)
         assert handle.value.number == 2
