@@ -148,6 +148,9 @@ class FaultWorld:
         """Seconds each acquire of the stricken one took, whatever came of it."""
         self.calm: list[float] = []
         """Seconds each whole use of the calm one took."""
+        self.calm_work: list[float] = []
+        """Seconds of processor time that our thread worked meanwhile, for whomever: all by which we ourselves can hold
+        up a use, and none of what other processes of the machine take."""
         self.served = asyncio.Event()
         self.acme = ResourceContext(Scope.of(tenant="acme"))
         self.zen = ResourceContext(Scope.of(tenant="zen"))
@@ -188,10 +191,11 @@ class FaultWorld:
         """Call the calm one for ever; any error ends the test."""
         loop = asyncio.get_running_loop()
         while True:
-            started = loop.time()
+            started, worked = loop.time(), time.thread_time()
             async with self.manager.acquire("calm", self.zen) as instance:
                 await ask(instance)
             self.calm.append(loop.time() - started)
+            self.calm_work.append(time.thread_time() - worked)
             await asyncio.sleep(0.004)
 
     async def until(self, found: Callable[[Event], bool], *, since: float, within: float = 10.0) -> float:

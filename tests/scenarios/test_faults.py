@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
@@ -328,16 +329,42 @@ def is_noticed(event: Event) -> bool:
     return is_stricken(event) and (retired or isinstance(event, ErrorOccurred))
 
 
+STORY = re.compile("[HU]*U[HU]*(Q[AHU]*RO[HU]*)+(Q[AHU]*)?")
+"""It falls, then it is quarantined, then tried in vain, then with success, and only then released; perhaps again."""
+
+
+def letter(event: Event) -> str:
+    """An event as one letter of the story; none for what is not part of it."""
+    match event:
+        case HealthChanged():
+            return "U" if event.new == "unhealthy" else "H"
+        case Quarantined():
+            return "Q"
+        case RecoveryAttempted():
+            return "R" if event.outcome == "recovered" else "A"
+        case QuarantineReleased():
+            return "O"
+        case _:
+            return ""
+
+
 def assert_nobody_waited(world: FaultWorld) -> None:
     """No acquire went on beyond its timeout and 10 %."""
     assert max(world.acquires) <= ACQUIRE * 1.1 + NOISE
 
 
 def assert_calm(world: FaultWorld, before: int, noise: Noise) -> None:
-    """The other tenant's p99 is within 1.5 × of before, as far as the machine lets anybody say so.
+    """The other tenant is served as quickly as before.
 
-    One use is several round trips between two processes; each may meet the machine's worst delay.
+    By the clock its p99 is within 1.5 × of before, as far as the machine lets anybody say so: one use is several round
+    trips between two processes, and each may meet the machine's worst delay. What we ourselves have to do with it, the
+    processor time of our thread during a use, is nobody else's: nine of ten uses are held to 1.5 × there, strictly (the
+    p99 of some fifty uses would be the worst of them).
     """
+    quiet, loud = quantile(world.calm_work[:before], 0.9), quantile(world.calm_work[before:], 0.9)
+    assert loud <= 1.5 * quiet, (
+        f"p90 of our own work {quiet * 1000:.1f} ms before, {loud * 1000:.1f} ms during"
+    )
     quiet, loud = quantile(world.calm[:before], 0.99), quantile(world.calm[before:], 0.99)
     bound = max(1.5 * quiet, QUICK + 4 * noise.worst())
     assert loud <= bound, (
@@ -346,7 +373,11 @@ def assert_calm(world: FaultWorld, before: int, noise: Noise) -> None:
 
 
 async def assert_nothing_left(world: FaultWorld, patient: Patient) -> None:
-    """After the shutdown the server has no connection of ours."""
+    """Before the shutdown the server has the connections that the pool knows of and no more; after it none of ours."""
+    pool = world.manager.registry.resolve("stricken", None).pool
+    async with asyncio.timeout(5):
+        while await _apart(patient.command, "count") != pool.ledger.size:  # noqa: ASYNC110  # the server tells nobody
+            await asyncio.sleep(0.01)
     await world.manager.shutdown(drain=1.0)
     async with asyncio.timeout(5):
         while await _apart(patient.command, "count"):  # noqa: ASYNC110  # the server tells nobody
@@ -381,16 +412,8 @@ async def test_an_outage_is_noticed_endured_and_over_by_itself(
         await world.served_again()
         assert_calm(world, before, noise)
     assert_nobody_waited(world)
-    story = [
-        event.name
-        for at, event in world.events
-        if at >= began
-        and is_stricken(event)
-        and isinstance(event, HealthChanged | Quarantined | RecoveryAttempted | QuarantineReleased)
-    ]
-    entered = story.index(Quarantined.name)
-    assert story.index(HealthChanged.name) < entered
-    assert entered < story.index(RecoveryAttempted.name) < story.index(QuarantineReleased.name)
+    told = "".join(letter(event) for at, event in world.events if at >= began and is_stricken(event))
+    assert STORY.fullmatch(told), f"it was told as {told}"
     await assert_nothing_left(world, stricken)
 
 
