@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
@@ -11,7 +10,7 @@ from fastapi.routing import APIRoute
 from nebula_resource.admin.audit import Audit
 from nebula_resource.admin.auth.authority import Authority, KeyAuthority, LocalAuthority
 from nebula_resource.admin.auth.key_source import KeySource
-from nebula_resource.admin.auth.needs import Needs
+from nebula_resource.admin.auth.needs import needs_of
 from nebula_resource.admin.description import describe
 from nebula_resource.admin.guard import Guard
 from nebula_resource.admin.operations import Operations
@@ -114,9 +113,3 @@ def _check_roles(app: FastAPI) -> None:
     for route in app.routes:
         if isinstance(route, APIRoute) and not needs_of(route):
             raise ConfigurationError(f"the route {route.path} declares no role")
-
-
-def needs_of(route: APIRoute) -> list[Needs]:
-    """What a route declares."""
-    found: list[Any] = [each.call for each in route.dependant.dependencies]
-    return [each for each in found if isinstance(each, Needs)]

@@ -6,7 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 
+from nebula_resource.admin.auth.authority import CSRF_HEADER
+from nebula_resource.admin.auth.needs import needs_of
 from nebula_resource.admin.idempotency import IdempotentRoute
 from nebula_resource.model.problems import PROBLEM_MEDIA_TYPE
 
@@ -21,11 +24,10 @@ def describe(app: FastAPI) -> None:
         if app.openapi_schema is None:
             document = written()
             for route in app.routes:
-                if isinstance(route, IdempotentRoute) and "POST" in (route.methods or ()):
-                    document["paths"][route.path]["post"].setdefault("parameters", []).append(_KEY)
-            for path in document["paths"].values():
-                for operation in path.values():
-                    _correct(operation["responses"])
+                if isinstance(route, APIRoute) and route.include_in_schema:
+                    for method in route.methods or ():
+                        _complete(document["paths"][route.path][method.lower()], route, method)
+            document["components"]["securitySchemes"] = _SCHEMES
             for name in ("HTTPValidationError", "ValidationError"):
                 document["components"]["schemas"].pop(name, None)
             app.openapi_schema = document
@@ -34,6 +36,16 @@ def describe(app: FastAPI) -> None:
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to change the document
 
 
+_SCHEMES: dict[str, Any] = {
+    "key": {"type": "http", "scheme": "bearer", "description": "An API key: nbk_<id>_<secret>."},
+    "session": {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": "nebula_session",
+        "description": f"What POST /session sets (over TLS __Host-nebula); changes need {CSRF_HEADER} too.",
+    },
+}
+
 _KEY: dict[str, Any] = {
     "name": "Idempotency-Key",
     "in": "header",
@@ -41,6 +53,26 @@ _KEY: dict[str, Any] = {
     "description": "Sent again under the same key, a change is done once.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 128, "pattern": "^[!-~]+$"},
 }
+
+
+def _complete(operation: dict[str, Any], route: APIRoute, method: str) -> None:
+    """What FastAPI does not know of one operation: who may call it, the keys of repetition, the real errors."""
+    (needs,) = needs_of(route)
+    shown: list[dict[str, list[str]]] = [{"key": []}, {"session": []}]
+    if needs.role is None:
+        shown.insert(0, {})
+    else:
+        unbound = ", not bound to a tenant" if needs.unbound else ""
+        told = operation.get("description", "")
+        operation["description"] = f"{told}\n\nRole: {needs.role.label}{unbound}.".lstrip()
+    operation["security"] = shown
+    if isinstance(route, IdempotentRoute) and method == "POST":
+        operation.setdefault("parameters", []).append(_KEY)
+    for parameter in operation.get("parameters", ()):
+        if parameter["name"] == "if-match":
+            parameter["required"] = True  # 428 without, where FastAPI would say 422
+            parameter["schema"] = {"type": "string", "maxLength": 256}
+    _correct(operation["responses"])
 
 
 def _correct(responses: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -102,8 +103,24 @@ def _of_resource_error(error: ResourceError, route: str | None) -> Response:
 # ── errors of the request ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _of_http(error: HTTPException) -> Response:
-    return problem_response(problem_of_status(error.status_code), headers=error.headers)
+def _of_http(request: Request, error: HTTPException) -> Response:
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        # Starlette names the methods of the first route with this path alone.
+        headers["Allow"] = ", ".join(_methods(request))
+    return problem_response(problem_of_status(error.status_code), headers=headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """Every method that this path knows; where there is GET, the guard serves HEAD."""
+    path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
+    found = {
+        method
+        for route in request.app.routes
+        if isinstance(route, APIRoute) and route.path_regex.match(path)
+        for method in route.methods or ()
+    }
+    return sorted(found | ({"HEAD"} if "GET" in found else set()))
 
 
 def _of_validation(error: RequestValidationError) -> Response:
@@ -153,9 +170,9 @@ def install(app: FastAPI) -> None:
         assert isinstance(error, ResourceError)
         return _of_resource_error(error, getattr(request.scope.get("route"), "path", None))
 
-    async def http_error(_: Request, error: Exception) -> Response:
+    async def http_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        return _of_http(error)
+        return _of_http(request, error)
 
     async def validation_error(_: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)

@@ -80,7 +80,9 @@ def claim(host: str, port: int) -> Listener:
         PortNotAvailable: somebody else has it, or it cannot be had.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
+    # The protocol is named: asyncio switches Nagle's delay off for TCP only where the socket says it is TCP, and with
+    # the delay each answer on a kept connection takes 40 ms.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         # Connections of a service that has just ended do not keep the port from the next.
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -12,7 +12,7 @@ import pytest
 from fastapi.routing import APIRoute
 
 from nebula_resource.admin import Key, KeyFile, KeyList, Role, create_admin
-from nebula_resource.admin.app import needs_of
+from nebula_resource.admin.auth.needs import needs_of
 from nebula_resource.errors import ConfigurationError
 from nebula_resource.manager import Manager
 from tests.app.admin_world import World, admin_world, keys_of

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
 from fastapi import Depends, Request
+from fastapi.routing import APIRoute
 
 from nebula_resource.admin.auth.authority import Authority
 from nebula_resource.admin.auth.principal import Principal
 from nebula_resource.admin.auth.role import Role
 from nebula_resource.admin.problems import AdminProblem
 
-__all__ = ["Admin", "Anybody", "KeyHolder", "Metrics", "Needs", "Operator", "Viewer"]
+__all__ = ["Admin", "Anybody", "KeyHolder", "Metrics", "Needs", "Operator", "Viewer", "needs_of"]
 
 
 class Needs:
@@ -51,3 +52,9 @@ Metrics = Annotated[Principal, Depends(Needs(Role.METRICS, unbound=True))]
 Viewer = Annotated[Principal, Depends(Needs(Role.VIEWER))]
 Operator = Annotated[Principal, Depends(Needs(Role.OPERATOR))]
 Admin = Annotated[Principal, Depends(Needs(Role.ADMIN, unbound=True))]
+
+
+def needs_of(route: APIRoute) -> list[Needs]:
+    """What a route declares."""
+    found: list[Any] = [each.call for each in route.dependant.dependencies]
+    return [each for each in found if isinstance(each, Needs)]

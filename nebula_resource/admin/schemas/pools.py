@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
 from nebula_resource.admin.readings import driver_of
-from nebula_resource.admin.schemas.common import Page, ProcessView, Reason, ScopeView, scope_view
+from nebula_resource.admin.schemas.common import Page, ProcessView, Reason, ScopeView, Whole, scope_view
 from nebula_resource.admin.schemas.health import HealthBlock, health_block
 from nebula_resource.admin.schemas.quarantine import QuarantineView, quarantine_view
 from nebula_resource.admin.times import stamp
@@ -158,8 +158,8 @@ class PoolFilters(Page):
 class Resize(Reason):
     """Other bounds; what is not given stays."""
 
-    min: int | None = Field(default=None, ge=0, le=100_000)
-    max: int | None = Field(default=None, ge=1, le=100_000)
+    min: Whole | None = Field(default=None, ge=0, le=100_000)
+    max: Whole | None = Field(default=None, ge=1, le=100_000)
 
 
 class Suspend(Reason):
