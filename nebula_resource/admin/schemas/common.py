@@ -7,9 +7,9 @@ import hashlib
 import os
 import socket
 from functools import lru_cache
-from typing import Annotated, Any, Literal, NotRequired
+from typing import Any, Literal, NotRequired
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypedDict
 
 from nebula_resource.admin.paging import DEFAULT_LIMIT, MAX_LIMIT
@@ -24,10 +24,10 @@ __all__ = [
     "Query",
     "Reason",
     "ScopeView",
-    "Whole",
     "process_view",
     "scope_id",
     "scope_view",
+    "whole",
 ]
 
 MAX_REASON = 500
@@ -112,13 +112,9 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-def _whole(value: Any) -> Any:
+def whole(value: Any) -> Any:
     """JSON has one kind of number: 5.0 is the integer 5 (JSON Schema says so too)."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-Whole = Annotated[int, BeforeValidator(_whole)]
-"""An integer of a body, however it is written."""
 
 
 class Reason(Body):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, NotRequired
+from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
 from typing_extensions import TypedDict
 
 from nebula_resource.admin.readings import driver_of
-from nebula_resource.admin.schemas.common import Page, ProcessView, Reason, ScopeView, Whole, scope_view
+from nebula_resource.admin.schemas.common import Page, ProcessView, Reason, ScopeView, scope_view, whole
 from nebula_resource.admin.schemas.health import HealthBlock, health_block
 from nebula_resource.admin.schemas.quarantine import QuarantineView, quarantine_view
 from nebula_resource.admin.times import stamp
@@ -158,8 +158,9 @@ class PoolFilters(Page):
 class Resize(Reason):
     """Other bounds; what is not given stays."""
 
-    min: Whole | None = Field(default=None, ge=0, le=100_000)
-    max: Whole | None = Field(default=None, ge=1, le=100_000)
+    # The bounds stand before the union: behind it JSON Schema would not know them.
+    min: Annotated[int, Field(ge=0, le=100_000), BeforeValidator(whole)] | None = None
+    max: Annotated[int, Field(ge=1, le=100_000), BeforeValidator(whole)] | None = None
 
 
 class Suspend(Reason):
