@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, TypeAlias
 
 from nebula_resource.manager import Manager, Registration
 from nebula_resource.metrics import (
@@ -17,12 +19,23 @@ from nebula_resource.metrics import (
     Readings,
     TextRenderer,
 )
+from nebula_resource.metrics.rows import SLICE
+from nebula_resource.metrics.sums import PoolSums
+from nebula_resource.model.health import HealthState
 from nebula_resource.model.resource import Resource
+from nebula_resource.pool import Pool
+from nebula_resource.pool.state import PoolState
 
 __all__ = ["MAX_AGE", "ReadingsCollector", "driver_of"]
 
 MAX_AGE = 1.0
 """Seconds that a rendered scrape serves whoever scrapes again."""
+TURN = 0.002
+"""Seconds after which a scrape lets others run."""
+
+AnyPool: TypeAlias = Pool[Any, Any, Any]
+_Watched: TypeAlias = tuple[HealthState, datetime | None, int, HealthReading]
+"""What decides whether a reading of health still holds, and the reading."""
 
 _DRIVERS = "nebula_resource.drivers."
 
@@ -36,7 +49,9 @@ def driver_of(resource: Resource[Any, Any, Any]) -> str:
 
 
 class ReadingsCollector:
-    """Reads pools, board, quarantine and bus; keeps the text for `MAX_AGE` seconds for each format.
+    """Reads pools, board, quarantine, hooks and bus; keeps the text for `MAX_AGE` seconds for each format.
+
+    Nothing runs on the hot path for it, and no scrape blocks the loop: it pauses every `TURN` seconds.
 
     Args:
         manager: whose numbers.
@@ -57,28 +72,46 @@ class ReadingsCollector:
         self._more = more
         self._tally = EventTally()
         self._texts: dict[bool, tuple[float, bytes]] = {}
+        self._one_at_a_time = asyncio.Lock()
+        self._sums = PoolSums()
+        self._pools: dict[AnyPool, _Seen] = {}
+        self._health: dict[str, _Watched] = {}
         manager.events.add_listener(self._tally, types=self._tally.types)
 
-    def text(self, *, openmetrics: bool = False, families: tuple[Family, ...] = ()) -> bytes:
-        """Return the scrape as it is sent; ``families`` are further counts of the caller's."""
-        now = asyncio.get_running_loop().time()
-        known = self._texts.get(openmetrics)
-        if known is not None and now - known[0] < MAX_AGE:
-            return known[1]
-        body = self._renderer.render(self.read(families=families), openmetrics=openmetrics).encode()
-        if self._more is not None:
-            body = self._more(openmetrics) + body
-        self._texts[openmetrics] = (now, body)
-        return body
+    async def text(
+        self, *, openmetrics: bool = False, families: Callable[[], tuple[Family, ...]] = tuple
+    ) -> bytes:
+        """Return the scrape as it is sent; ``families`` makes further counts of the caller's, if they are needed."""
+        loop = asyncio.get_running_loop()
+        async with self._one_at_a_time:
+            known = self._texts.get(openmetrics)
+            if known is not None and loop.time() - known[0] < MAX_AGE:
+                return known[1]
+            await _paced(self._look())
+            readings = self._readings(families())
+            pieces = await _paced(self._renderer.pieces(readings, openmetrics=openmetrics))
+            if self._more is not None:
+                pieces.insert(0, self._more(openmetrics))
+            body = b"".join(pieces)
+            self._texts[openmetrics] = (loop.time(), body)
+            return body
+
+    def forget_texts(self) -> None:
+        """Let the next scrape read anew."""
+        self._texts.clear()
 
     def read(self, *, families: tuple[Family, ...] = ()) -> Readings:
-        """Return the numbers of now."""
+        """Return the numbers of now, at once."""
+        for _ in self._look():
+            pass
+        return self._readings(families)
+
+    def _readings(self, families: tuple[Family, ...]) -> Readings:
         manager = self._manager
-        registrations = manager.pools()
         told = manager.events.stats()
         return Readings(
-            pools=tuple(map(_pool, registrations)),
-            health=tuple(filter(None, map(self._health, registrations))),
+            pools=self._sums.readings(),
+            health=tuple(reading for *_, reading in self._health.values()),
             quarantine=tuple(
                 QuarantineReading(
                     resource_id=entry.resource_id,
@@ -94,34 +127,118 @@ class ReadingsCollector:
             events_emitted=told.emitted,
             events_dropped=told.dropped,
             events_subscribers=told.subscribers,
+            hooks=manager.hooks.durations,
             families=(*self._tally.families(), *families),
             version=_version(),
         )
 
-    def _health(self, registration: Registration) -> HealthReading | None:
-        view = self._manager.watch.board.get(registration.public_id)
-        if view is None:
+    # ── pools ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _look(self) -> Iterator[None]:
+        """Read every pool whose stamp is another one; yields after each slice of them."""
+        gone = dict(self._pools)
+        watched: dict[str, _Watched] = {}
+        keys: set[str] = set()
+        for done, registration in enumerate(self._manager.pools(), 1):
+            gone.pop(registration.pool, None)
+            self._look_at(registration)
+            health = self._health_of(registration, is_first=registration.key not in keys)
+            if health is not None:
+                watched[registration.public_id] = health
+                keys.add(registration.key)
+            if not done % SLICE:
+                yield
+        self._health = watched
+        for pool, seen in gone.items():
+            # Swapped by a reload or taken off: what it did since the last scrape still counts, until it is closed.
+            seen.update(pool)
+            self._sums.put(pool, seen.reading)
+            if pool.state is PoolState.CLOSED:
+                del self._pools[pool]
+                self._sums.drop(pool)
+        yield
+
+    def _look_at(self, registration: Registration) -> None:
+        pool = registration.pool
+        seen = self._pools.get(pool)
+        if seen is None:
+            tenant = self._renderer.tenant_label(registration.scope.tenant_id)
+            seen = self._pools[pool] = _Seen(registration, tenant)
+        seen.update(pool)
+        self._sums.put(pool, seen.reading)
+
+    # ── health ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _health_of(self, registration: Registration, *, is_first: bool) -> _Watched | None:
+        """The last reading again, unless something has changed. The first of an id tells of the checks of them all."""
+        watch, public_id, key = self._manager.watch, registration.public_id, registration.key
+        if public_id not in watch.board:
             return None
-        return HealthReading(
-            resource_id=registration.key,
+        state, checked = watch.board.effective(public_id), watch.board.last_checked(public_id)
+        checks = watch.checks.count(key) if is_first else -1
+        known = self._health.get(public_id)
+        if known is not None and known[:3] == (state, checked, checks):
+            return known
+        reading = HealthReading(
+            resource_id=key,
             driver=driver_of(registration.resource),
-            state=view.effective.kind,
-            score=view.effective.score(),
-            last_check_at=None if view.last_checked is None else view.last_checked.timestamp(),
+            state=state.kind,
+            score=state.score(),
+            last_check_at=None if checked is None else checked.timestamp(),
+            checks=watch.checks.results(key) if is_first else {},
+            durations=watch.checks.durations(key) if is_first else {},
+        )
+        return state, checked, checks, reading
+
+
+class _Seen:
+    """A pool as it was read last."""
+
+    __slots__ = ("_driver", "_refused", "_refused_then", "_registration", "_stamp", "_tenant", "reading")
+
+    reading: PoolReading
+
+    def __init__(self, registration: Registration, tenant: str | None) -> None:
+        self._registration = registration
+        self._refused = registration.refused  # a reload gives the registration another one
+        self._refused_then = -1
+        self._driver = driver_of(registration.resource)
+        self._tenant = tenant
+        self._stamp: tuple[object, ...] = ()
+
+    def update(self, pool: AnyPool) -> None:
+        """Read it again, if anything about it is another."""
+        stamp, refused = pool.stamp(), sum(self._refused.values())
+        if stamp == self._stamp and refused == self._refused_then:
+            return
+        self._stamp, self._refused_then = stamp, refused
+        self.reading = PoolReading(
+            resource_id=self._registration.key,
+            driver=self._driver,
+            scope_level=self._registration.scope.level.name.lower(),
+            tenant=self._tenant,
+            stats=pool.stats(),
+            refused=dict(self._refused),
         )
 
 
-def _pool(registration: Registration) -> PoolReading:
-    return PoolReading(
-        resource_id=registration.key,
-        driver=driver_of(registration.resource),
-        scope_level=registration.scope.level.name.lower(),
-        tenant=registration.scope.tenant_id,
-        stats=registration.pool.stats(),
-    )
+async def _paced(work: Iterator[bytes | None]) -> list[bytes]:
+    """Do the work, letting others run every `TURN` seconds; returns what it yields but for empty pieces."""
+    loop = asyncio.get_running_loop()
+    since = loop.time()
+    found: list[bytes] = []
+    for piece in work:
+        if piece:
+            found.append(piece)
+        if loop.time() - since > TURN:
+            await asyncio.sleep(0)
+            since = loop.time()
+    return found
 
 
+@cache
 def _version() -> str | None:
+    """Read once: it opens a file."""
     try:
         return version("nebula-resource")
     except PackageNotFoundError:

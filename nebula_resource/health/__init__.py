@@ -16,6 +16,7 @@ from nebula_resource.health.stages import (
     UtilizationStage,
 )
 from nebula_resource.health.suspicion import Suspicion, SuspicionListener
+from nebula_resource.health.tally import CheckTally
 from nebula_resource.health.view import HealthView, Transition
 from nebula_resource.model.health import (
     Degraded,
@@ -35,6 +36,7 @@ __all__ = [
     "CascadeListener",
     "CascadeWatch",
     "CheckListener",
+    "CheckTally",
     "ConnectivityStage",
     "Degraded",
     "DependencyStage",

@@ -134,6 +134,11 @@ class HealthBoard:
         record = self._records.get(id)
         return Unknown() if record is None else record.effective
 
+    def last_checked(self, id: str) -> datetime | None:
+        """When a check last said anything (UTC); None: never, or it is not on the board."""
+        record = self._records.get(id)
+        return None if record is None else record.last_checked
+
     def is_failing(self, id: str) -> bool:
         """Whether its last check or use failed, or its own state is Unhealthy."""
         record = self._records.get(id)

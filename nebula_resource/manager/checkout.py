@@ -119,7 +119,7 @@ class Checkout:
             handle = await self._obtain(registration, scope, context, timeout)
             # ours from here on
             if registration.refusal is not None:
-                raise refused(registration, scope)
+                raise registration.refusal()  # counted below, as every error of this road
             managed = ManagedHandle(handle, self, registration, scope, tickets)
         except BaseException as error:
             leave_all(tickets, error, self.bus)
@@ -158,6 +158,7 @@ class Checkout:
                 since = pool.clock()
 
     def _note_failure(self, registration: Registration, scope: Scope, error: BaseException) -> None:
+        registration.count_refused(error)
         if isinstance(error, ResourceError) and error.scope is None:
             error.scope = scope
         if isinstance(error, QuotaExceeded):
@@ -195,6 +196,7 @@ def refused(registration: Registration, scope: Scope) -> ResourceError:
     """The error of a caller who is turned away by the registration's refusal."""
     assert registration.refusal is not None, "whoever asks has looked"
     error = registration.refusal()
+    registration.count_refused(error)
     if error.scope is None:
         error.scope = scope
     return error
@@ -305,6 +307,7 @@ class ManagedAcquisition(Generic[T]):
             if isinstance(error, Unavailable) and was_swapped(registration, pool):
                 self._timeout = time_left(pool, since, self._timeout)
                 return await self._enter_fully(registration, scope)
+            registration.count_refused(error)
             if error.scope is None:
                 error.scope = scope
             raise

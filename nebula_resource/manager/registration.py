@@ -10,7 +10,14 @@ from datetime import UTC, datetime
 from enum import Enum, IntEnum
 from typing import Any
 
-from nebula_resource.errors import ResourceError
+from nebula_resource.errors import (
+    CircuitOpen,
+    CreateFailed,
+    HookCancelled,
+    QuotaExceeded,
+    ResourceError,
+    Unavailable,
+)
 from nebula_resource.hooks import ResourceHook
 from nebula_resource.model.credentials import CredentialProvider
 from nebula_resource.model.health import HealthPolicy
@@ -24,6 +31,14 @@ from nebula_resource.quarantine import QuarantinePolicy
 __all__ = ["Cause", "Registration", "RegistrationState", "public_id"]
 
 Refusal = Callable[[], ResourceError]
+
+_OUTCOMES: dict[type[BaseException], str] = {
+    CircuitOpen: "circuit_open",
+    CreateFailed: "create_failed",
+    HookCancelled: "hook_cancelled",
+    QuotaExceeded: "quota",
+}
+_WHY = frozenset({"not_open", "draining", "suspended", "quarantined", "unhealthy", "closed"})
 
 
 class RegistrationState(Enum):
@@ -67,7 +82,7 @@ class Registration:
     __slots__ = (
         "__weakref__", "_causes", "acquire_hooks", "budget", "config", "credentials", "cross_tenant", "dependencies",
         "gates", "generation", "health", "is_plain", "key", "pool", "pool_config", "public_id", "quarantine",
-        "refusal", "registered_at", "release_hooks", "required", "resource", "scope", "state",
+        "refusal", "refused", "registered_at", "release_hooks", "required", "resource", "scope", "state",
         "swapping", "take",
     )  # fmt: skip  # one list of names
 
@@ -103,6 +118,8 @@ class Registration:
         self.state = RegistrationState.CREATED
         self.pool: Pool[Any, Any, Any] = None  # type: ignore[assignment]  # set by whoever builds the pool, at once
         self.refusal: Refusal | None = None
+        self.refused: dict[str, int] = {}
+        """How many callers got an error that no counter of the pool tells of, by what metrics call it."""
         self.gates: tuple[Gate, ...] = ()
         self.acquire_hooks: tuple[ResourceHook, ...] = ()
         self.release_hooks: tuple[ResourceHook, ...] = ()
@@ -151,6 +168,7 @@ class Registration:
         self.dependencies = wanted.dependencies
         self.generation += 1
         self.pool = pool
+        self.refused = {}  # who was turned away from the old pool belongs to its numbers
         self.pave(False)  # the short road led to the old pool
 
     def refuse(self, cause: Cause, refusal: Refusal) -> None:
@@ -173,6 +191,14 @@ class Registration:
     def causes(self) -> tuple[Cause, ...]:
         """All standing causes, the strongest first."""
         return tuple(sorted(self._causes))
+
+    def count_refused(self, error: BaseException) -> None:
+        """A caller got this error instead of a handle; those that the pool itself counts are left out."""
+        outcome = _OUTCOMES.get(type(error))
+        if isinstance(error, Unavailable):
+            outcome = error.why if error.why in _WHY else "unavailable"  # a user's own word is no label
+        if outcome is not None:
+            self.refused[outcome] = self.refused.get(outcome, 0) + 1
 
     def _settle(self) -> None:
         self.refusal = self._causes[min(self._causes)] if self._causes else None

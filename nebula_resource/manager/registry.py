@@ -237,6 +237,12 @@ class Registry:
         shelf = self._shelves.get(key)
         return tuple(shelf.by_fields.values()) if shelf is not None else ()
 
+    def has_others(self, registration: Registration) -> bool:
+        """Whether its id is registered in another scope too; costs the same however many there are."""
+        shelf = self._shelves.get(registration.key)
+        here = shelf is not None and self.get(registration.public_id) is registration
+        return shelf is not None and len(shelf.by_fields) > int(here)
+
     def needing(self, key: str) -> tuple[Registration, ...]:
         """All that declare a dependency on this id, whichever registration of it they mean."""
         return tuple(self._needing.get(key, ()))

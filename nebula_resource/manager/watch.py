@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from nebula_resource.errors import CreateFailed, ResourceError, Unavailable
 from nebula_resource.events import CheckerSuspected, Event, EventBus, HealthChanged
-from nebula_resource.health import HealthBoard, HealthChecker, Propagation, Suspicion
+from nebula_resource.health import CheckTally, HealthBoard, HealthChecker, Propagation, Suspicion
 from nebula_resource.hooks import HookRegistry
 from nebula_resource.manager.blame import refused_dependency
 from nebula_resource.manager.degraded import Degradations
@@ -68,6 +68,7 @@ class Watch:
         self.quarantine = QuarantineManager(self._ward, isolation, rng=rng)
         self.incidents = Incidents(registry, graph, self.quarantine, self._publish)
         self.degradations = Degradations(bus.is_logged)
+        self.checks = CheckTally()
         self.tracing: Tracing | None = None
         """Stands around creates and health checks; set by the manager."""
         self.on_released: Callable[[Registration], None] | None = None
@@ -125,6 +126,8 @@ class Watch:
         self._creations.pop(public_id, None)
         self.propagation.refresh()
         self.suspicion.forget(public_id)
+        if not self._registry.has_others(registration):
+            self.checks.forget(registration.key)
         self._set_suspicion_window()
 
     def follow(self, registration: Registration, creation: Creation) -> None:
@@ -185,6 +188,9 @@ class Watch:
 
     def checked(self, id: str, status: HealthStatus) -> None:
         """A periodic or asked-for check landed."""
+        registration = self._registry.get(id)
+        if registration is not None:
+            self.checks.note(registration.key, status)
         self.board.observe(id, status)
         if not isinstance(status.state, Unknown):
             now = asyncio.get_running_loop().time()

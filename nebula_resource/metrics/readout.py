@@ -20,7 +20,10 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolReading:
-    """One pool's numbers and labels. ``tenant`` is no label unless it is allow-listed (`TextRenderer`)."""
+    """One pool's numbers and labels, or the sum of several (`PoolSums`).
+
+    ``tenant`` is no label unless it is allow-listed (`TextRenderer`).
+    """
 
     resource_id: str
     driver: str = "custom"
@@ -31,6 +34,15 @@ class PoolReading:
     """Acquires that never reached the pool, by outcome: quarantined, unhealthy, scope_denied, hook_cancelled, …"""
     target: int | None = None
     """Effective maximum set by a scaler; None: no scaler."""
+    saturation: float | None = None
+    """Where the reading is a sum of pools: the share in use of the fullest, 0…1; None: follows from ``stats``."""
+    pools_draining: int | None = None
+    """Where it is a sum: how many of them drain; None: follows from ``stats``."""
+
+    @property
+    def draining(self) -> int:
+        """How many of its pools drain."""
+        return int(self.stats.state == "draining") if self.pools_draining is None else self.pools_draining
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,7 +38,7 @@ class TenantFamilies:
 
     def families(self, pools: Iterable[PoolReading]) -> list[Family]:
         """Return the families of one scrape; pools without a tenant are left out."""
-        mine = [(self._tenant(pool.tenant), pool) for pool in pools if pool.tenant is not None]
+        mine = [(self.label(pool.tenant), pool) for pool in pools if pool.tenant is not None]
         self._placed &= {
             (tenant, pool.resource_id) for tenant, pool in mine
         }  # free again when the last is gone
@@ -58,7 +58,8 @@ class TenantFamilies:
             found.append(Family.of("metrics_series_overflow", {("tenant",): len(self._folded)}))
         return found
 
-    def _tenant(self, tenant: str) -> str:
+    def label(self, tenant: str) -> str:
+        """What a tenant is called."""
         return tenant if tenant in self._allowed else OTHER
 
     def _pool_label(self, tenant: str, resource_id: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 
 from nebula_resource.errors import ConfigurationError
 from nebula_resource.metrics.catalogue import CATALOGUE, Metric
@@ -16,8 +16,10 @@ from nebula_resource.metrics.exposition import (
 )
 from nebula_resource.metrics.families import families_of
 from nebula_resource.metrics.family import Family, Value
+from nebula_resource.metrics.health_text import HEALTH_FAMILIES, HealthText
 from nebula_resource.metrics.pool_text import POOL_FAMILIES, PoolText
 from nebula_resource.metrics.readout import Readings
+from nebula_resource.metrics.rows import SLICE
 from nebula_resource.metrics.tenants import TenantFamilies
 from nebula_resource.model.histogram import HistogramSnapshot
 
@@ -47,23 +49,41 @@ class TextRenderer:
     def __init__(self, *, tenants: Collection[str] = (), max_series: int = 10_000) -> None:
         self._tenants = TenantFamilies(tenants, max_series=max_series) if tenants else None
         self._pools = PoolText()
+        self._health = HealthText()
+
+    def tenant_label(self, tenant: str | None) -> str | None:
+        """What a pool's tenant is called here: its id if it is allow-listed, ``_other``, or nothing at all."""
+        return None if self._tenants is None or tenant is None else self._tenants.label(tenant)
 
     def render(self, readings: Readings, *, openmetrics: bool = False) -> str:
         """Return the text.
 
         Raises:
-            ConfigurationError: ``readings.families`` holds a family that is written from the pools.
+            ConfigurationError: ``readings.families`` holds a family that is written from the pools or their health.
         """
-        out = self._pools.write(readings.pools, openmetrics=openmetrics)
+        return b"".join(self.pieces(readings, openmetrics=openmetrics)).decode()
+
+    def pieces(self, readings: Readings, *, openmetrics: bool = False) -> Iterator[bytes]:
+        """Yield the same as bytes, piece by piece, each after so little work that others may run in between.
+
+        A piece may be empty. Whoever stops half-way harms nothing; two at a time must not be under way.
+        """
         families = families_of(readings)
         if self._tenants is not None:
             families += self._tenants.families(readings.pools)
-        for family in _joined(families):
-            out.append(head(family.metric, openmetrics=openmetrics))
-            out += [_sample(family.metric, labels, value) for labels, value in family.samples.items()]
+        joined = _joined(families)
+        yield from self._pools.write(readings.pools, openmetrics=openmetrics)
+        yield from self._health.write(readings.health, openmetrics=openmetrics)
+        for family in joined:
+            lines = [head(family.metric, openmetrics=openmetrics)]
+            for labels, value in family.samples.items():
+                lines.append(_sample(family.metric, labels, value))
+                if not len(lines) % SLICE:
+                    yield "".join(lines).encode()
+                    lines = []
+            yield "".join(lines).encode()
         if openmetrics:
-            out.append("# EOF\n")
-        return "".join(out)
+            yield b"# EOF\n"
 
 
 def _joined(families: Iterable[Family]) -> list[Family]:
@@ -74,8 +94,8 @@ def _joined(families: Iterable[Family]) -> list[Family]:
     found: dict[str, Family] = {}
     for family in families:
         name = family.metric.name
-        if name in POOL_FAMILIES:
-            raise ConfigurationError(f"'{name}' is written from the pools and cannot be given again")
+        if name in POOL_FAMILIES or name in HEALTH_FAMILIES:
+            raise ConfigurationError(f"'{name}' is written from pools or health and cannot be given again")
         known = found.get(name)
         found[name] = family if known is None else Family(family.metric, {**known.samples, **family.samples})
     return [found[name] for name in CATALOGUE if name in found and found[name].samples]

@@ -1,4 +1,4 @@
-"""PoolTotals: the numbers of all pools that share one set of labels, added up."""
+"""PoolTotals: the numbers of the readings that share one set of labels, added up."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from nebula_resource.metrics.family import merged
 from nebula_resource.metrics.readout import PoolReading
 from nebula_resource.model.stats import PoolStats
 
-__all__ = ["PoolLabels", "PoolTotals", "totals_by_labels"]
+__all__ = ["PoolLabels", "PoolTotals"]
 
 PoolLabels = tuple[str, str, str]
 """(resource id, driver, scope level)."""
 
 
 class PoolTotals:
-    """One pool, or the sum of several, with what is no sum beside it."""
+    """One reading, or the sum of several, with what is no sum beside it."""
 
     __slots__ = ("acquires", "draining", "saturation", "stats", "target")
 
@@ -25,25 +25,19 @@ class PoolTotals:
         if len(pools) == 1:  # nearly always: nothing to add up
             self.stats = first.stats
             self.acquires = _outcomes(first)
-            self.saturation = first.stats.utilisation
-            self.draining = int(first.stats.state == "draining")
+            self.saturation = first.stats.utilisation if first.saturation is None else first.saturation
+            self.draining = first.draining
             self.target = first.target
             return
         self.stats = _sum([pool.stats for pool in pools])
         self.acquires = _added(_outcomes(pool) for pool in pools)
-        self.saturation = max(pool.stats.utilisation for pool in pools)
+        self.saturation = max(
+            pool.stats.utilisation if pool.saturation is None else pool.saturation for pool in pools
+        )
         """Of the fullest: one full pool among ninety idle ones is what an alert must see."""
-        self.draining = sum(pool.stats.state == "draining" for pool in pools)
+        self.draining = sum(pool.draining for pool in pools)
         targets = [pool.target for pool in pools if pool.target is not None]
         self.target = sum(targets) if targets else None
-
-
-def totals_by_labels(pools: Iterable[PoolReading]) -> dict[PoolLabels, PoolTotals]:
-    """Return the totals of each set of labels: the pools of one resource in many tenants are one."""
-    found: dict[PoolLabels, list[PoolReading]] = {}
-    for pool in pools:
-        found.setdefault((pool.resource_id, pool.driver, pool.scope_level), []).append(pool)
-    return {labels: PoolTotals(held) for labels, held in found.items()}
 
 
 def _sum(stats: Sequence[PoolStats]) -> PoolStats:
@@ -67,8 +61,6 @@ def _outcomes(pool: PoolReading) -> dict[str, int]:
         counts["exhausted"] = stats.exhausted
     if stats.cancelled:
         counts["cancelled"] = stats.cancelled
-    if stats.create_failures:
-        counts["create_failed"] = stats.create_failures
     return _added((counts, pool.refused)) if pool.refused else counts
 
 

@@ -1,4 +1,4 @@
-"""Report: a pool's numbers, copied into a frozen value."""
+"""Report: a pool's numbers, copied into a frozen value, and a stamp that says whether they have changed."""
 
 from __future__ import annotations
 
@@ -10,29 +10,54 @@ from nebula_resource.model.stats import PoolStats
 if TYPE_CHECKING:
     from nebula_resource.pool.parts import PoolParts
 
-__all__ = ["report"]
+__all__ = ["report", "stamp"]
+
+IDLE, READY, IN_USE, MAINTENANCE, CLEANUP = (
+    Lifecycle.IDLE, Lifecycle.READY, Lifecycle.IN_USE, Lifecycle.MAINTENANCE, Lifecycle.CLEANUP,
+)  # fmt: skip  # one list of names
 
 
 def report(pool: PoolParts) -> PoolStats:
-    """Every number of the pool, now."""
+    """Every number of the pool, now; the entries are gone through once, since a scrape asks thousands of pools."""
     ledger = pool.ledger
     now = pool.loop.time() if pool.was_opened else 0.0
-    waits = ledger.wait_times.snapshot()
-    acquisitions = ledger.acquisitions
-    in_use = ledger.in_use
+    idle = in_use = checking = retiring = held = 0
+    acquisitions = ledger.uses_past
+    oldest = now
+    is_held = False
+    for entry in ledger.entries:
+        acquisitions += entry.uses
+        state = entry.state
+        if state is IDLE or state is READY:
+            idle += 1
+        elif state is IN_USE:
+            in_use += 1
+            held += entry.holders or 1
+            if not entry.holders:
+                # Exact for timed uses; for the others since the first tick that saw them.
+                is_held = True
+                oldest = min(oldest, entry.held_since(now))
+        elif state is MAINTENANCE:
+            checking += 1
+        elif state is CLEANUP:
+            retiring += 1
+    for use in ledger.shared_uses:
+        is_held = True
+        oldest = min(oldest, now if use.started is None else use.started)
+    waits = ledger.wait_times
     return PoolStats(
         state=pool.state.value,
-        size=ledger.size,
-        idle=ledger.count(Lifecycle.IDLE, Lifecycle.READY),
+        size=len(ledger.entries) + ledger.creating,
+        idle=idle,
         in_use=in_use,
-        checking=ledger.count(Lifecycle.MAINTENANCE),
+        checking=checking,
         creating=ledger.creating,
-        retiring=ledger.count(Lifecycle.CLEANUP),
+        retiring=retiring,
         waiting=len(pool.line),
         min=ledger.min_size,
         max=ledger.max_size,
         acquisitions=acquisitions,
-        releases=acquisitions - _held(pool),
+        releases=acquisitions - held,
         created=ledger.created,
         destroyed={reason.value: count for reason, count in ledger.destroyed.items()},
         timeouts=ledger.timeouts,
@@ -41,30 +66,33 @@ def report(pool: PoolParts) -> PoolStats:
         create_failures=ledger.create_failures,
         leaks=ledger.leaks,
         # A hit waits for nothing and is not added one by one: it is every acquisition that did not wait.
-        wait=ledger.wait_times.snapshot(instant=max(0, acquisitions - waits.count)),
+        wait=waits.snapshot(instant=max(0, acquisitions - sum(waits.counts))),
         use=ledger.use_times.snapshot(),
         create=ledger.create_times.snapshot(),
         oldest_wait_s=_oldest_wait(pool, now),
-        oldest_hold_s=_oldest_hold(pool, now),
+        oldest_hold_s=max(0.0, now - oldest) if is_held else None,
         generation=ledger.generation,
     )
 
 
-def _held(pool: PoolParts) -> int:
-    return sum(entry.holders or 1 for entry in pool.ledger.entries if entry.state is Lifecycle.IN_USE)
+def stamp(pool: PoolParts) -> tuple[object, ...]:
+    """A value that is another one whenever `report` would differ in more than the two ages.
+
+    Everything is read, nothing is counted for its sake: the hot path knows nothing of it. What is left out follows
+    from what is in: instances that are gone from ``created`` and the entries, each time measured from its sum or,
+    where it took no time at all, from the uses and creations that go with it.
+    """
+    ledger = pool.ledger
+    found: list[object] = [
+        pool.state, ledger.created, ledger.creating, ledger.uses_past, ledger.min_size, ledger.max_size,
+        ledger.timeouts, ledger.exhausted, ledger.cancelled, ledger.create_failures, ledger.leaks, ledger.generation,
+        ledger.wait_times.total_s, ledger.use_times.total_s, ledger.create_times.total_s, len(pool.line),
+    ]  # fmt: skip  # one list of names
+    for entry in ledger.entries:
+        found += (entry.uses, entry.state, entry.holders)
+    return tuple(found)
 
 
 def _oldest_wait(pool: PoolParts, now: float) -> float | None:
     since = pool.line.oldest_since()
     return None if since is None else max(0.0, now - since)
-
-
-def _oldest_hold(pool: PoolParts, now: float) -> float | None:
-    """Exact for timed uses; for the others since the first tick that saw them."""
-    since = [
-        entry.held_since(now)
-        for entry in pool.ledger.entries
-        if entry.state is Lifecycle.IN_USE and not entry.holders
-    ]
-    since += [now if use.started is None else use.started for use in pool.ledger.shared_uses]
-    return max(0.0, now - min(since)) if since else None

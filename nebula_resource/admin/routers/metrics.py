@@ -35,5 +35,5 @@ async def metrics(request: Request, state: State, who: Metrics, _: Annotated[NoQ
     """Every number of the process; OpenMetrics where Accept prefers it."""
     kind = accepts(request.headers.get("accept"), (_PLAIN, _OPEN)) or _PLAIN
     is_open = kind == _OPEN
-    body = state.readings.text(openmetrics=is_open, families=state.counts.families(state.hub))
+    body = await state.readings.text(openmetrics=is_open, families=lambda: state.counts.families(state.hub))
     return Response(body, headers={"Content-Type": OPENMETRICS_CONTENT_TYPE if is_open else CONTENT_TYPE})

@@ -11,6 +11,7 @@ import pytest
 
 from nebula_resource import (
     AcquireTimeout,
+    CreateFailed,
     HookCancelled,
     InternalError,
     Manager,
@@ -24,6 +25,7 @@ from nebula_resource.hooks import Cancel, HookEvent, ResourceHook
 from nebula_resource.hooks.payload import HookPayload, HookResult
 from nebula_resource.manager import ManagedAcquisition
 from nebula_resource.manager.registration import Cause
+from nebula_resource.model.policy import OFF
 from tests.unit.manager.things import Instance, Thing, ThingConfig, assert_manager_sound
 
 Ask = Callable[[Manager], ManagedAcquisition[Any]]
@@ -326,3 +328,48 @@ async def test_an_old_pool_speaks_for_nobody() -> None:
         await handle.release()
         async with manager.acquire("thing"):
             pass
+
+
+async def test_callers_who_are_turned_away_are_counted_by_why(ask: Ask) -> None:
+    """A refusal before and after the wait, a failed create, a hook that says no: one each, whichever road it was."""
+
+    class No(ResourceHook):
+        name = "no"
+        events = frozenset({HookEvent.ACQUIRE})
+
+        def before(self, event: HookPayload) -> object:
+            raise Cancel("not today")
+
+    async with Manager(health=OFF, quarantine=OFF) as manager:
+        thing = Thing()
+        await manager.register(thing, pool={"max_size": 1})
+        registration = manager.pools()[0]
+        registration.refuse(Cause.UNHEALTHY, lambda: Unavailable("unhealthy", resource_id="thing"))
+        with pytest.raises(Unavailable):
+            await ask(manager)
+        registration.allow(Cause.UNHEALTHY)
+        async with ask(manager):
+            waiting = asyncio.ensure_future(enter(ask(manager)))
+            for _ in range(5):
+                await asyncio.sleep(0)
+            assert registration.pool.stats().waiting == 1
+            registration.refuse(Cause.QUARANTINED, lambda: Unavailable("quarantined", resource_id="thing"))
+            with pytest.raises(Unavailable):
+                await waiting
+            registration.allow(Cause.QUARANTINED)
+        registration.pool.retire_where(lambda _: True)
+        thing.fails = OSError("down")
+        with pytest.raises(CreateFailed):
+            await enter(ask(manager))
+        thing.fails = None
+        manager.hooks.add(No())
+        with pytest.raises(HookCancelled):
+            await ask(manager)
+        expected = {"unhealthy": 1, "quarantined": 1, "create_failed": 1, "hook_cancelled": 1}
+        assert registration.refused == expected
+
+
+async def enter(acquisition: ManagedAcquisition[Any]) -> None:
+    """Enter it and leave it."""
+    async with acquisition:
+        pass

@@ -48,7 +48,7 @@ def everything() -> Readings:
                 wait=histogram(0.0004, 0.02, 40.0),
                 use=histogram(1.5),
                 create=histogram(0.1, 0.3),
-                refused={"quarantined": 8},
+                refused={"quarantined": 8, "create_failed": 5},
                 target=20,
             ),
         ),

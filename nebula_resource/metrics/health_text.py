@@ -1,0 +1,86 @@
+"""HealthText: the families of health as text, a row for each resource."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from nebula_resource.metrics.family import merged
+from nebula_resource.metrics.readout import HealthReading
+from nebula_resource.metrics.rows import SLICE, Part, RowText, counts, histograms, numbers
+from nebula_resource.model.histogram import HistogramSnapshot
+
+__all__ = ["HEALTH_FAMILIES", "HEALTH_STATES", "HealthText"]
+
+HEALTH_STATES = ("healthy", "degraded", "unhealthy", "unknown")
+
+
+class _Health:
+    """All registrations of one resource: counted by state, the worst score, the oldest check, the checks of all."""
+
+    __slots__ = ("checked", "checks", "durations", "score", "states")
+
+    def __init__(self) -> None:
+        self.states = dict.fromkeys(HEALTH_STATES, 0)
+        self.score = 1.0
+        self.checked: float | None = None
+        self.checks: Mapping[str, int] = {}
+        self.durations: Mapping[str, HistogramSnapshot] = {}
+
+    def add(self, one: HealthReading) -> None:
+        if one.state in self.states:
+            self.states[one.state] += 1
+        self.score = min(self.score, one.score)
+        if one.last_check_at is not None:
+            self.checked = min(one.last_check_at, self.checked or one.last_check_at)
+        if one.checks:
+            names = dict.fromkeys((*self.checks, *one.checks))
+            self.checks = {name: self.checks.get(name, 0) + one.checks.get(name, 0) for name in names}
+        if one.durations:
+            both = (self.durations, one.durations)
+            names = dict.fromkeys((*self.durations, *one.durations))
+            self.durations = {name: merged([held[name] for held in both if name in held]) for name in names}
+
+
+class HealthText:
+    """Writes the health of one scrape."""
+
+    def __init__(self) -> None:
+        self._text: RowText[_Health] = RowText(("resource", "driver"), _PARTS)
+
+    def write(self, readings: Iterable[HealthReading], *, openmetrics: bool) -> Iterator[bytes]:
+        """Yield the text in pieces, and an empty piece after each slice of work."""
+        found: dict[tuple[str, ...], _Health] = {}
+        drivers: dict[str, str] = {}
+        for done, one in enumerate(readings, 1):
+            # One driver for each resource id, that of its first registration: the state's families name none.
+            key = (one.resource_id, drivers.setdefault(one.resource_id, one.driver))
+            held = found.get(key)
+            if held is None:
+                held = found[key] = _Health()
+            held.add(one)
+            if not done % SLICE:
+                yield b""
+        yield from self._text.write(found, openmetrics=openmetrics)
+
+
+_PARTS: tuple[Part[_Health], ...] = (
+    histograms("health_check_duration_seconds", "stage", lambda held: held.durations),
+    counts("health_checks", "result", lambda held: held.checks),
+    numbers(
+        "health_state",
+        lambda held: tuple(held.states.values()),
+        label="state",
+        values=HEALTH_STATES,
+        depth=1,
+    ),
+    numbers("health_score_ratio", lambda held: (held.score,), depth=1, place="%a"),
+    numbers(
+        "health_last_check_timestamp_seconds",
+        lambda held: () if held.checked is None else (held.checked,),
+        depth=1,
+        place="%a",
+    ),
+)
+
+HEALTH_FAMILIES = frozenset(part.name for part in _PARTS)
+"""Names of the families that are written here."""
