@@ -1,0 +1,19 @@
+"""CLI: ``nebula``, an operator's verbs for a running service, over its admin API (extra ``cli``)."""
+
+from __future__ import annotations
+
+import sys
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command line and exit with its code: 0 ok, 1 unhealthy or refused, 2 usage, 3 unreachable."""
+    try:
+        from nebula_resource.cli.commands import run
+    except ModuleNotFoundError as error:
+        if error.name not in {"httpx", "rich", "typer"}:
+            raise
+        print(f"nebula needs {error.name}: install nebula-resource[cli]", file=sys.stderr)
+        raise SystemExit(2) from None
+    raise SystemExit(run())

@@ -1,0 +1,150 @@
+"""AdminClient: asks a service's admin API; what goes wrong becomes a `Failure`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import httpx
+
+from nebula_resource.cli.failure import ExitCode, Failure
+
+__all__ = ["AdminClient"]
+
+TIMEOUT = httpx.Timeout(10.0, connect=3.0)
+"""Seconds for an answer, and to connect. A release by probe runs a resource's whole check first."""
+PAGE = 500
+"""Items asked for at once: the most the API gives."""
+LOOK_EVERY = 0.2
+"""Seconds between two looks at an operation that goes on."""
+
+
+class AdminClient:
+    """One service, with or without a key. A context manager.
+
+    Args:
+        url: where the admin API is, ``http://127.0.0.1:8000`` or with a path where it is mounted.
+        key: an API key; it is sent and never shown.
+
+    Raises:
+        Failure: ``url`` is none.
+    """
+
+    def __init__(self, url: str, key: str | None) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+            raise Failure(
+                ExitCode.USAGE, "--url must be the address of an admin API, such as http://127.0.0.1:8000"
+            )
+        headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+        try:
+            # Neither the environment's proxies nor its netrc have a say in where a key is sent.
+            self._http = httpx.Client(
+                base_url=url.rstrip("/") + "/", headers=headers, timeout=TIMEOUT, trust_env=False
+            )
+        except (UnicodeEncodeError, httpx.InvalidURL, ValueError):
+            raise Failure(ExitCode.USAGE, "--url or --key has characters that cannot be sent") from None
+        self._where = f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
+
+    def __enter__(self) -> AdminClient:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._http.close()
+
+    # ── ask ──
+
+    def get(self, path: str, **query: Any) -> dict[str, Any]:
+        """The body of an answer. Raises `Failure`."""
+        return self._body(self._send("GET", path, params=_given(query)))
+
+    def items(self, path: str, **query: Any) -> dict[str, Any]:
+        """A list whole: the pages that follow are asked for and joined. Raises `Failure`."""
+        body = self.get(path, limit=PAGE, **query)
+        cursor = body.get("next_cursor")
+        while cursor:
+            more = self.get(path, limit=PAGE, cursor=cursor, **query)
+            body["items"] += more["items"]
+            cursor = more.get("next_cursor")
+        body["next_cursor"] = None
+        return body
+
+    def health(self) -> tuple[bool, dict[str, Any]]:
+        """Whether it is well, and what it says of it: 503 is an answer here. Raises `Failure`."""
+        response = self._send("GET", "health")
+        if response.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+            return False, _json(response, self._where)
+        return True, self._body(response)
+
+    def post(self, path: str, body: dict[str, Any], **headers: str) -> dict[str, Any]:
+        """Ask for a change. Raises `Failure`."""
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self._body(self._send("POST", path, json=_given(body), headers=sent))
+
+    def operation(self, id: str) -> Iterator[dict[str, Any]]:
+        """Follow an operation until it has ended; yields what is known of it, the end included. Raises `Failure`."""
+        while True:
+            seen = self.get(f"operations/{quote(id, safe='')}")
+            yield seen
+            if seen["state"] != "running":
+                return
+            time.sleep(LOOK_EVERY)
+
+    @contextmanager
+    def stream(self, path: str, *, last_id: str | None, **query: Any) -> Iterator[Iterator[str]]:
+        """The lines of a live stream. Raises `Failure` where there is none, `httpx.TransportError` when it is cut."""
+        headers = {"Accept": "text/event-stream"} | ({} if last_id is None else {"Last-Event-ID": last_id})
+        # A heartbeat comes every 15 seconds: whoever is silent for twice that is gone.
+        patience = httpx.Timeout(30.0, connect=3.0)
+        with self._http.stream(
+            "GET", path, params=_given(query), headers=headers, timeout=patience
+        ) as response:
+            if response.status_code != httpx.codes.OK:
+                response.read()
+                self._body(response)
+            yield response.iter_lines()
+
+    # ── answers ──
+
+    def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
+        try:
+            return self._http.request(method, path, **options)
+        except httpx.TimeoutException:
+            raise Failure(ExitCode.UNREACHABLE, f"{self._where} does not answer in time") from None
+        except httpx.TransportError as error:
+            raise Failure(
+                ExitCode.UNREACHABLE, f"{self._where} cannot be reached: {type(error).__name__}"
+            ) from None
+
+    def _body(self, response: httpx.Response) -> dict[str, Any]:
+        body = _json(response, self._where)
+        if response.is_success:
+            return body
+        said = [str(body[name]) for name in ("title", "detail") if body.get(name)]
+        said += [f"{each.get('pointer')} {each.get('message')}" for each in body.get("errors", ())]
+        wait = response.headers.get("retry-after")
+        if wait is not None:
+            said.append(f"try again in {wait} s")
+        raise Failure(ExitCode.REFUSED, f"{response.status_code} " + "; ".join(said))
+
+
+def _json(response: httpx.Response, where: str) -> dict[str, Any]:
+    try:
+        body = response.json()
+    except ValueError:
+        body = None
+    if not isinstance(body, dict):
+        raise Failure(
+            ExitCode.UNREACHABLE, f"{where} answers {response.status_code}, but not as an admin API does"
+        )
+    return body
+
+
+def _given(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}

@@ -1,0 +1,147 @@
+"""Commands: what ``nebula`` can be told."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from nebula_resource.cli.client import AdminClient
+from nebula_resource.cli.events import follow as following
+from nebula_resource.cli.failure import ExitCode, Failure
+from nebula_resource.cli.options import HERE, AsJson, Key, Url
+from nebula_resource.cli.pools import pools
+from nebula_resource.cli.quarantine import quarantine
+from nebula_resource.cli.show import complain, document, line, table
+
+__all__ = ["app", "run"]
+
+app = typer.Typer(
+    name="nebula",
+    help="See and steer the resources of a running service.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(pools, name="pools")
+app.add_typer(quarantine, name="quarantine")
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    try:
+        app(args=arguments)
+    except SystemExit as end:  # typer's way to end, with 2 for what it does not understand
+        return end.code if isinstance(end.code, int) else ExitCode.USAGE
+    except Failure as failure:
+        complain(failure.message)
+        return failure.code
+    except BrokenPipeError:  # whoever read our output has enough
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # the interpreter flushes it at its end
+    return ExitCode.OK
+
+
+# ── health ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@app.command()
+def health(url: Url = HERE, key: Key = None, as_json: AsJson = False) -> None:
+    """How the service is, and what is ill. Exit code 1 when it is unhealthy."""
+    with AdminClient(url, key) as client:
+        is_well, body = client.health()
+    if as_json:
+        document(body)
+    else:
+        line(body.get("status", "unknown"))
+        if "checks" in body:
+            told = body["resources"]
+            line(", ".join(f"{count} {state}" for state, count in told.items() if count) or "no resources")
+            ill = [each for each in body["checks"] if each["state"] != "healthy" or each["quarantined"]]
+            if ill:
+                table(
+                    ("RESOURCE", "STATE", "REQUIRED", "QUARANTINED", "WHY"),
+                    [
+                        (
+                            each["id"],
+                            each["state"],
+                            _yes(each["required"]),
+                            _yes(each["quarantined"]),
+                            each["reason"],
+                        )
+                        for each in ill
+                    ],
+                    empty="",
+                )
+    if not is_well:
+        raise typer.Exit(ExitCode.REFUSED)
+
+
+# ── events ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@app.command()
+def events(
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on with what happens, until Ctrl-C.")
+    ] = False,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=500, help="How many of the past.")] = 50,
+    types: Annotated[str | None, typer.Option("--types", help="Globs, such as quarantine.*,health.*")] = None,
+    pool: Annotated[str | None, typer.Option("--pool", help="Of one pool.")] = None,
+    url: Url = HERE,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """What happened; with --follow what happens. With --json and --follow one line of JSON for each."""
+    with AdminClient(url, key) as client:
+        if not follow:
+            body = client.get("events", limit=limit, types=types, pool=pool)
+            if as_json:
+                document(body)
+            for each in () if as_json else body["items"]:
+                _event(each)
+            return
+        try:
+            for each in following(client, complain, types=types, pool=pool):
+                if as_json:
+                    sys.stdout.write(json.dumps(each) + "\n")
+                    sys.stdout.flush()
+                else:
+                    _event(each)
+        except KeyboardInterrupt:
+            pass  # how a person ends it
+
+
+def _event(event: dict[str, Any]) -> None:
+    told = ", ".join(
+        f"{name} {value}" for name, value in event.get("data", {}).items() if value not in (None, "", {})
+    )
+    line(event.get("ts", ""), event.get("severity", ""), event.get("type", ""), event.get("pool") or "", told)
+
+
+# ── the rest ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@app.command()
+def scopes() -> None:
+    """Managed scopes. The admin API has none yet, so this says so and ends with 1."""
+    raise Failure(ExitCode.REFUSED, "this version has no managed scopes: there is nothing to list")
+
+
+@app.command("new-driver")
+def new_driver(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Lower-case letters, digits and _.")],
+    folder: Annotated[Path, typer.Option("--in", help="Where its folder is made.")] = Path(),
+) -> None:
+    """Make a driver package with its tests, to go on from."""
+    from nebula_resource.cli.scaffold import scaffold
+
+    for made in scaffold(name, folder):
+        line(made)
+
+
+def _yes(value: object) -> str:
+    return "yes" if value else ""
