@@ -1,0 +1,126 @@
+"""AdminSection: ``[admin]``: where the service listens, who may use its API, how it logs."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from nebula_resource.admin import KeyFile
+from nebula_resource.errors import ConfigurationError, ValidationFailed
+from nebula_resource.model.config import ResourceConfig, validate_config
+from nebula_resource.service.findings import Findings
+
+__all__ = ["ENVIRONMENT", "HOT", "AdminSection", "is_loopback", "read_admin"]
+
+ENVIRONMENT: Mapping[str, str] = {
+    "NEBULA_HOST": "host",
+    "NEBULA_PORT": "port",
+    "NEBULA_KEYS_FILE": "keys_file",
+    "NEBULA_HOSTS": "hosts",
+    "NEBULA_PAGE": "page",
+    "NEBULA_PATH": "path",
+    "NEBULA_LOG_LEVEL": "log_level",
+    "NEBULA_LOG_FORMAT": "log_format",
+}
+"""Which variable stands for which setting; it wins over the file, and the command line over both."""
+
+HOT = frozenset({"groups", "log_level"})
+"""Settings that a reload applies. The others decide who gets in and where, and need a restart."""
+
+
+class AdminSection(ResourceConfig):
+    """The settings of ``[admin]``."""
+
+    host: str = Field(default="127.0.0.1", min_length=1)
+    """The address to listen on; anything but loopback needs ``keys_file``."""
+    port: int = Field(default=8000, ge=0, le=65535)
+    """The port; 0: any free one."""
+    keys_file: Path | None = None
+    """The keys and their roles; without it only this machine is served, and everything is open to it."""
+    hosts: tuple[str, ...] = ()
+    """Names, beside localhost, that a Host header may have."""
+    groups: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
+    """Resources by the name under which ``/health/groups/{name}`` tells of them together."""
+    page: bool = True
+    """Whether the live page is served."""
+    path: str = "/"
+    """Where the admin API is mounted."""
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["console", "json"] = "console"
+
+    @field_validator("path")
+    @classmethod
+    def _is_a_path(cls, path: str) -> str:
+        if not path.startswith("/") or "//" in path or any(each in path for each in "?#{} "):
+            raise ValueError("must be a path such as / or /admin")
+        return path.rstrip("/") or "/"
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can reach it."""
+        return is_loopback(self.host)
+
+
+def read_admin(
+    table: Mapping[str, Any],
+    base: Path,
+    environment: Mapping[str, str],
+    options: Mapping[str, Any],
+    findings: Findings,
+) -> AdminSection:
+    """Put file, environment and command line together, the last winning; what is wrong is noted where it stands."""
+    places = {name: f"admin.{name}" for name in AdminSection.model_fields}
+    given = dict(table)
+    for variable, name in ENVIRONMENT.items():
+        if environment.get(variable):
+            text = environment[variable]
+            given[name] = (
+                [each.strip() for each in text.split(",") if each.strip()] if name == "hosts" else text
+            )
+            places[name] = variable
+    for name, value in options.items():
+        if value is not None:
+            given[name] = value
+            places[name] = f"--{name}"
+    findings.unknown("admin", dict.fromkeys(given), AdminSection.model_fields, "[admin]")
+    known = {key: value for key, value in given.items() if key in AdminSection.model_fields}
+    try:
+        section = validate_config(AdminSection, known)
+    except ValidationFailed as error:
+        whole = {each.field: _placed(each.field, places) for each in error.violations}
+        findings.take("", error, renamed=whole)
+        return AdminSection()
+    if section.keys_file is not None:
+        here = Path() if places["keys_file"] == "NEBULA_KEYS_FILE" else base
+        section = section.model_copy(update={"keys_file": here / section.keys_file})
+        try:
+            KeyFile(section.keys_file or "")
+        except (ConfigurationError, ValueError) as error:
+            why = error.message if isinstance(error, ConfigurationError) else "the key file cannot be read"
+            findings.add(places["keys_file"], why, "another file")
+    elif not section.is_local:
+        findings.add(
+            places["host"], "must be a loopback address unless admin.keys_file names keys", "another address"
+        )
+    return section
+
+
+def _placed(field: str, places: Mapping[str, str]) -> str:
+    """Where a setting was given."""
+    name, _, rest = field.partition(".")
+    place = places.get(name, f"admin.{name}")
+    return f"{place}.{rest}" if rest and place.startswith("admin.") else place
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address is this machine's own; any name but localhost may be resolved to another."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,169 @@
+"""Declaration: everything that a configuration file says, valid as a whole, or all that is wrong with it."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nebula_resource.errors import CircularDependency
+from nebula_resource.manager import DependencyGraph
+from nebula_resource.service.admin_section import AdminSection, read_admin
+from nebula_resource.service.findings import Findings, near, under
+from nebula_resource.service.resource_section import DeclaredResource, read_resource
+from nebula_resource.service.secret_references import SecretReferences
+from nebula_resource.service.toml_file import read_toml
+
+__all__ = ["Declaration", "declare", "load"]
+
+_SECTIONS = ("admin", "resources")
+_LATER = ("scopes", "budgets")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declaration:
+    """A valid configuration: nothing of it is opened.
+
+    ``resources`` stand so that each comes after what it needs; ``files`` are the files that secrets came from, and
+    the keys.
+    """
+
+    source: Path | None = None
+    admin: AdminSection = field(default_factory=AdminSection)
+    resources: tuple[DeclaredResource, ...] = ()
+    files: frozenset[Path] = frozenset()
+
+    def shown(self) -> dict[str, Any]:
+        """For people: JSON values, secrets masked, every default written out."""
+        admin = self.admin
+        return {
+            "admin": {
+                "host": admin.host,
+                "port": admin.port,
+                "keys_file": None if admin.keys_file is None else str(admin.keys_file),
+                "hosts": list(admin.hosts),
+                "groups": {name: list(members) for name, members in admin.groups.items()},
+                "page": admin.page,
+                "path": admin.path,
+                "log_level": admin.log_level,
+                "log_format": admin.log_format,
+            },
+            "resources": {each.name: each.shown() for each in self.resources},
+        }
+
+
+def load(
+    path: Path,
+    *,
+    environment: Mapping[str, str] = os.environ,
+    options: Mapping[str, Any] | None = None,
+) -> Declaration:
+    """Read a file. Raises `ConfigurationError` where it is none, and `ValidationFailed` with every violation.
+
+    ``options`` are settings of ``[admin]`` from the command line; None as a value: not given.
+    """
+    return declare(
+        read_toml(path), base=path.parent, source=path, environment=environment, options=options or {}
+    )
+
+
+def declare(
+    document: Mapping[str, Any],
+    *,
+    base: Path,
+    source: Path | None = None,
+    environment: Mapping[str, str] = os.environ,
+    options: Mapping[str, Any] | None = None,
+) -> Declaration:
+    """Check a whole document. Relative paths in it start from ``base``. Raises `ValidationFailed`."""
+    findings = Findings()
+    references = SecretReferences(base, environment, findings)
+    for key in document:
+        if key in _LATER:
+            findings.add(key, "is not supported yet: leave it out", "a section of a later version")
+        elif key not in _SECTIONS:
+            findings.add(under("", key), f"is no section{near(key, (*_SECTIONS, *_LATER))}", "an unknown key")
+    table = findings.table("admin", document.get("admin", {})) or {}
+    admin = read_admin(table, base, environment, options or {}, findings)
+    named = findings.table("resources", document.get("resources", {})) or {}
+    with warnings.catch_warnings():
+        # Drivers warn of a login inside of a URL; here the whole URL is a secret that came by reference.
+        warnings.simplefilter("ignore", UserWarning)
+        read = [
+            read_resource(name, value, base=base, references=references, findings=findings)
+            for name, value in named.items()
+        ]
+    resources = [each for each in read if each is not None]
+    _refuse_twins(resources, findings)
+    complete = len(resources) == len(named)
+    ordered = _ordered(resources, complete, findings)
+    _check_groups(admin, resources, complete, findings)
+    findings.raise_if_any()
+    keys = () if admin.keys_file is None else (admin.keys_file,)
+    return Declaration(
+        source=source,
+        admin=admin,
+        resources=tuple(ordered),
+        files=frozenset({*references.files, *keys}),
+    )
+
+
+def _refuse_twins(resources: list[DeclaredResource], findings: Findings) -> None:
+    seen: dict[Any, str] = {}
+    for each in resources:
+        first = seen.setdefault(each.key, each.name)
+        if first != each.name:
+            findings.add(
+                under(under("resources", each.name), "id"),
+                f"must be another id or scope than that of {under('resources', first)}",
+                "the same",
+            )
+
+
+def _ordered(resources: list[DeclaredResource], complete: bool, findings: Findings) -> list[DeclaredResource]:
+    """Each after what it needs. What nobody declares, and circles, are noted."""
+    graph: DependencyGraph[str] = DependencyGraph()
+    by_name = {each.name: each for each in resources}
+    for each in resources:
+        needs = []
+        for number, id_ in enumerate(each.resource.dependencies):
+            found = _meant(id_, each, resources)
+            if found is not None:
+                needs.append(found.name)
+            elif complete:  # else it may be one that has a mistake of its own
+                path = under(under(under("resources", each.name), "dependencies"), number)
+                ids = [str(other.resource.id) for other in resources if other is not each]
+                findings.add(path, f"must be the id of a resource of this file{near(id_, ids)}", "another id")
+        try:
+            graph.add(each.name, needs)
+        except CircularDependency as error:
+            path = under(under("resources", each.name), "dependencies")
+            findings.add(path, f"must not lead back: {' → '.join(error.cycle)}", "a circle")
+            graph.add(each.name)
+    return [by_name[name] for name in graph.order()]
+
+
+def _meant(
+    id_: str, dependent: DeclaredResource, resources: list[DeclaredResource]
+) -> DeclaredResource | None:
+    """The resource that a dependency means, as the manager will find it: the deepest whose scope contains its own."""
+    candidates = [
+        each for each in resources if each.resource.id == id_ and each.scope.contains(dependent.scope)
+    ]
+    return max(candidates, key=lambda each: (each.scope.level, len(each.scope.fields)), default=None)
+
+
+def _check_groups(
+    admin: AdminSection, resources: list[DeclaredResource], complete: bool, findings: Findings
+) -> None:
+    ids = {str(each.resource.id) for each in resources}
+    for name, members in admin.groups.items():
+        for number, member in enumerate(members):
+            if complete and member.partition("~")[0] not in ids:
+                path = under(under("admin.groups", name), number)
+                findings.add(
+                    path, f"must be the id of a resource of this file{near(member, ids)}", "another id"
+                )

@@ -1,0 +1,43 @@
+"""TomlFile: a configuration file as it is read, with one line for each way it cannot be; never quoting it."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from nebula_resource.errors import ConfigurationError
+
+__all__ = ["MOST_BYTES", "read_toml"]
+
+MOST_BYTES = 4 * 1024 * 1024
+"""A configuration beyond this is a mistake."""
+
+_PLACE = re.compile(r"\(at (line \d+, column \d+|end of document)\)")
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return what the file holds. Raises `ConfigurationError`, which names the file and what is wrong with it."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+    except IsADirectoryError:
+        raise ConfigurationError(f"{path} is a folder: name the file in it") from None
+    except FileNotFoundError:
+        raise ConfigurationError(f"there is no file {path}") from None
+    except PermissionError:
+        raise ConfigurationError(f"{path} may not be read by this user") from None
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"the file cannot be read ({type(error).__name__})") from None
+    if len(content) > MOST_BYTES:
+        raise ConfigurationError(f"{path} is larger than {MOST_BYTES // 1024 // 1024} MiB")
+    try:
+        return tomllib.loads(content.decode("utf-8"))
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{path} is not text in UTF-8") from None
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        # Its text may quote what stands there: of that only the place is told.
+        found = _PLACE.search(str(error))
+        where = f": a mistake at {found[1]}" if found else ""
+        raise ConfigurationError(f"{path} is not TOML{where}") from None
