@@ -11,6 +11,7 @@ from nebula_resource.admin.audit import Audit
 from nebula_resource.admin.auth.authority import Authority, KeyAuthority, LocalAuthority
 from nebula_resource.admin.auth.key_source import KeySource
 from nebula_resource.admin.auth.needs import needs_of
+from nebula_resource.admin.configuration import Configuration
 from nebula_resource.admin.description import describe
 from nebula_resource.admin.guard import Guard
 from nebula_resource.admin.operations import Operations
@@ -18,6 +19,7 @@ from nebula_resource.admin.problems import install
 from nebula_resource.admin.readings import ReadingsCollector
 from nebula_resource.admin.routers import (
     audit,
+    configuration,
     dependencies,
     events,
     health,
@@ -38,7 +40,7 @@ from nebula_resource.manager import Manager
 __all__ = ["create_admin"]
 
 _ROUTERS = (
-    health, pools, resources, dependencies, quarantine, events, metrics, operations, audit, session, openapi, page,
+    health, pools, resources, dependencies, quarantine, events, metrics, operations, audit, configuration, session, openapi, page,
 )  # fmt: skip  # one list of names
 
 
@@ -51,6 +53,7 @@ def create_admin(
     page_at_root: bool = True,
     groups: Mapping[str, Collection[str]] | None = None,
     more_metrics: Callable[[bool], bytes] | None = None,
+    declared: Configuration | None = None,
 ) -> FastAPI:
     """Return the admin API of a manager, with the page at ``/``.
 
@@ -68,6 +71,7 @@ def create_admin(
         groups: resource ids and public ids by the name under which ``/health/groups/{name}`` tells of them together.
         more_metrics: others' numbers for ``/metrics``, as text; asked with whether it is to be OpenMetrics, then
             without the last line ``# EOF``.
+        declared: where the resources were declared, for ``/config`` and ``/config/reload``.
 
     Raises:
         ConfigurationError: a route has no declared role (a bug of ours).
@@ -83,6 +87,7 @@ def create_admin(
         audit=Audit(hub),
         started=started,
         groups=groups or {},
+        configuration=declared,
     )
     app = FastAPI(
         title="nebula-resource",

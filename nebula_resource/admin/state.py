@@ -18,6 +18,7 @@ from nebula_resource.events import ShutdownStarted
 if TYPE_CHECKING:
     from nebula_resource.admin.audit import Audit
     from nebula_resource.admin.auth.authority import Authority
+    from nebula_resource.admin.configuration import Configuration
     from nebula_resource.admin.operations import Operations
     from nebula_resource.admin.readings import ReadingsCollector
     from nebula_resource.manager import Manager, Registration
@@ -42,6 +43,7 @@ class AdminState:
         audit: Audit,
         started: bool,
         groups: Mapping[str, Collection[str]],
+        configuration: Configuration | None = None,
     ) -> None:
         self.manager = manager
         self.authority = authority
@@ -54,9 +56,14 @@ class AdminState:
         self.answers = Answers()
         self.counts = AdminCounts()
         self.is_started = started
-        self.groups = {name: frozenset(members) for name, members in groups.items()}
+        self.set_groups(groups)
+        self.configuration = configuration
         self.is_stopping = False
         manager.events.add_listener(lambda _: self.mark_stopping(), types=ShutdownStarted)
+
+    def set_groups(self, groups: Mapping[str, Collection[str]]) -> None:
+        """From now on ``/health/groups/{name}`` tells of these."""
+        self.groups = {name: frozenset(members) for name, members in groups.items()}
 
     def mark_started(self) -> None:
         """Start-up is done: from now on the process may be ready."""

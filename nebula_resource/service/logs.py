@@ -61,7 +61,7 @@ def configure_logs(
     root.addHandler(handler)
     root.setLevel(level)
     # Theirs tell of every request and every start; what matters of it is said by the service itself.
-    for chatty in ("uvicorn.error", "httpx", "httpcore", "aiosqlite", "asyncio"):
+    for chatty in ("uvicorn.error", "httpx", "httpcore", "aiosqlite", "asyncio", "watchfiles.main"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, root.level))
 
 

@@ -1,4 +1,4 @@
-"""Signals: the first SIGINT or SIGTERM asks a service to end, the second one ends it."""
+"""Signals: the first SIGINT or SIGTERM asks a service to end, the second one ends it; SIGHUP asks it to look again."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
-__all__ = ["ENDING", "stop_on_signal"]
+__all__ = ["ENDING", "on_hangup", "stop_on_signal"]
 
 ENDING = (signal.SIGINT, signal.SIGTERM)
 
@@ -41,3 +41,19 @@ def stop_on_signal(stop: Callable[[signal.Signals], None]) -> Generator[None]:
         for each, handler in before.items():
             loop.remove_signal_handler(each)
             signal.signal(each, signal.SIG_DFL if handler is None else handler)
+
+
+@contextmanager
+def on_hangup(look_again: Callable[[], object]) -> Generator[None]:
+    """Call ``look_again`` on each SIGHUP while the block runs; outside the main thread this does nothing."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    before = signal.getsignal(signal.SIGHUP)
+    loop.add_signal_handler(signal.SIGHUP, look_again)
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGHUP)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL if before is None else before)

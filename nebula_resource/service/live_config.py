@@ -1,0 +1,194 @@
+"""LiveConfig: the configuration file in force, read again on request and applied as one transaction."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from nebula_resource.admin.configuration import ConfigurationReading, ReloadInProgress, ReloadReport
+from nebula_resource.errors import ConfigurationError, FieldViolation, ValidationFailed
+from nebula_resource.events import ConfigReloaded, ConfigReloadRejected
+from nebula_resource.manager import Manager
+from nebula_resource.service.admin_section import HOT, AdminSection
+from nebula_resource.service.declaration import Declaration, load
+from nebula_resource.service.plan import Plan, plan_of
+from nebula_resource.service.transaction import Transaction
+
+__all__ = ["LiveConfig"]
+
+log = logging.getLogger("nebula_resource.service.config")
+
+
+class LiveConfig:
+    """Holds what a manager was told by a file; implements the admin API's `Configuration`.
+
+    Args:
+        manager: gets the resources.
+        declared: what is in force once `start` has returned.
+        environment: where ``env:`` and ``NEBULA_*`` look.
+        options: settings of the command line, which win over the file.
+    """
+
+    def __init__(
+        self,
+        manager: Manager,
+        declared: Declaration,
+        *,
+        environment: Mapping[str, str] = os.environ,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.declared = declared
+        self.generation = 1
+        self.on_settings: Callable[[AdminSection], object] | None = None
+        """Called with the new ``[admin]`` when a setting of `HOT` has changed."""
+        self._manager = manager
+        self._transaction = Transaction(manager)
+        self._environment = environment
+        self._options = options or {}
+        self._loaded_at = datetime.now(UTC)
+        self._is_busy = False
+
+    def __repr__(self) -> str:
+        return f"<LiveConfig '{self.declared.source}' generation {self.generation}>"
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a reload is under way."""
+        return self._is_busy
+
+    @property
+    def files(self) -> frozenset[Path]:
+        """What the configuration was read from: the file, and those of its secrets."""
+        source = self.declared.source
+        return self.declared.files if source is None else self.declared.files | {source}
+
+    async def start(self) -> None:
+        """Register everything, or nothing. Raises `ValidationFailed`, naming what could not be opened."""
+        self._is_busy = True
+        try:
+            await self._transaction.apply(Plan(added=self.declared.resources))
+        finally:
+            self._is_busy = False
+
+    async def close(self) -> None:
+        """Wait no longer for what was taken out."""
+        await self._transaction.close()
+
+    def reading(self) -> ConfigurationReading:
+        """What is in force, secrets masked."""
+        source = self.declared.source
+        return ConfigurationReading(
+            source=None if source is None else str(source),
+            generation=self.generation,
+            loaded_at=self._loaded_at,
+            values=self.declared.shown(),
+        )
+
+    # ── again ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def reload(self, *, dry_run: bool = False) -> ReloadReport:
+        """Read the file again and apply it as a whole; wrong, or what it says cannot be opened: nothing has changed.
+
+        Raises `ReloadInProgress` and `ValidationFailed` with every violation.
+        """
+        if self._is_busy:
+            raise ReloadInProgress
+        self._is_busy = True
+        try:
+            return await self._reload(dry_run)
+        except ValidationFailed as error:
+            if not dry_run:
+                self._refused(error)
+            raise
+        finally:
+            self._is_busy = False
+
+    async def reload_or_log(self, why: str) -> None:
+        """The same where nobody is there to hear what came of it: it stands in the log, and in the events."""
+        try:
+            await self.reload()
+        except ReloadInProgress:
+            log.info("configuration not read again: a reload is under way", extra={"because": why})
+        except ValidationFailed:
+            pass  # logged and told where it was found
+
+    async def _reload(self, dry_run: bool) -> ReloadReport:
+        declared = self._read()
+        plan = plan_of(self.declared, declared)
+        waits = _changed(self.declared.admin, declared.admin, hot=False)
+        settings = _changed(self.declared.admin, declared.admin, hot=True)
+        report = ReloadReport(
+            generation=self.generation,
+            added=tuple(each.name for each in plan.added),
+            changed=tuple(new.name for _, new in plan.changed),
+            removed=tuple(each.name for each in plan.removed),
+            settings=settings,
+            needs_restart=waits,
+            dry_run=dry_run,
+        )
+        if dry_run:
+            self._transaction.check(plan)
+            return report
+        await self._transaction.apply(plan)
+        # From here on it is in force.
+        self._become(replace(declared, resources=plan.resources), report)
+        return replace(report, generation=self.generation)
+
+    def _read(self) -> Declaration:
+        source = self.declared.source
+        if source is None:
+            raise ValidationFailed([FieldViolation("file", "must have been given at the start", "nothing")])
+        try:
+            return load(source, environment=self._environment, options=self._options)
+        except ValidationFailed:
+            raise
+        except ConfigurationError as error:
+            raise ValidationFailed([FieldViolation("file", error.message, "another file")]) from None
+
+    def _become(self, declared: Declaration, report: ReloadReport) -> None:
+        # What waits for a restart is not in force: the settings of the start stay, but for those that are hot.
+        hot = {name: getattr(declared.admin, name) for name in HOT}
+        admin = self.declared.admin.model_copy(update=hot)
+        self.declared = replace(declared, admin=admin)
+        self._loaded_at = datetime.now(UTC)
+        if report.settings and self.on_settings is not None:
+            self.on_settings(admin)
+        if report.needs_restart:
+            log.warning(
+                "settings differ that need a restart; they are not applied",
+                extra={"settings": list(report.needs_restart)},
+            )
+        if report.is_empty:
+            log.info("configuration read again: nothing to apply")
+            return
+        self.generation += 1
+        log.info(
+            "configuration reloaded",
+            extra={
+                "generation": self.generation,
+                "added": list(report.added),
+                "changed": list(report.changed),
+                "removed": list(report.removed),
+                "settings": list(report.settings),
+            },
+        )
+        self._manager.events.publish(ConfigReloaded, generation=self.generation)
+
+    def _refused(self, error: ValidationFailed) -> None:
+        lines = tuple(map(str, error.violations))
+        log.error("configuration refused: what was in force stays", extra={"violations": list(lines)})
+        self._manager.events.publish(ConfigReloadRejected, violations=lines)
+
+
+def _changed(old: AdminSection, new: AdminSection, *, hot: bool) -> tuple[str, ...]:
+    """The settings of one kind that differ."""
+    return tuple(
+        f"admin.{name}"
+        for name in AdminSection.model_fields
+        if (name in HOT) is hot and getattr(old, name) != getattr(new, name)
+    )

@@ -1,0 +1,132 @@
+"""Run: the process behind ``nebula serve``: file, port, application, and one line for what stands in the way."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from nebula_resource.errors import ConfigurationError, ResourceError, ValidationFailed
+from nebula_resource.manager import Manager, ShutdownReport
+from nebula_resource.service.assembly import Assembly, assemble
+from nebula_resource.service.declaration import Declaration, declare, load
+from nebula_resource.service.listener import Listener, claim
+from nebula_resource.service.live_config import LiveConfig
+from nebula_resource.service.logs import configure_logs
+from nebula_resource.service.server import Server, ShutdownOverdue, serve
+from nebula_resource.service.signals import on_hangup
+from nebula_resource.service.user_app import load_app
+
+__all__ = ["CONFIG", "NOT_WELL", "WRONG", "Options", "run"]
+
+CONFIG = Path("nebula.toml")
+"""The file that is read where none is named."""
+WRONG = 2
+"""Exit code: usage or configuration do not allow a start (SPEC §24)."""
+NOT_WELL = 1
+"""Exit code: a required resource could not be opened, or cleaning up did not end in time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What the command line says; None: nothing."""
+
+    config: Path | None = None
+    app: str | None = None
+    host: str | None = None
+    port: int | None = None
+
+    @property
+    def admin(self) -> dict[str, object]:
+        """The settings of ``[admin]`` among them."""
+        return {"host": self.host, "port": self.port}
+
+
+def run(options: Options, environment: Mapping[str, str] = os.environ) -> int:
+    """Serve until a signal ends it; returns the exit code. What stands in the way is said on standard error."""
+    try:
+        declared = read(options, environment)
+        app = None if options.app is None else load_app(options.app)
+        configure_logs(declared.admin.log_format, declared.admin.log_level)
+        listener = claim(declared.admin.host, declared.admin.port)
+    except ValidationFailed as error:
+        return _refuse(WRONG, error)
+    except ConfigurationError as error:
+        return _refuse(WRONG, error)
+    try:
+        manager = Manager() if app is None else getattr(app.state, "nebula_manager", None) or Manager()
+        live = LiveConfig(manager, declared, environment=environment, options=options.admin)
+        report = asyncio.run(_serve(assemble(live, manager, app), listener))
+    except ConfigurationError as error:
+        return _refuse(NOT_WELL if isinstance(error, ValidationFailed) else WRONG, error)
+    except ResourceError as error:
+        return _refuse(NOT_WELL, error)
+    finally:
+        listener.close()
+    print(f"shut down: {report}", flush=True)  # noqa: T201  # what the process has to report
+    return 0
+
+
+def read(options: Options, environment: Mapping[str, str]) -> Declaration:
+    """What file, environment and command line declare. Raises `ConfigurationError`, `ValidationFailed`."""
+    path = options.config or (
+        Path(environment["NEBULA_CONFIG"]) if environment.get("NEBULA_CONFIG") else None
+    )
+    if path is None and not CONFIG.exists():
+        if options.app is None:
+            raise ConfigurationError(f"there is no {CONFIG} here: name a file with --config")
+        return declare({}, base=Path(), environment=environment, options=options.admin)
+    return load(path or CONFIG, environment=environment, options=options.admin)
+
+
+async def _serve(assembly: Assembly, listener: Listener) -> ShutdownReport:
+    def started(server: Server) -> None:
+        print(_banner(assembly, listener), flush=True)  # noqa: T201  # for the person who started it
+
+    with on_hangup(assembly.hang_up):
+        try:
+            return await serve(
+                assembly.app,
+                manager=assembly.manager,
+                listener=listener,
+                on_started=started,
+                on_stopping=assembly.stop,
+            )
+        except ShutdownOverdue as error:
+            # What still runs was cancelled and did not mind: the end of the event loop would wait for it.
+            print(f"shut down by force: {error}", file=sys.stderr, flush=True)  # noqa: T201
+            os._exit(NOT_WELL)
+
+
+def _banner(assembly: Assembly, listener: Listener) -> str:
+    declared = assembly.live.declared
+    names = ", ".join(each.name for each in declared.resources) or "none"
+    where = listener.url + declared.admin.path.rstrip("/")
+    keys = "keys" if declared.admin.keys_file is not None else "this machine only, no keys"
+    return "\n".join(
+        (
+            f"nebula is running on {listener.url}",
+            f"  admin      {where}/  ({keys})",
+            f"  config     {declared.source or 'none'}",
+            f"  resources  {names}",
+            "Ctrl-C ends it in good order; twice, at once.",
+        )
+    )
+
+
+def _refuse(code: int, error: ResourceError) -> int:
+    """Say why it does not start."""
+    if isinstance(error, ValidationFailed):
+        lines = [f"  {each}" for each in error.violations]
+        text = "\n".join((f"cannot start: {_count(len(lines))}", *lines))
+    else:
+        text = f"cannot start: {' '.join(error.message.split())}"
+    print(text, file=sys.stderr, flush=True)  # noqa: T201  # what the process has to report
+    return code
+
+
+def _count(number: int) -> str:
+    return f"{number} violation{'' if number == 1 else 's'} of the configuration"

@@ -1,0 +1,87 @@
+"""Watch: notices that a configuration file, or one with a secret, has become another."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from nebula_resource._aio import OwnedTasks
+
+__all__ = ["Signature", "signature_of", "watching"]
+
+DEBOUNCE = 200
+"""Milliseconds in which changes count as one."""
+SETTLE = 0.1
+"""Seconds that the files must stay as they are: an editor may write in several steps."""
+
+Signature = tuple[tuple[str, str | None], ...]
+"""The content of each file, as a digest; None: it cannot be read."""
+
+
+def signature_of(files: frozenset[Path]) -> Signature:
+    """What the files hold now. By content: a file that was only touched is the same."""
+    return tuple((str(each), _digest(each)) for each in sorted(files))
+
+
+def _digest(file: Path) -> str | None:
+    try:
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError:
+        return None
+
+
+@asynccontextmanager
+async def watching(
+    files: Callable[[], frozenset[Path]], changed: Callable[[], Awaitable[object]]
+) -> AsyncGenerator[None]:
+    """For the time of a block, call ``changed`` whenever the files' content has become another and has settled.
+
+    Their folders are watched, not the files: editors, Kubernetes and ``mv`` put a new file in the place of the old.
+    ``files`` is asked again after each call.
+    """
+    tasks = OwnedTasks("nebula configuration watch")
+    tasks.start(_watch(files, changed), name="watch")
+    try:
+        yield
+    finally:
+        await tasks.cancel_all()
+
+
+async def _watch(files: Callable[[], frozenset[Path]], changed: Callable[[], Awaitable[object]]) -> None:
+    from watchfiles import awatch  # lazily: a service that is configured in code does without
+
+    known = signature_of(files())
+    while True:
+        folders = _folders(files())
+        async for _ in awatch(*folders, debounce=DEBOUNCE, recursive=False, ignore_permission_denied=True):
+            now = await _settled(files)
+            if now == known:
+                continue
+            await changed()
+            known = signature_of(files()) if files_of(now) != files() else now
+            if _folders(files()) != folders:
+                break
+
+
+def files_of(signature: Signature) -> frozenset[Path]:
+    """Which files a signature tells of."""
+    return frozenset(Path(name) for name, _ in signature)
+
+
+def _folders(files: frozenset[Path]) -> list[Path]:
+    """Where their names stand, and where these lead to."""
+    found = {each.parent for each in files} | {each.resolve().parent for each in files}
+    return sorted(each for each in found if each.is_dir())
+
+
+async def _settled(files: Callable[[], frozenset[Path]]) -> Signature:
+    before = signature_of(files())
+    while True:
+        await asyncio.sleep(SETTLE)
+        now = signature_of(files())
+        if now == before:
+            return now
+        before = now
