@@ -1,6 +1,7 @@
 """Test session: which loop a test runs on, which servers it may ask for, and no test that passes by not running."""
 
 import asyncio
+import signal
 from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 
@@ -27,6 +28,11 @@ hypothesis.settings.register_profile(
     "nebula", print_blob=True, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("nebula")
+
+
+# A session that a shell started in the background ignores Ctrl-C, and everything it starts would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

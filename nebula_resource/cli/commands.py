@@ -16,6 +16,7 @@ from nebula_resource.cli.failure import ExitCode, Failure
 from nebula_resource.cli.options import HERE, AsJson, Key, Url
 from nebula_resource.cli.pools import pools
 from nebula_resource.cli.quarantine import quarantine
+from nebula_resource.cli.serving import check_config, serve
 from nebula_resource.cli.show import complain, document, line, table
 
 __all__ = ["app", "run"]
@@ -27,6 +28,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command()(serve)
+app.command("check-config")(check_config)
 app.add_typer(pools, name="pools")
 app.add_typer(quarantine, name="quarantine")
 
@@ -95,24 +98,27 @@ def events(
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
-    """What happened; with --follow what happens. With --json and --follow one line of JSON for each."""
+    """What happened; with --follow what happens from then on, too, and with --json one line of JSON for each."""
     with AdminClient(url, key) as client:
+        body = client.get("events", limit=limit, types=types, pool=pool)
+        if as_json and not follow:
+            document(body)
+            return
+        say = _json_line if as_json else _event
+        for each in body["items"]:
+            say(each)
         if not follow:
-            body = client.get("events", limit=limit, types=types, pool=pool)
-            if as_json:
-                document(body)
-            for each in () if as_json else body["items"]:
-                _event(each)
             return
         try:
-            for each in following(client, complain, types=types, pool=pool):
-                if as_json:
-                    sys.stdout.write(json.dumps(each) + "\n")
-                    sys.stdout.flush()
-                else:
-                    _event(each)
+            for each in following(client, complain, last_id=body["last_id"], types=types, pool=pool):
+                say(each)
         except KeyboardInterrupt:
             pass  # how a person ends it
+
+
+def _json_line(event: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(event) + "\n")
+    sys.stdout.flush()
 
 
 def _event(event: dict[str, Any]) -> None:

@@ -20,13 +20,14 @@ SILENT = frozenset({"hello", "snapshot", "pool.stats"})
 """What a stream tells of itself, and the numbers of every second."""
 
 
-def follow(client: AdminClient, say: Callable[[str], None], **query: Any) -> Iterator[dict[str, Any]]:
-    """Yield events as they come, for ever.
+def follow(
+    client: AdminClient, say: Callable[[str], None], *, last_id: str | None = None, **query: Any
+) -> Iterator[dict[str, Any]]:
+    """Yield events as they come, for ever; after ``last_id`` none is missed.
 
     A lost connection is told with ``say`` and made again from where it broke; what was lost meanwhile comes as an
     event of type ``gap``. Raises `Failure` where the first connection fails or the service refuses.
     """
-    last_id: str | None = None
     retry = RETRY
     connected = False
     while True:

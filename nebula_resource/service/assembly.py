@@ -19,6 +19,7 @@ from nebula_resource.model.stats import PoolStats
 from nebula_resource.service.admin_section import AdminSection
 from nebula_resource.service.http_metrics import HttpMetrics
 from nebula_resource.service.live_config import LiveConfig
+from nebula_resource.service.telemetry import telemetry
 from nebula_resource.service.watch import watching
 
 __all__ = ["Assembly", "assemble"]
@@ -70,17 +71,20 @@ def assemble(live: LiveConfig, manager: Manager, app: FastAPI | None = None) -> 
 
     live.on_settings = apply
     tasks = OwnedTasks("nebula service")
-    _compose(outer, live, tasks, started=admin.state.admin.mark_started)
+    _compose(outer, manager, live, tasks, started=admin.state.admin.mark_started)
     return Assembly(outer, manager, live, admin.state.stop, tasks)
 
 
-def _compose(app: FastAPI, live: LiveConfig, tasks: OwnedTasks, *, started: Callable[[], None]) -> None:
+def _compose(
+    app: FastAPI, manager: Manager, live: LiveConfig, tasks: OwnedTasks, *, started: Callable[[], None]
+) -> None:
     """Around the application's own lifespan: what the file declares is open before that begins."""
     inner: Any = app.router.lifespan_context
 
     @asynccontextmanager
     async def lifespan(running: FastAPI) -> AsyncGenerator[Any]:
         async with AsyncExitStack() as stack:
+            await stack.enter_async_context(telemetry(manager))
             await live.start()
             stack.push_async_callback(live.close)
             stack.push_async_callback(tasks.cancel_all)

@@ -18,6 +18,7 @@ from nebula_resource.service.live_config import LiveConfig
 from nebula_resource.service.logs import configure_logs
 from nebula_resource.service.server import Server, ShutdownOverdue, serve
 from nebula_resource.service.signals import on_hangup
+from nebula_resource.service.telemetry import with_trace_context
 from nebula_resource.service.user_app import load_app
 
 __all__ = ["CONFIG", "NOT_WELL", "WRONG", "Options", "run"]
@@ -89,7 +90,7 @@ async def _serve(assembly: Assembly, listener: Listener) -> ShutdownReport:
     with on_hangup(assembly.hang_up):
         try:
             return await serve(
-                assembly.app,
+                with_trace_context(assembly.app),
                 manager=assembly.manager,
                 listener=listener,
                 on_started=started,

@@ -152,6 +152,9 @@ class FaultWorld:
         """Seconds of processor time that our thread worked meanwhile, for whomever: all by which we ourselves can hold
         up a use, and none of what other processes of the machine take."""
         self.served = asyncio.Event()
+        self.is_over = False
+        """Callers are to end. Cancelling them is not enough: redis-py sends by ``asyncio.wait_for``, which on 3.11 loses
+        a cancellation that comes in the moment in which the sending ends."""
         self.acme = ResourceContext(Scope.of(tenant="acme"))
         self.zen = ResourceContext(Scope.of(tenant="zen"))
         manager.events.add_listener(
@@ -161,7 +164,7 @@ class FaultWorld:
     async def strike_callers(self, ask: Callable[[Any], Awaitable[None]]) -> None:
         """Call the stricken one for ever."""
         loop = asyncio.get_running_loop()
-        while True:
+        while not self.is_over:
             started = loop.time()
             handle = None
             try:
@@ -190,7 +193,7 @@ class FaultWorld:
     async def calm_callers(self, ask: Callable[[Any], Awaitable[None]]) -> None:
         """Call the calm one for ever; any error ends the test."""
         loop = asyncio.get_running_loop()
-        while True:
+        while not self.is_over:
             started, worked = loop.time(), time.thread_time()
             async with self.manager.acquire("calm", self.zen) as instance:
                 await ask(instance)
@@ -229,6 +232,7 @@ async def callers(
             tasks.append(group.create_task(world.calm_callers(calm)))
             await world.served_again()
             yield noise
+            world.is_over = True
             for task in tasks:
                 task.cancel()
 

@@ -1,0 +1,61 @@
+"""AdminClient: pages are joined, problems are one line, a key is never shown."""
+
+import httpx
+import pytest
+
+from nebula_resource.cli.client import AdminClient
+from nebula_resource.cli.failure import ExitCode, Failure
+
+
+def client_of(*answers: httpx.Response) -> AdminClient:
+    """A client whose requests get these answers in turn."""
+    waiting = iter(answers)
+    client = AdminClient("http://it/base", "nbk_1_2")
+    client._http = httpx.Client(
+        base_url="http://it/base/", transport=httpx.MockTransport(lambda request: next(waiting))
+    )
+    return client
+
+
+def test_pages_are_joined() -> None:
+    """A list comes whole."""
+    pages = ({"items": [1], "next_cursor": "c"}, {"items": [2], "next_cursor": None})
+    with client_of(*(httpx.Response(200, json=page) for page in pages)) as client:
+        assert client.items("pools") == {"items": [1, 2], "next_cursor": None}
+
+
+def test_a_problem_is_one_line() -> None:
+    """Title, detail, each violation, and when to come again."""
+    body = {
+        "title": "Not valid", "status": 422, "detail": "no", "errors": [{"pointer": "/max", "message": "too small"}],
+    }  # fmt: skip  # one value
+    with client_of(httpx.Response(422, json=body, headers={"Retry-After": "3"})) as client:
+        with pytest.raises(Failure) as caught:
+            client.get("pools")
+    assert caught.value.message == "422 Not valid; no; /max too small; try again in 3 s"
+    assert caught.value.code is ExitCode.REFUSED
+
+
+@pytest.mark.parametrize("text", ["<html>", "[]", ""])
+def test_what_is_no_admin_api_is_said(text: str) -> None:
+    """Somebody else answers there."""
+    with (
+        client_of(httpx.Response(200, text=text)) as client,
+        pytest.raises(Failure, match="not as an admin API"),
+    ):
+        client.get("pools")
+
+
+@pytest.mark.parametrize("url", ["", "127.0.0.1:8000", "ftp://x", "http://", "http://x?a=b", "http://x#y"])
+def test_an_address_that_is_none_is_usage(url: str) -> None:
+    """Said before anything is sent."""
+    with pytest.raises(Failure) as caught:
+        AdminClient(url, None)
+    assert caught.value.code is ExitCode.USAGE
+
+
+def test_a_key_that_cannot_be_sent_is_usage_and_not_shown() -> None:
+    """Pasted with a dash that is none."""
+    with pytest.raises(Failure) as caught:
+        AdminClient("http://x", "nbk_–_–")
+    assert (caught.value.code, "nbk" in caught.value.message) == (ExitCode.USAGE, False)
