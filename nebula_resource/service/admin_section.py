@@ -93,6 +93,9 @@ def read_admin(
     except ValidationFailed as error:
         whole = {each.field: _placed(each.field, places) for each in error.violations}
         findings.take("", error, renamed=whole)
+        host = known.get("host")
+        if isinstance(host, str) and host and not is_loopback(host) and known.get("keys_file") is None:
+            _refuse_host(places, findings)
         return AdminSection()
     if section.keys_file is not None:
         here = Path() if places["keys_file"] == "NEBULA_KEYS_FILE" else base
@@ -103,10 +106,13 @@ def read_admin(
             why = error.message if isinstance(error, ConfigurationError) else "the key file cannot be read"
             findings.add(places["keys_file"], why, "another file")
     elif not section.is_local:
-        findings.add(
-            places["host"], "must be a loopback address unless admin.keys_file names keys", "another address"
-        )
+        _refuse_host(places, findings)
     return section
+
+
+def _refuse_host(places: Mapping[str, str], findings: Findings) -> None:
+    rule = "must be a loopback address unless admin.keys_file names keys"
+    findings.add(places["host"], rule, "another address")
 
 
 def _placed(field: str, places: Mapping[str, str]) -> str:

@@ -1,0 +1,154 @@
+"""The reader of nebula.toml: everything that is wrong with a configuration file, at once, and no value of it."""
+
+from pathlib import Path
+
+import pytest
+
+from nebula_resource.errors import ConfigurationError, ValidationFailed
+from nebula_resource.service.declaration import load
+
+
+def _found(tmp_path: Path, text: str, **environment: str) -> dict[str, str]:
+    file = tmp_path / "nebula.toml"
+    file.write_text(text)
+    try:
+        load(file, environment=environment)
+    except ValidationFailed as error:
+        return {each.field: str(each) for each in error.violations}
+    return {}
+
+
+def test_a_right_file_has_no_findings(tmp_path: Path) -> None:
+    """What the guide shows is taken as it stands."""
+    text = """
+        [admin]
+        port = 0
+        groups = { shop = ["orders"] }
+
+        [resources.orders]
+        driver = "sqlite"
+        config = { path = "orders.db" }
+        pool = { max_size = 3 }
+        health = "off"
+
+        [resources.mail]
+        driver = "http"
+        scope = "tenant:acme"
+        config = { base_url = "http://localhost:9" }
+    """
+    assert _found(tmp_path, text) == {}
+
+
+def test_every_violation_is_told_at_once_with_its_dotted_path(tmp_path: Path) -> None:
+    """One mistake in each part: none hides another, and no value is repeated."""
+    text = """
+        surprise = 1
+
+        [admin]
+        port = "canary-1"
+        host = "0.0.0.0"
+
+        [resources.orders]
+        driver = "sqlit"
+        template = "canary-2"
+        autoscale = { max = 3 }
+        budget = "canary-3"
+
+        [resources.bills]
+        driver = "sqlite"
+        scope = "canary-4"
+        config = { path = "bills.db", password = "canary-5" }
+        pool = { max_sise = 3 }
+        health = "canary-6"
+        required = "canary-7"
+
+        [budgets.all]
+        max = 3
+    """
+    found = _found(tmp_path, text)
+    assert set(found) == {
+        "surprise", "admin.port", "admin.host", "budgets",
+        "resources.orders.driver", "resources.orders.template", "resources.orders.autoscale",
+        "resources.orders.budget", "resources.bills.scope", "resources.bills.config.password",
+        "resources.bills.pool.max_sise", "resources.bills.health", "resources.bills.required",
+    }  # fmt: skip  # one list of paths
+    assert "did you mean 'sqlite'?" in found["resources.orders.driver"]
+    assert "did you mean 'max_size'?" in found["resources.bills.pool.max_sise"]
+    assert "canary" not in "".join(found.values())
+
+
+@pytest.mark.parametrize("given", ["env:SHOP_PASSWORD", "file:password.txt"])
+def test_a_secret_comes_by_reference(tmp_path: Path, given: str) -> None:
+    """Both kinds of reference give the secret, which is masked wherever the declaration is shown."""
+    (tmp_path / "password.txt").write_text("canary\n")
+    file = tmp_path / "nebula.toml"
+    file.write_text(
+        '[resources.orders]\ndriver = "postgres"\n'
+        f'config = {{ host = "db", database = "d", user = "{given}", password = "{given}" }}\n'
+    )
+    declaration = load(file, environment={"SHOP_PASSWORD": "canary"})
+    (resource,) = declaration.resources
+    assert resource.config.password.get_secret_value() == "canary"
+    assert "canary" not in repr(declaration) + str(declaration.shown())
+
+
+@pytest.mark.parametrize(
+    "given", ["canary", "env:MISSING", "env:EMPTY", "file:nowhere", "file:empty.txt", "env:canary"]
+)
+def test_a_secret_that_is_no_good_reference_is_refused(tmp_path: Path, given: str) -> None:
+    """A plain one, one that is missing and one that is empty are one finding each, at the secret's own path."""
+    (tmp_path / "empty.txt").write_text("\n")
+    text = (
+        '[resources.orders]\ndriver = "postgres"\n'
+        f'config = {{ host = "db", database = "d", user = "env:U", password = "{given}" }}\n'
+    )
+    found = _found(tmp_path, text, EMPTY="", U="u")
+    assert set(found) == {"resources.orders.config.password"}
+    assert "canary" not in str(found)
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [("canary = = 1", "line 1"), ("canary = 1\ncanary = 2", "not TOML"), ("[" * 5, "not TOML")],
+)
+def test_a_file_that_is_not_toml_is_one_error_that_quotes_nothing(
+    tmp_path: Path, text: str, word: str
+) -> None:
+    """It names the file and the place."""
+    with pytest.raises(ConfigurationError, match=word) as caught:
+        _found(tmp_path, text)
+    assert "canary" not in str(caught.value)
+
+
+def test_a_missing_file_and_a_folder_are_told_apart(tmp_path: Path) -> None:
+    """Each by what it is."""
+    with pytest.raises(ConfigurationError, match="there is no file"):
+        load(tmp_path / "nebula.toml", environment={})
+    with pytest.raises(ConfigurationError, match="is a folder"):
+        load(tmp_path, environment={})
+
+
+def test_dependencies_are_looked_at_across_the_file(tmp_path: Path) -> None:
+    """One that nobody declares, a circle, and two resources under one key."""
+    one = '[resources.{}]\ndriver = "sqlite"\nconfig = {{ path = "x.db" }}\n'
+    text = (
+        one.format("a") + 'dependencies = ["b"]\n' + one.format("b") + 'dependencies = ["a"]\n'
+        + one.format("c") + 'dependencies = ["nobody"]\n' + one.format("d") + 'id = "a"\n'
+    )  # fmt: skip  # a resource a line
+    assert set(_found(tmp_path, text)) == {
+        "resources.b.dependencies",
+        "resources.c.dependencies.0",
+        "resources.d.id",
+    }
+
+
+def test_the_environment_wins_over_the_file_and_options_over_both(tmp_path: Path) -> None:
+    """A wrong variable is told by its own name."""
+    file = tmp_path / "nebula.toml"
+    file.write_text("[admin]\nport = 1\n")
+    assert load(file, environment={}).admin.port == 1
+    assert load(file, environment={"NEBULA_PORT": "2"}).admin.port == 2
+    assert load(file, environment={"NEBULA_PORT": "2"}, options={"port": 3}).admin.port == 3
+    with pytest.raises(ValidationFailed) as caught:
+        load(file, environment={"NEBULA_PORT": "many", "NEBULA_HOST": "0.0.0.0"})
+    assert {each.field for each in caught.value.violations} == {"NEBULA_PORT", "NEBULA_HOST"}
