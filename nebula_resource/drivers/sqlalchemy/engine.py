@@ -74,6 +74,9 @@ def make_engine(
 
     def on_error(context: ExceptionContext) -> None:
         scrub(context)
+        # That one connection is lost says nothing of the others: SQLAlchemy would close one that is just being made,
+        # and make it again. Which of them go, our pool decides.
+        context.invalidate_pool_on_disconnect = False
         given_up = not isinstance(context.original_exception, Exception)
         if given_up and on_cancel is not None and context.connection is not None:
             on_cancel(context.connection.connection.driver_connection, 0.0)

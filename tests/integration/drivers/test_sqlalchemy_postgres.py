@@ -23,6 +23,8 @@ from nebula_resource.drivers.sqlalchemy import (
     SqlAlchemyResource,
     TenantIsolation,
 )
+from nebula_resource.drivers.sqlalchemy.backend import LoginData
+from nebula_resource.drivers.sqlalchemy.postgres import PostgresBackend
 from nebula_resource.errors import ConfigurationError, CreateFailed
 from nebula_resource.model.config import Secret
 from nebula_resource.model.context import ResourceContext
@@ -713,6 +715,38 @@ async def test_the_login_comes_from_the_provider_and_ends_with_it(
 
 
 # ── in a pool ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_one_that_is_lost_while_another_is_made_is_not_that_ones_fault(
+    resource: SqlAlchemyResource,
+    config: Callable[..., SqlAlchemyConfig],
+    postgres_server: PostgresServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """SQLAlchemy's own pool would throw the new one away with all others, and ask for it a second time."""
+    settings = config()
+    lost = await resource.create(settings, CONTEXT)
+    opened, go_on = asyncio.Event(), asyncio.Event()
+    really_open = PostgresBackend.open
+
+    async def open_slowly(self: PostgresBackend, login: LoginData) -> Any:
+        raw = await really_open(self, login)
+        opened.set()
+        await go_on.wait()
+        return raw
+
+    monkeypatch.setattr(PostgresBackend, "open", open_slowly)
+    making = asyncio.create_task(resource.create(settings, CONTEXT))
+    await opened.wait()
+    postgres_server.execute(f"SELECT pg_terminate_backend({lost.raw.get_server_pid()})")
+    with pytest.raises(DBAPIError):
+        async with resource.lease(lost, CONTEXT) as session:
+            await session.execute(text("SELECT 1"))
+    go_on.set()
+    made = await making
+    assert await scalar(made, "SELECT 1") == 1
+    await resource.cleanup(made)
+    await resource.cleanup(lost)
 
 
 async def test_a_pool_survives_its_users(
