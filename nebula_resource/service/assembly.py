@@ -20,7 +20,7 @@ from nebula_resource.service.admin_section import AdminSection
 from nebula_resource.service.http_metrics import HttpMetrics
 from nebula_resource.service.live_config import LiveConfig
 from nebula_resource.service.telemetry import telemetry
-from nebula_resource.service.watch import watching
+from nebula_resource.service.watch import signature_of, watching
 
 __all__ = ["Assembly", "assemble"]
 
@@ -85,13 +85,16 @@ def _compose(
     async def lifespan(running: FastAPI) -> AsyncGenerator[Any]:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(telemetry(manager))
+            known = signature_of(live.files)  # opening takes its time, and the file may change meanwhile
             await live.start()
             stack.push_async_callback(live.close)
             stack.push_async_callback(tasks.cancel_all)
             state = await stack.enter_async_context(inner(running))
             if live.declared.source is not None:
                 await stack.enter_async_context(
-                    watching(lambda: live.files, lambda: live.reload_or_log("the file has changed"))
+                    watching(
+                        lambda: live.files, lambda: live.reload_or_log("the file has changed"), known=known
+                    )
                 )
             started()
             yield state

@@ -108,14 +108,19 @@ class LiveConfig:
         finally:
             self._is_busy = False
 
-    async def reload_or_log(self, why: str) -> None:
-        """The same where nobody is there to hear what came of it: it stands in the log, and in the events."""
+    async def reload_or_log(self, why: str) -> bool:
+        """The same where nobody is there to hear what came of it: it stands in the log, and in the events.
+
+        Returns whether the file was read; not so while another reload is under way.
+        """
         try:
             await self.reload()
         except ReloadInProgress:
             log.info("configuration not read again: a reload is under way", extra={"because": why})
+            return False
         except ValidationFailed:
             pass  # logged and told where it was found
+        return True
 
     async def _reload(self, dry_run: bool) -> ReloadReport:
         declared = self._read()

@@ -17,6 +17,10 @@ DEBOUNCE = 200
 SETTLE = 0.1
 """Seconds that the files must stay as they are: an editor may write in several steps."""
 
+LOOK_EVERY = 5000
+"""Milliseconds after which the files are looked at although nobody told of a change: one may fall into the moment in
+which nothing watches yet, or into a reload."""
+
 Signature = tuple[tuple[str, str | None], ...]
 """The content of each file, as a digest; None: it cannot be read."""
 
@@ -35,40 +39,52 @@ def _digest(file: Path) -> str | None:
 
 @asynccontextmanager
 async def watching(
-    files: Callable[[], frozenset[Path]], changed: Callable[[], Awaitable[object]]
+    files: Callable[[], frozenset[Path]],
+    changed: Callable[[], Awaitable[bool]],
+    *,
+    known: Signature | None = None,
 ) -> AsyncGenerator[None]:
     """For the time of a block, call ``changed`` whenever the files' content has become another and has settled.
+
+    ``known`` is what they held when they were read, by default what they hold now. Where ``changed`` returns False it
+    could not look at them, and is called again.
 
     Their folders are watched, not the files: editors, Kubernetes and ``mv`` put a new file in the place of the old.
     ``files`` is asked again after each call.
     """
+    start = signature_of(files()) if known is None else known
     tasks = OwnedTasks("nebula configuration watch")
-    tasks.start(_watch(files, changed), name="watch")
+    tasks.start(_watch(files, changed, start), name="watch")
     try:
         yield
     finally:
         await tasks.cancel_all()
 
 
-async def _watch(files: Callable[[], frozenset[Path]], changed: Callable[[], Awaitable[object]]) -> None:
+async def _watch(
+    files: Callable[[], frozenset[Path]], changed: Callable[[], Awaitable[bool]], known: Signature
+) -> None:
     from watchfiles import awatch  # lazily: a service that is configured in code does without
 
-    known = signature_of(files())
     while True:
         folders = _folders(files())
-        async for _ in awatch(*folders, debounce=DEBOUNCE, recursive=False, ignore_permission_denied=True):
-            now = await _settled(files)
-            if now == known:
+        async for _ in awatch(
+            *folders,
+            debounce=DEBOUNCE,
+            rust_timeout=LOOK_EVERY,
+            yield_on_timeout=True,
+            recursive=False,
+            ignore_permission_denied=True,
+        ):
+            if signature_of(files()) == known:
                 continue
-            await changed()
-            known = signature_of(files()) if files_of(now) != files() else now
+            now = await _settled(files)
+            if now != known and await changed():
+                # As they were before the call: what has changed since is seen next time. Where it names other files
+                # now, it is called once more, and finds nothing to do.
+                known = now
             if _folders(files()) != folders:
                 break
-
-
-def files_of(signature: Signature) -> frozenset[Path]:
-    """Which files a signature tells of."""
-    return frozenset(Path(name) for name, _ in signature)
 
 
 def _folders(files: frozenset[Path]) -> list[Path]:

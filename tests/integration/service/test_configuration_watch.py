@@ -1,0 +1,75 @@
+"""The watch of configuration files misses no change, whenever it is made."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from nebula_resource.service import watch
+from nebula_resource.service.watch import signature_of, watching
+
+LONG = 20.0
+
+
+@pytest.fixture(autouse=True)
+def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not every five seconds."""
+    monkeypatch.setattr(watch, "LOOK_EVERY", 100)
+
+
+async def test_a_change_made_before_anything_watches_is_noticed(tmp_path: Path) -> None:
+    """The file was read, then changed, and only then watched."""
+    file = tmp_path / "nebula.toml"
+    file.write_text("a = 1")
+    read = signature_of(frozenset({file}))
+    file.write_text("a = 2")
+    noticed = asyncio.Event()
+
+    async def changed() -> bool:
+        noticed.set()
+        return True
+
+    async with watching(lambda: frozenset({file}), changed, known=read):
+        await asyncio.wait_for(noticed.wait(), LONG)
+
+
+async def test_one_that_could_not_be_looked_at_is_told_again(tmp_path: Path) -> None:
+    """While another reload is under way nothing is read; the change is not forgotten for that."""
+    file = tmp_path / "nebula.toml"
+    file.write_text("a = 1")
+    read = signature_of(frozenset({file}))
+    file.write_text("a = 2")
+    answers = [True, False, False]
+    noticed = asyncio.Event()
+
+    async def changed() -> bool:
+        if len(answers) == 1:
+            noticed.set()
+        return answers.pop()
+
+    async with watching(lambda: frozenset({file}), changed, known=read):
+        await asyncio.wait_for(noticed.wait(), LONG)
+
+
+async def test_a_change_made_during_a_reload_that_names_other_files_is_noticed(tmp_path: Path) -> None:
+    """The reload read the old content and now watches a secret's file too."""
+    file, secret = tmp_path / "nebula.toml", tmp_path / "secret"
+    file.write_text("a = 1")
+    secret.write_text("x")
+    read = signature_of(frozenset({file}))
+    file.write_text("a = 2")
+    watched = {file}
+    seen: list[str] = []
+    noticed = asyncio.Event()
+
+    async def changed() -> bool:
+        seen.append(file.read_text())
+        if len(seen) == 1:
+            watched.add(secret)
+            file.write_text("a = 3")
+        if seen[-1] == "a = 3":
+            noticed.set()
+        return True
+
+    async with watching(lambda: frozenset(watched), changed, known=read):
+        await asyncio.wait_for(noticed.wait(), LONG)
