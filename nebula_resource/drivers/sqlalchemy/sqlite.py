@@ -29,6 +29,7 @@ MEMORY_SINCE = (3, 36, 0)
 """The SQLite that brought the memdb file system, which several connections share."""
 
 _INTERRUPT_EVERY = 0.01  # seconds
+_LOOK_AGAIN = 0.01  # seconds until the journal mode is tried again
 
 # Settings of a connection that change what the next caller's statements do, and that can be read back.
 _PRAGMAS = (
@@ -104,13 +105,30 @@ class SqliteBackend:
     async def _set_up(self, raw: aiosqlite.Connection) -> None:
         options = self._config.sqlite
         if not self._in_memory and not self._config.readonly:
-            # Changing the mode needs the file alone, so it is changed only where it is another.
-            [(mode,)] = await raw.execute_fetchall("PRAGMA journal_mode")
-            if mode != options.journal_mode:
-                await raw.execute_fetchall(f"PRAGMA journal_mode={options.journal_mode}")
+            await self._set_journal_mode(raw)
         await raw.execute_fetchall(f"PRAGMA synchronous={options.synchronous}")
         await raw.execute_fetchall(f"PRAGMA foreign_keys={int(options.foreign_keys)}")
         await raw.execute_fetchall(f"PRAGMA query_only={int(self._config.readonly)}")
+
+    async def _set_journal_mode(self, raw: aiosqlite.Connection) -> None:
+        """Change the mode where it is another: that needs the file alone.
+
+        Whoever opens the file in the same moment is in the way, and for that SQLite's busy timeout does not wait, so
+        this does.
+        """
+        wanted = self._config.sqlite.journal_mode
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._config.sqlite.busy_timeout
+        while True:
+            try:
+                [(mode,)] = await raw.execute_fetchall("PRAGMA journal_mode")
+                if mode != wanted:
+                    await raw.execute_fetchall(f"PRAGMA journal_mode={wanted}")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or loop.time() >= until:
+                    raise
+            await asyncio.sleep(_LOOK_AGAIN)
 
     async def settled(self, raw: aiosqlite.Connection) -> _Settled:
         """Return what a reset has to restore."""

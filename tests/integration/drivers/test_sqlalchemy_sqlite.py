@@ -329,6 +329,31 @@ async def test_a_new_connection_has_the_settings(resource: SqlAlchemyResource, u
     await resource.cleanup(instance)
 
 
+async def test_many_may_open_a_new_file_at_once(resource: SqlAlchemyResource, tmp_path: Path) -> None:
+    """Only one can change its journal mode; SQLite itself would turn some of the others away at once."""
+    for number in range(15):
+        config = settings(f"sqlite:///{tmp_path / f'{number}.db'}")
+        made = await asyncio.gather(*(resource.create(config, CONTEXT) for _ in range(8)))
+        for each in made:
+            [(mode,)] = await each.raw.execute_fetchall("PRAGMA journal_mode")
+            assert mode == "wal"
+            await resource.cleanup(each)
+
+
+async def test_a_file_that_stays_locked_is_given_up(resource: SqlAlchemyResource, tmp_path: Path) -> None:
+    """After the busy timeout, with what SQLite says."""
+    other = sqlite3.connect(tmp_path / "data.db", isolation_level=None)
+    other.execute("CREATE TABLE t (n)")
+    other.execute("BEGIN")
+    other.execute("SELECT * FROM t").fetchall()
+    url = f"sqlite:///{tmp_path / 'data.db'}"
+    with pytest.raises(ConnectFailed):
+        _ = await resource.create(settings(url, sqlite=SqliteOptions(busy_timeout=0.05)), CONTEXT)
+    other.execute("COMMIT")
+    await resource.cleanup(await resource.create(settings(url), CONTEXT))
+    other.close()
+
+
 async def test_a_readonly_database_refuses_writes(
     resource: SqlAlchemyResource, instance: PooledConnection, url: str
 ) -> None:
