@@ -23,6 +23,8 @@ MODULES = {
     "postgres": ["nebula_resource.drivers.sqlalchemy", "asyncpg"],
     "http": ["nebula_resource.drivers.http"],
     "otel": ["nebula_resource.otel"],
+    "cli": ["nebula_resource.cli.commands"],
+    "prometheus": ["nebula_resource.admin.collector"],
     "service": [
         "nebula_resource.service",
         "nebula_resource.service.logs",
@@ -35,8 +37,6 @@ PLANNED = {
     "redis": "nebula_resource.drivers.redis",
     "kafka": "nebula_resource.drivers.kafka",
     "mongodb": "nebula_resource.drivers.mongodb",
-    "cli": "nebula_resource.cli",
-    "prometheus": "nebula_resource.metrics.prometheus",
 }
 """Extras whose modules may not be built yet: looked at as soon as they are."""
 MODULES.update(
