@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
@@ -97,7 +97,7 @@ class AdminClient:
             time.sleep(LOOK_EVERY)
 
     @contextmanager
-    def stream(self, path: str, *, last_id: str | None, **query: Any) -> Iterator[Iterator[str]]:
+    def stream(self, path: str, *, last_id: str | None, **query: Any) -> Generator[Iterator[str]]:
         """The lines of a live stream. Raises `Failure` where there is none, `httpx.TransportError` when it is cut."""
         headers = {"Accept": "text/event-stream"} | ({} if last_id is None else {"Last-Event-ID": last_id})
         # A heartbeat comes every 15 seconds: whoever is silent for twice that is gone.

@@ -120,6 +120,9 @@ class LiveConfig:
             return False
         except ValidationFailed:
             pass  # logged and told where it was found
+        except Exception:
+            # Whoever watches the file must live on: the next change may be the one that mends it.
+            log.exception("configuration not read again", extra={"because": why})
         return True
 
     async def _reload(self, dry_run: bool) -> ReloadReport:
