@@ -64,6 +64,44 @@ def events() -> str:
     )
 
 
+def metrics() -> str:
+    """Every metric with its labels, and what it is called elsewhere."""
+    from nebula_resource.metrics.catalogue import CATALOGUE
+
+    return _table(
+        ("metric", "kind", "labels", "in the design documents", "OpenTelemetry", ""),
+        (
+            (
+                f"`{each.series_name}`",
+                each.kind,
+                ", ".join(f"`{label}`" for label in each.labels),
+                ", ".join(f"`{name}`" for name in each.seeds),
+                f"`{each.otel}`" if each.otel else "",
+                each.help,
+            )
+            for each in CATALOGUE.values()
+        ),
+    )
+
+
+def admin_settings() -> str:
+    """Every setting of ``[admin]`` with its variable."""
+    from nebula_resource.service.admin_section import ENVIRONMENT, AdminSection
+
+    variables = {setting: name for name, setting in ENVIRONMENT.items()}
+    return _table(
+        ("setting", "variable", "default"),
+        (
+            (
+                f"`{name}`",
+                f"`{variables[name]}`" if name in variables else "",
+                f"`{field.get_default(call_default_factory=True)!r}`",
+            )
+            for name, field in AdminSection.model_fields.items()
+        ),
+    )
+
+
 def _settings(cls: Any) -> str:
     hints = typing.get_type_hints(cls, {**vars(inspect.getmodule(cls) or cls)})
     rows: list[tuple[str, ...]] = []
@@ -91,6 +129,8 @@ def _of(path: str) -> Callable[[], str]:
 TABLES: dict[str, Callable[[], str]] = {
     "errors": errors,
     "events": events,
+    "metrics": metrics,
+    "admin": admin_settings,
     "PoolConfig": _of("nebula_resource.pool.PoolConfig"),
     "HealthPolicy": _of("nebula_resource.model.health.HealthPolicy"),
     "QuarantinePolicy": _of("nebula_resource.quarantine.QuarantinePolicy"),

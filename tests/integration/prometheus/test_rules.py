@@ -1,0 +1,176 @@
+"""Alert rules: each fires when it should and is silent when it should not; each has its page; all that they ask for exists."""
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from nebula_resource.metrics.catalogue import CATALOGUE
+from tests.architecture.tree import ROOT
+from tests.servers.programs import ensure_program
+
+RULES = ROOT / ".docker/prometheus/rules.yml"
+GROUPS: list[dict[str, Any]] = yaml.safe_load(RULES.read_text())["groups"]
+ALERTS = {rule["alert"]: rule for group in GROUPS for rule in group["rules"] if "alert" in rule}
+N = "nebula_resource_"
+P = 'job="nebula", instance="a", pool="db", driver="x", scope_level="global"'
+R = 'job="nebula", instance="a", resource="db"'
+
+Series = dict[str, str]
+
+CASES: dict[str, tuple[Series, Series]] = {
+    "NebulaExporterDown": (
+        {'up{job="nebula"}': "0x60"},
+        {'up{job="nebula"}': "1x60", 'up{job="other"}': "0x60"},
+    ),
+    "NebulaPoolExhausted": (
+        {f"{N}pool_saturation_ratio{{{P}}}": "1x60", f"{N}pool_pending_acquires{{{P}}}": "3x60"},
+        # Full, and nobody waits: that is a pool of the right size.
+        {f"{N}pool_saturation_ratio{{{P}}}": "1x60", f"{N}pool_pending_acquires{{{P}}}": "0x60"},
+    ),
+    "NebulaPoolSaturationHigh": (
+        {f"{N}pool_saturation_ratio{{{P}}}": "0.9x60"},
+        {f"{N}pool_saturation_ratio{{{P}}}": "0.9x5 0.3 0.9x5 0.3 0.9x5 0.3x43"},
+    ),
+    "NebulaAcquireErrorRateHigh": (
+        {
+            f'{N}pool_acquires_total{{{P}, outcome="ok"}}': "0+90x60",
+            f'{N}pool_acquires_total{{{P}, outcome="timeout"}}': "0+10x60",
+        },
+        # Whoever gives up by himself was not turned away.
+        {
+            f'{N}pool_acquires_total{{{P}, outcome="ok"}}': "0+90x60",
+            f'{N}pool_acquires_total{{{P}, outcome="cancelled"}}': "0+50x60",
+        },
+    ),
+    "NebulaAcquireLatencyHigh": (
+        {
+            f'{N}pool_acquire_duration_seconds_bucket{{{P}, outcome="ok", le="0.5"}}': "0+90x60",
+            f'{N}pool_acquire_duration_seconds_bucket{{{P}, outcome="ok", le="1"}}': "0+100x60",
+            f'{N}pool_acquire_duration_seconds_bucket{{{P}, outcome="ok", le="+Inf"}}': "0+100x60",
+        },
+        {
+            f'{N}pool_acquire_duration_seconds_bucket{{{P}, outcome="ok", le="0.01"}}': "0+100x60",
+            f'{N}pool_acquire_duration_seconds_bucket{{{P}, outcome="ok", le="+Inf"}}': "0+100x60",
+        },
+    ),
+    "NebulaInstanceLeak": (
+        {f"{N}pool_leaks_total{{{P}}}": "_x29 1x30"},
+        {f"{N}pool_leaks_total{{{P}}}": "4x60"},
+    ),
+    "NebulaResourceUnhealthy": (
+        {f'{N}health_state{{{R}, state="unhealthy"}}': "1x60"},
+        {
+            f'{N}health_state{{{R}, state="unhealthy"}}': "0x60",
+            f'{N}health_state{{{R}, state="degraded"}}': "1x60",
+        },
+    ),
+    "NebulaHealthCheckStale": (
+        {f"{N}health_last_check_timestamp_seconds{{{R}}}": "60x60"},
+        {f"{N}health_last_check_timestamp_seconds{{{R}}}": "0+60x60"},
+    ),
+    "NebulaResourceFlapping": (
+        {f'{N}health_transitions_total{{{R}, from_state="healthy", to_state="unhealthy"}}': "0+1x60"},
+        {f'{N}health_transitions_total{{{R}, from_state="healthy", to_state="unhealthy"}}': "0x25 1x5 2x30"},
+    ),
+    "NebulaQuarantineLong": (
+        {f'{N}quarantine_active{{{R}, reason="manual"}}': "1x60"},
+        {f'{N}quarantine_active{{{R}, reason="manual"}}': "1x8 0 1x8 0 1x8 0x34"},
+    ),
+    "NebulaQuarantineExhausted": (
+        {f'{N}quarantine_recovery_attempts_total{{{R}, outcome="exhausted"}}': "0x29 1x30"},
+        {f'{N}quarantine_recovery_attempts_total{{{R}, outcome="failed"}}': "0+1x60"},
+    ),
+    "NebulaCascadeDetected": (
+        {f'{N}cascades_total{{job="nebula", instance="a", root="db"}}': "_x29 1x30"},
+        {f'{N}cascades_total{{job="nebula", instance="a", root="db"}}': "2x60"},
+    ),
+    "NebulaConfigReloadFailed": (
+        {f'{N}config_reloads_total{{job="nebula", instance="a", outcome="rejected"}}': "0x29 1x30"},
+        {f'{N}config_reloads_total{{job="nebula", instance="a", outcome="ok"}}': "0+1x60"},
+    ),
+    "NebulaAdminAuthFailures": (
+        {f'{N}admin_auth_failures_total{{job="nebula", instance="a", reason="unknown"}}': "0+60x60"},
+        {f'{N}admin_auth_failures_total{{job="nebula", instance="a", reason="unknown"}}': "0+2x60"},
+    ),
+    "NebulaEventsDropped": (
+        {f'{N}events_dropped_total{{job="nebula", instance="a", subscriber="log"}}': "0x29 5x30"},
+        {f'{N}events_dropped_total{{job="nebula", instance="a", subscriber="log"}}': "5x60"},
+    ),
+}
+"""(what fires it, what does not), one sample a minute; looked at after 30 minutes."""
+
+
+def test_prometheus_takes_the_rules() -> None:
+    """As the real checker reads them."""
+    done = _promtool("check", "rules", str(RULES))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "18 rules found" in done.stdout
+
+
+def test_every_alert_fires_and_is_silent(tmp_path: Path) -> None:
+    """Both cases of each alert, played by promtool; a rule without cases fails."""
+    assert set(CASES) == set(ALERTS)
+    done = _played(tmp_path, CASES)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_case_that_is_wrong_is_caught(tmp_path: Path) -> None:
+    """The cases of one alert the wrong way round: promtool says so."""
+    fires, silent = CASES["NebulaResourceUnhealthy"]
+    done = _played(tmp_path, {"NebulaResourceUnhealthy": (silent, fires)})
+    assert done.returncode != 0
+
+
+def test_every_alert_has_a_page_and_asks_for_what_exists() -> None:
+    """Its runbook is a section of the guide; each metric is in the catalogue, or a recording of ours."""
+    guide = (ROOT / "docs/guides/alerts.md").read_text()
+    known = {metric.series_name for metric in CATALOGUE.values()}
+    for group in GROUPS:
+        for rule in group["rules"]:
+            for name in re.findall(rf"\b{N}[a-z_0-9]+", rule["expr"]):
+                assert name.removesuffix("_bucket") in known, name
+    for name, rule in ALERTS.items():
+        path, _, anchor = rule["annotations"]["runbook"].partition("#")
+        assert path == "docs/guides/alerts.md"
+        assert anchor == name.removeprefix("Nebula").lower()
+        assert f"\n## {name.removeprefix('Nebula')}\n" in guide, name
+
+
+def _played(folder: Path, cases: dict[str, tuple[Series, Series]]) -> "subprocess.CompletedProcess[str]":
+    tests = []
+    for alert, both in cases.items():
+        for series, firing in zip(both, (1, 0), strict=True):
+            tests.append(
+                {
+                    "name": f"{alert} {'fires' if firing else 'is silent'}",
+                    "interval": "1m",
+                    "input_series": [{"series": name, "values": values} for name, values in series.items()],
+                    "promql_expr_test": [
+                        {
+                            "expr": f'count(ALERTS{{alertname="{alert}", alertstate="firing"}}) or vector(0)',
+                            "eval_time": "30m",
+                            "exp_samples": [{"labels": "{}", "value": firing}],
+                        }
+                    ],
+                }
+            )
+    file = folder / "tests.yml"
+    file.write_text(yaml.safe_dump({"rule_files": [str(RULES)], "evaluation_interval": "1m", "tests": tests}))
+    return _promtool("test", "rules", str(file))
+
+
+def _promtool(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [ensure_program("promtool"), *arguments], capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+@pytest.mark.parametrize("name", ["prometheus.yml"])
+def test_the_configuration_is_one(name: str) -> None:
+    """The file beside the rules, which compose mounts, is read without complaint."""
+    done = _promtool("check", "config", str(RULES.with_name(name)))
+    assert done.returncode == 0, done.stdout + done.stderr
