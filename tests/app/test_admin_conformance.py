@@ -17,6 +17,8 @@ from nebula_resource.admin.answers import problems
 from nebula_resource.admin.auth import authority
 from nebula_resource.admin.auth.needs import Viewer
 from nebula_resource.manager import Manager
+from nebula_resource.service.declaration import load
+from nebula_resource.service.live_config import LiveConfig
 from tests.app.admin_world import QUIET, keys_of
 from tests.app.served_admin import ServedAdmin, serving
 
@@ -41,8 +43,8 @@ values = ["*"]
 [[operations]]
 include-path-regex = "^/(pools|resources)/"
 [operations.parameters]
-"path.id" = {{ dictionary = "pools", probability = 0.7 }}
-"header.if-match" = {{ dictionary = "tags", probability = 0.7 }}
+"path.id" = {{ dictionary = "pools", probability = 0.9 }}
+"header.if-match" = {{ dictionary = "tags", probability = 0.9 }}
 
 [[operations]]
 include-path-regex = "^/quarantine/"
@@ -142,7 +144,10 @@ async def test_every_operation_is_as_it_is_described(tmp_path: Path, patient: No
     keys, headers = keys_of(root=("admin", None))
     key = headers["root"]["Authorization"].removeprefix("Bearer ")
     async with Manager(health=QUIET) as manager:
-        app = create_admin(manager, keys, groups={"core": ["db"]})
+        file = tmp_path / "nebula.toml"
+        file.write_text("[admin]\nport = 0\n")
+        live = LiveConfig(manager, load(file))
+        app = create_admin(manager, keys, groups={"core": ["db"]}, declared=live)
         async with serving(app) as port:
             served = ServedAdmin(manager, app, port)
             for name in ("db", "cache", "spare"):

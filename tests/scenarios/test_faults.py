@@ -358,11 +358,12 @@ def assert_calm(world: FaultWorld, before: int, noise: Noise) -> None:
 
     By the clock its p99 is within 1.5 × of before, as far as the machine lets anybody say so: one use is several round
     trips between two processes, and each may meet the machine's worst delay. What we ourselves have to do with it, the
-    processor time of our thread during a use, is nobody else's: nine of ten uses are held to 1.5 × there, strictly (the
-    p99 of some fifty uses would be the worst of them).
+    processor time of our thread during a use, is nobody else's: nine of ten uses are held to 1.5 × there (the p99 of some
+    fifty uses would be the worst of them), and two milliseconds: a shared processor changes its speed by more than half
+    from one second to the next, and a use is that short.
     """
     quiet, loud = quantile(world.calm_work[:before], 0.9), quantile(world.calm_work[before:], 0.9)
-    assert loud <= 1.5 * quiet, (
+    assert loud <= 1.5 * quiet + 0.002, (
         f"p90 of our own work {quiet * 1000:.1f} ms before, {loud * 1000:.1f} ms during"
     )
     quiet, loud = quantile(world.calm[:before], 0.99), quantile(world.calm[before:], 0.99)
