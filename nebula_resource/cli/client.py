@@ -35,11 +35,7 @@ class AdminClient:
     """
 
     def __init__(self, url: str, key: str | None) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
-            raise Failure(
-                ExitCode.USAGE, "--url must be the address of an admin API, such as http://127.0.0.1:8000"
-            )
+        self._where = _place(url)
         headers = {} if key is None else {"Authorization": f"Bearer {key}"}
         try:
             # Neither the environment's proxies nor its netrc have a say in where a key is sent.
@@ -48,7 +44,6 @@ class AdminClient:
             )
         except (UnicodeEncodeError, httpx.InvalidURL, ValueError):
             raise Failure(ExitCode.USAGE, "--url or --key has characters that cannot be sent") from None
-        self._where = f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
 
     def __enter__(self) -> AdminClient:
         return self
@@ -67,13 +62,12 @@ class AdminClient:
     def items(self, path: str, **query: Any) -> dict[str, Any]:
         """A list whole: the pages that follow are asked for and joined. Raises `Failure`."""
         body = self.get(path, limit=PAGE, **query)
-        cursor = body.get("next_cursor")
+        items, cursor = [*body["items"]], body["next_cursor"]
         while cursor:
             more = self.get(path, limit=PAGE, cursor=cursor, **query)
-            body["items"] += more["items"]
-            cursor = more.get("next_cursor")
-        body["next_cursor"] = None
-        return body
+            items += more["items"]
+            cursor = more["next_cursor"]
+        return body | {"items": items, "next_cursor": None}
 
     def health(self) -> tuple[bool, dict[str, Any]]:
         """Whether it is well, and what it says of it: 503 is an answer here. Raises `Failure`."""
@@ -98,7 +92,7 @@ class AdminClient:
 
     @contextmanager
     def stream(self, path: str, *, last_id: str | None, **query: Any) -> Generator[Iterator[str]]:
-        """The lines of a live stream. Raises `Failure` where there is none, `httpx.TransportError` when it is cut."""
+        """The lines of a live stream. Raises `Failure` where there is none, `httpx.RequestError` when it is cut."""
         headers = {"Accept": "text/event-stream"} | ({} if last_id is None else {"Last-Event-ID": last_id})
         # A heartbeat comes every 15 seconds: whoever is silent for twice that is gone.
         patience = httpx.Timeout(30.0, connect=3.0)
@@ -117,33 +111,64 @@ class AdminClient:
             return self._http.request(method, path, **options)
         except httpx.TimeoutException:
             raise Failure(ExitCode.UNREACHABLE, f"{self._where} does not answer in time") from None
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             raise Failure(
                 ExitCode.UNREACHABLE, f"{self._where} cannot be reached: {type(error).__name__}"
             ) from None
 
     def _body(self, response: httpx.Response) -> dict[str, Any]:
+        if response.has_redirect_location:
+            raise Failure(
+                ExitCode.UNREACHABLE,
+                f"{self._where} answers {response.status_code} and points to {response.headers['location']}; "
+                "a key is not sent after it: give --url the address itself",
+            )
         body = _json(response, self._where)
         if response.is_success:
             return body
         said = [str(body[name]) for name in ("title", "detail") if body.get(name)]
-        said += [f"{each.get('pointer')} {each.get('message')}" for each in body.get("errors", ())]
+        errors = body.get("errors")
+        for each in errors if isinstance(errors, list) else ():
+            said.append(
+                f"{each.get('pointer')} {each.get('message')}" if isinstance(each, dict) else str(each)
+            )
         wait = response.headers.get("retry-after")
         if wait is not None:
             said.append(f"try again in {wait} s")
         raise Failure(ExitCode.REFUSED, f"{response.status_code} " + "; ".join(said))
 
 
+class _Answer(dict[str, Any]):
+    """An object of an answer. One that lacks what an admin API gives comes from something else."""
+
+    def __missing__(self, name: str) -> Any:
+        raise Failure(ExitCode.UNREACHABLE, f"what answers is no admin API: it gives no {name!r}")
+
+
 def _json(response: httpx.Response, where: str) -> dict[str, Any]:
     try:
-        body = response.json()
-    except ValueError:
+        body = response.json(object_hook=_Answer)
+    except (ValueError, RecursionError):
         body = None
     if not isinstance(body, dict):
         raise Failure(
             ExitCode.UNREACHABLE, f"{where} answers {response.status_code}, but not as an admin API does"
         )
     return body
+
+
+def _place(url: str) -> str:
+    """Scheme, host and port: what may be shown of an address. Raises `Failure` for what is none."""
+    try:
+        parts = urlsplit(url)
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:  # a port above 65535, a bracket that does not close
+        parts, port = urlsplit(""), ""
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+        raise Failure(
+            ExitCode.USAGE, "--url must be the address of an admin API, such as http://127.0.0.1:8000"
+        )
+    return f"{parts.scheme}://{parts.hostname}{port}"
 
 
 def _given(values: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -36,6 +37,9 @@ app.add_typer(quarantine, name="quarantine")
 
 def run(arguments: list[str] | None = None) -> int:
     """Run one command; returns its exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A change that was made is told, whatever letters the terminal has.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app(args=arguments)
     except SystemExit as end:  # typer's way to end, with 2 for what it does not understand
@@ -59,7 +63,7 @@ def health(url: Url = HERE, key: Key = None, as_json: AsJson = False) -> None:
     if as_json:
         document(body)
     else:
-        line(body.get("status", "unknown"))
+        line(body["status"])
         if "checks" in body:
             told = body["resources"]
             line(", ".join(f"{count} {state}" for state, count in told.items() if count) or "no resources")
@@ -99,21 +103,22 @@ def events(
     as_json: AsJson = False,
 ) -> None:
     """What happened; with --follow what happens from then on, too, and with --json one line of JSON for each."""
+    say = _json_line if as_json else _event
     with AdminClient(url, key) as client:
-        body = client.get("events", limit=limit, types=types, pool=pool)
-        if as_json and not follow:
-            document(body)
-            return
-        say = _json_line if as_json else _event
-        for each in body["items"]:
-            say(each)
-        if not follow:
-            return
         try:
-            for each in following(client, complain, last_id=body["last_id"], types=types, pool=pool):
+            body = client.get("events", limit=limit, types=types, pool=pool)
+            if as_json and not follow:
+                document(body)
+                return
+            for each in body["items"]:
                 say(each)
+            if follow:
+                for each in following(client, complain, last_id=body["last_id"], types=types, pool=pool):
+                    say(each)
         except KeyboardInterrupt:
-            pass  # how a person ends it
+            if not follow:
+                raise
+            # how a person ends it
 
 
 def _json_line(event: dict[str, Any]) -> None:
@@ -132,8 +137,8 @@ def _event(event: dict[str, Any]) -> None:
 
 
 @app.command()
-def scopes() -> None:
-    """Managed scopes. The admin API has none yet, so this says so and ends with 1."""
+def scopes(url: Url = HERE, key: Key = None, as_json: AsJson = False) -> None:
+    """Managed scopes. The admin API has none yet, so this asks nobody, says so and ends with 1."""
     raise Failure(ExitCode.REFUSED, "this version has no managed scopes: there is nothing to list")
 
 

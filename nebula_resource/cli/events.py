@@ -16,7 +16,7 @@ __all__ = ["follow"]
 
 RETRY = 3.0
 """Seconds until it connects again, unless the service says another number."""
-SILENT = frozenset({"hello", "snapshot", "pool.stats"})
+SILENT = frozenset({"hello", "snapshot", "pool.stats", "bye"})
 """What a stream tells of itself, and the numbers of every second."""
 
 
@@ -34,15 +34,20 @@ def follow(
         try:
             with client.stream("events", last_id=last_id, **query) as lines:
                 connected = True
-                for name, number, data, wanted in _frames(lines):
+                for name, number, text, wanted in _frames(lines):
                     retry = wanted or retry
                     last_id = number or last_id
-                    if name == "gap":
+                    if not name or name in SILENT:
+                        continue
+                    data = _object(text)
+                    if data is None:
+                        say(f"left out: an event {number or ''} that cannot be read")
+                    elif name == "gap":
                         yield {"type": "gap", "severity": "warning", "data": data}
-                    elif name and name not in SILENT and name != "bye":
+                    else:
                         yield data
             why = "the service ended the stream"
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             if not connected:
                 raise Failure(
                     ExitCode.UNREACHABLE, f"the service cannot be reached: {type(error).__name__}"
@@ -56,14 +61,22 @@ def follow(
         time.sleep(retry)
 
 
-def _frames(lines: Iterable[str]) -> Iterator[tuple[str, str | None, Any, float | None]]:
+def _object(text: str) -> dict[str, Any] | None:
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return data if isinstance(data, dict) else None
+
+
+def _frames(lines: Iterable[str]) -> Iterator[tuple[str, str | None, str, float | None]]:
     """(event, id, data, retry in seconds) of each frame of a stream."""
     name, number, retry = "", None, None
     data: list[str] = []
     for line in lines:
         if not line:
             if data or retry is not None:
-                yield name, number, json.loads("\n".join(data)) if data else None, retry
+                yield name, number, "\n".join(data), retry
             name, number, retry, data = "", None, None, []
             continue
         field, _, value = line.partition(":")

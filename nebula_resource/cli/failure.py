@@ -8,7 +8,7 @@ __all__ = ["ExitCode", "Failure"]
 
 
 class ExitCode(IntEnum):
-    """How a command ended (SPEC §24)."""
+    """How a command ended (SPEC §24; 130 is what shells make of SIGINT)."""
 
     OK = 0
     REFUSED = 1
@@ -17,6 +17,8 @@ class ExitCode(IntEnum):
     """The command line or a configuration is wrong."""
     UNREACHABLE = 3
     """No admin API answers there."""
+    INTERRUPTED = 130
+    """Ctrl-C before the end; what the service was asked for goes on."""
 
 
 class Failure(Exception):

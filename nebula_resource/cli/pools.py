@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from nebula_resource.cli.client import AdminClient
 from nebula_resource.cli.failure import ExitCode, Failure
@@ -13,8 +15,22 @@ from nebula_resource.cli.show import document, fields, line, seconds, table
 
 __all__ = ["pools"]
 
+
+class _Pools(TyperGroup):
+    """``nebula pools ID`` is ``nebula pools show ID``, unless ID is or looks like the name of a command."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """(name, command, arguments)."""
+        if not get_close_matches(args[0], self.commands):
+            args = ["show", *args]
+        return super().resolve_command(ctx, args)
+
+
 pools = typer.Typer(
-    help="Pools: see them all or one; resize, drain, resume, recycle, suspend.", invoke_without_command=True
+    cls=_Pools,
+    help="Pools: see them all or one (pools ID); resize, drain, resume, recycle, suspend.",
+    invoke_without_command=True,
+    subcommand_metavar="[ID | COMMAND ...]",
 )
 
 
@@ -93,7 +109,7 @@ def resize(
         return
     before, after = body["before"], body["after"]
     line(
-        f"{body['id']}: {before['min']} to {before['max']} → {after['min']} to {after['max']}"
+        f"{body['id']}: {before['min']} to {before['max']} -> {after['min']} to {after['max']}"
         + (", as busy ones come back" if body["shrinks_lazily"] else "")
         + dry(body)
     )
@@ -179,6 +195,9 @@ def _follow(client: AdminClient, started: dict[str, Any], what: str) -> dict[str
     """Watch an operation; where a person looks, with something that moves."""
     from rich.console import Console
 
-    with Console(stderr=True).status(what):
-        *_, ended = client.operation(started["id"])
+    try:
+        with Console(stderr=True).status(what):
+            *_, ended = client.operation(started["id"])
+    except KeyboardInterrupt:
+        raise Failure(ExitCode.INTERRUPTED, f"no longer watching; {started['id']} goes on") from None
     return ended

@@ -12,7 +12,7 @@ import pytest
 
 from nebula_resource.admin import Key, Role
 from tests.architecture.tree import ROOT
-from tests.scenarios.nebula import Served, nebula, started
+from tests.scenarios.nebula import Served, nebula, nebula_here, started
 
 FILE = """
 [admin]
@@ -45,27 +45,29 @@ def test_pools_are_a_table_or_json(served: Served) -> None:
     told = nebula("pools", "--json", NEBULA_URL=served.url)
     (pool,) = json.loads(told.stdout)["items"]
     assert (pool["id"], pool["size"]["max"]) == ("db", 4)
-    one = nebula("pools", "show", "db", NEBULA_URL=served.url)
+    one = nebula_here("pools", "show", "db", NEBULA_URL=served.url)
     assert one.returncode == 0
     assert "0 used" in one.stdout
 
 
 def test_a_night_is_seen_and_ended(served: Served) -> None:
     """Isolated: health says what is ill and ends with 1; released: 0 again; the events tell it."""
-    added = nebula("quarantine", "add", "db", "--reason", "it [bold]lies[/] \x1b[31m", NEBULA_URL=served.url)
+    added = nebula_here(
+        "quarantine", "add", "db", "--reason", "it [bold]lies[/] \x1b[31m", NEBULA_URL=served.url
+    )
     assert added.returncode == 0, added.stderr
-    ill = nebula("health", NEBULA_URL=served.url)
+    ill = nebula_here("health", NEBULA_URL=served.url)
     assert ill.returncode == 1
     assert "unhealthy" in ill.stdout
-    listed = nebula("quarantine", "list", NEBULA_URL=served.url).stdout
+    listed = nebula_here("quarantine", "list", NEBULA_URL=served.url).stdout
     # What somebody wrote is text: neither markup nor an escape sequence.
     assert "it [bold]lies[/] \\x1b[31m" in listed
-    twice = nebula("quarantine", "add", "db", "--reason", "again", NEBULA_URL=served.url)
+    twice = nebula_here("quarantine", "add", "db", "--reason", "again", NEBULA_URL=served.url)
     assert (twice.returncode, twice.stderr.startswith("nebula: 409 ")) == (1, True)
-    freed = nebula("quarantine", "release", "db", "--reason", "well again", NEBULA_URL=served.url)
+    freed = nebula_here("quarantine", "release", "db", "--reason", "well again", NEBULA_URL=served.url)
     assert freed.returncode == 0, freed.stderr
-    assert nebula("health", NEBULA_URL=served.url).returncode == 0
-    told = nebula("events", "--types", "quarantine.*", "--json", NEBULA_URL=served.url)
+    assert nebula_here("health", NEBULA_URL=served.url).returncode == 0
+    told = nebula_here("events", "--types", "quarantine.*", "--json", NEBULA_URL=served.url)
     assert [each["type"] for each in json.loads(told.stdout)["items"]][:2] == [
         "quarantine.entered",
         "quarantine.released",
@@ -74,14 +76,16 @@ def test_a_night_is_seen_and_ended(served: Served) -> None:
 
 def test_verbs_change_a_pool_and_a_dry_run_does_not(served: Served) -> None:
     """resize, drain (followed to its end) and resume."""
-    dry = nebula("pools", "resize", "db", "--max", "9", "--reason", "x", "--dry-run", NEBULA_URL=served.url)
-    assert "1 to 4 → 1 to 9 (dry run)" in dry.stdout
-    done = nebula("pools", "resize", "db", "--max", "6", "--reason", "x", NEBULA_URL=served.url)
-    assert "1 to 4 → 1 to 6" in done.stdout
-    drained = nebula("pools", "drain", "db", "--reason", "x", "--json", NEBULA_URL=served.url)
+    dry = nebula_here(
+        "pools", "resize", "db", "--max", "9", "--reason", "x", "--dry-run", NEBULA_URL=served.url
+    )
+    assert "1 to 4 -> 1 to 9 (dry run)" in dry.stdout
+    done = nebula_here("pools", "resize", "db", "--max", "6", "--reason", "x", NEBULA_URL=served.url)
+    assert "1 to 4 -> 1 to 6" in done.stdout
+    drained = nebula_here("pools", "drain", "db", "--reason", "x", "--json", NEBULA_URL=served.url)
     assert json.loads(drained.stdout)["state"] == "done"
     for verb in ("resume", "recycle", "suspend", "resume"):
-        assert nebula("pools", verb, "db", "--reason", "x", NEBULA_URL=served.url).returncode == 0, verb
+        assert nebula_here("pools", verb, "db", "--reason", "x", NEBULA_URL=served.url).returncode == 0, verb
     assert httpx.get(f"{served.url}/pools/db").json()["size"]["max"] == 6
 
 
@@ -123,7 +127,7 @@ def test_what_goes_wrong_has_a_code_and_one_line(served: Served) -> None:
         ("events", "--follow", "--url", "http://127.0.0.1:1"): (3, "cannot be reached"),
     }
     for arguments, (code, said) in cases.items():
-        done = nebula(*arguments)
+        done = nebula_here(*arguments)
         assert done.returncode == code, (arguments, done.stderr)
         (line,) = done.stderr.splitlines()
         assert line.startswith("nebula: "), line
@@ -133,7 +137,7 @@ def test_what_goes_wrong_has_a_code_and_one_line(served: Served) -> None:
         ("nope",),
         ("pools", "resize", "db", "--max", "zero", "--reason", "x"),
     ):
-        assert nebula(*arguments).returncode == 2
+        assert nebula_here(*arguments).returncode == 2
 
 
 def test_keys_decide_what_may_be_done(tmp_path: Path) -> None:
@@ -147,13 +151,13 @@ def test_keys_decide_what_may_be_done(tmp_path: Path) -> None:
     )
     (tmp_path / "nebula.toml").write_text(FILE.replace("port = 0", 'port = 0\nkeys_file = "keys.toml"'))
     with started(cwd=tmp_path) as served:
-        bare = nebula("health", "--url", served.url)
+        bare = nebula_here("health", "--url", served.url)
         assert (bare.returncode, bare.stdout.strip()) == (0, "up")
-        refused = nebula("pools", "--url", served.url)
+        refused = nebula_here("pools", "--url", served.url)
         assert (refused.returncode, refused.stderr.startswith("nebula: 401")) == (1, True)
-        assert nebula("pools", NEBULA_URL=served.url, NEBULA_KEY=eve).returncode == 0
+        assert nebula_here("pools", NEBULA_URL=served.url, NEBULA_KEY=eve).returncode == 0
         drain = ("pools", "drain", "db", "--reason", "x")
-        forbidden = nebula(*drain, NEBULA_URL=served.url, NEBULA_KEY=eve)
+        forbidden = nebula_here(*drain, NEBULA_URL=served.url, NEBULA_KEY=eve)
         assert (forbidden.returncode, forbidden.stderr.startswith("nebula: 403")) == (1, True)
         assert eve not in forbidden.stdout + forbidden.stderr
-        assert nebula(*drain, NEBULA_URL=served.url, NEBULA_KEY=olga).returncode == 0
+        assert nebula_here(*drain, NEBULA_URL=served.url, NEBULA_KEY=olga).returncode == 0
