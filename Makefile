@@ -16,13 +16,14 @@ export PYTHON PORT TRAFFIC
 ifdef DATA
 export DATA
 endif
+# Five thousand tests are compiled once, not by each process anew, whatever the shell says.
+unexport PYTHONDONTWRITEBYTECODE
 # pyright would ask the package index whether it is the newest; the lock decides that here.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 RUN := .venv/bin/python -m
 UV := .venv/bin/uv
 COMPILE := $(UV) pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes --no-header $(if $(UPGRADE),--upgrade)
-VIRTUAL_TIME := tests/unit tests/races tests/properties
 DEMO_EXTRAS := --extra service --extra di --extra postgres --extra redis --extra http
 
 say = @printf '\n== %s\n' '$@'
@@ -52,8 +53,7 @@ lint: dev-environment ## ruff: rules and format; bandit: nothing of high severit
 .PHONY: types
 types: dev-environment ## mypy --strict and pyright
 	$(say)
-	@$(RUN) mypy
-	@$(RUN) pyright
+	@$(RUN) mypy & checking=$$!; $(RUN) pyright; found=$$?; wait $$checking && exit $$found
 
 .PHONY: floors
 floors: dev-environment ## imports go down, never up, never sideways
@@ -71,9 +71,9 @@ pytest: dev-environment ## every test; ARGS='tests/unit -k shelf' chooses
 ifdef ARGS
 	@$(RUN) pytest $(ARGS)
 else
-# What runs on virtual time cannot tell how busy the machine is, so it uses every core; all the rest runs by itself.
-	@$(RUN) pytest --numprocesses auto --dist worksteal $(VIRTUAL_TIME)
-	@$(RUN) pytest $(VIRTUAL_TIME:%=--ignore=%)
+# What holds on a busy machine uses every core; what measures real time has the machine to itself.
+	@$(RUN) pytest --numprocesses auto --dist worksteal -m 'not alone'
+	@$(RUN) pytest -m alone
 endif
 
 .PHONY: coverage

@@ -333,6 +333,7 @@ async def test_a_key_has_four_streams_of_its_tenants_events() -> None:
         assert unknown.status_code == 401
 
 
+@pytest.mark.alone
 async def test_the_end_says_goodbye_at_once(server: Served) -> None:
     """The manager's shutdown ends every stream with bye, within a second; new ones are refused."""
     loop = asyncio.get_running_loop()

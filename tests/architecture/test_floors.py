@@ -88,6 +88,7 @@ def test_importing_the_library_pulls_in_no_framework(package: str) -> None:
     )
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("statement", "limit"),
     [

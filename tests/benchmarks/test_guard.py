@@ -5,7 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from benchmarks import guard
+
+pytestmark = pytest.mark.alone
 
 ROOT = Path(__file__).parent.parent.parent
 

@@ -22,6 +22,8 @@ from nebula_resource.pool import Pool, PoolConfig
 from nebula_resource.testing.asserts import assert_no_leaks, assert_sound
 from tests.servers.postgres import PostgresServer
 
+pytestmark = pytest.mark.alone
+
 PgPool = Pool[str, Any, Any]
 MIN, MAX = 2, 5
 ACQUIRE_LIMIT = 2.0  # seconds

@@ -18,7 +18,7 @@ from nebula_resource.model.config import (
     validate_config,
 )
 
-laws = settings(max_examples=1000)
+laws = settings(max_examples=400)
 
 canaries = st.text("ABCDEFGHJKLMNPQRSTUVWXYZ23456789", min_size=8, max_size=20).map(
     lambda text: f"zq{text}qz"

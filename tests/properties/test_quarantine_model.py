@@ -141,7 +141,7 @@ class AdmissionMachine(RuleBasedStateMachine):
 
 
 TestAdmission = AdmissionMachine.TestCase
-TestAdmission.settings = settings(max_examples=1000, stateful_step_count=30)
+TestAdmission.settings = settings(max_examples=400, stateful_step_count=30)
 
 # ── cases ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 

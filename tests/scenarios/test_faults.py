@@ -46,6 +46,8 @@ from tests.servers.postgres import PostgresServer
 from tests.servers.process import PrivateProcess
 from tests.servers.redis import RedisServer
 
+pytestmark = pytest.mark.alone
+
 DOWN_FOR = 0.5  # seconds that an outage goes on after it was noticed
 NOISE = 0.05  # seconds by which a shared machine may disturb anybody
 QUICK = 0.025

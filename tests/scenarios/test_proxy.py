@@ -7,6 +7,8 @@ import pytest
 
 from tests.scenarios.proxy import FaultProxy
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture
 async def proxy() -> AsyncIterator[FaultProxy]:

@@ -13,6 +13,8 @@ import pytest
 
 from tests.scenarios.process import ServiceProcess, as_tenant
 
+pytestmark = pytest.mark.alone
+
 TENANTS = ("acme", "globex", "initech")
 
 

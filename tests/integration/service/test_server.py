@@ -20,6 +20,8 @@ from nebula_resource.manager import ShutdownReport
 from nebula_resource.model.factory import resource_factory
 from nebula_resource.service import Server, ShutdownOverdue, claim, serve
 
+pytestmark = pytest.mark.alone
+
 
 class Running:
     """A service under test: where it is, and how it ended."""
