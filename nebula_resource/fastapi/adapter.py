@@ -1,8 +1,8 @@
 """Adapter: where FastAPI lets a dependency leave work for the end of the handler, or of the response.
 
 This module alone knows the two private names in which FastAPI (the range pinned in pyproject.toml) keeps the exit
-stacks of a request. `canary.private_names_work` drives FastAPI once to see whether they do what is needed; where
-they do not, a generator dependency of FastAPI's own gives us a stack instead, which costs more and needs no private name.
+stacks of a request, and the one in which such a stack keeps what it will call. `canary.private_names_work` drives
+FastAPI once to see whether they do what is needed; where they do not, a generator dependency of FastAPI's own gives us a stack instead, which costs more and needs no private name.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from starlette.requests import HTTPConnection
 
 from nebula_resource.errors import InternalError
 
-__all__ = ["PRIVATE_NAMES", "ExitStack", "Until", "exit_stack", "fallback_signature", "signature"]
+__all__ = ["PRIVATE_NAMES", "ExitStack", "Until", "exit_stack", "fallback_signature", "leave", "signature"]
 
 Until = Literal["endpoint", "response"]
 
@@ -54,6 +54,15 @@ def exit_stack(conn: HTTPConnection, until: Until) -> AsyncExitStack:
     if not isinstance(stack, AsyncExitStack):
         raise InternalError("resource(...) is a dependency: it works in FastAPI's Depends and nowhere else")
     return stack
+
+
+def leave(stack: ExitStack, ending: Ending) -> None:
+    """``stack.push_async_exit(ending)``, for an `AsyncExitStack` without the four calls and the wrapper that it takes."""
+    callbacks = getattr(stack, "_exit_callbacks", None)
+    if callbacks is None:
+        stack.push_async_exit(ending)
+    else:
+        callbacks.append((False, ending.__aexit__))  # False: it is to be awaited
 
 
 class Exits:

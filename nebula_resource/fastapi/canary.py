@@ -13,7 +13,7 @@ from starlette.requests import HTTPConnection
 from starlette.types import Message
 
 from nebula_resource.errors import InternalError
-from nebula_resource.fastapi.adapter import Until, exit_stack
+from nebula_resource.fastapi.adapter import Until, exit_stack, leave
 
 __all__ = ["private_names_work", "watch_fastapi"]
 
@@ -60,6 +60,9 @@ class _Exit:
         self._name = name
         self._seen = seen
 
+    def end_now(self) -> bool:
+        return False
+
     async def __aenter__(self) -> None: ...
 
     async def __aexit__(
@@ -74,7 +77,7 @@ def _application(seen: list[str]) -> FastAPI:
     async def leave_work(conn: HTTPConnection) -> None:
         untils: tuple[Until, ...] = ("response", "endpoint")
         for until in untils:
-            exit_stack(conn, until).push_async_exit(_Exit(until, seen))
+            leave(exit_stack(conn, until), _Exit(until, seen))
 
     @app.get("/well", response_model=None)
     async def well(_: None = Depends(leave_work)) -> JSONResponse:

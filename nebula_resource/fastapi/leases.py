@@ -8,9 +8,11 @@ from typing import Final
 from starlette.requests import ClientDisconnect, HTTPConnection
 
 from nebula_resource.errors import InternalError, ResourceError
-from nebula_resource.fastapi.adapter import ExitStack, Until
+from nebula_resource.fastapi.adapter import ExitStack, Until, leave
 from nebula_resource.fastapi.record import RECORD, RequestRecord
 from nebula_resource.manager import Manager, OpenScope, current_scope
+from nebula_resource.manager.current import enter, reset
+from nebula_resource.manager.open_scope import IDLE
 from nebula_resource.manager.scope_part import ScopePart
 from nebula_resource.model.problems import status_of
 from nebula_resource.model.scope import Scope, ScopeLevel
@@ -19,6 +21,7 @@ __all__ = ["MANAGER", "RequestLeases", "leases_of"]
 
 MANAGER: Final = "nebula_manager"
 """The attribute of ``app.state`` that holds the manager."""
+EXECUTION: Final = int(ScopeLevel.EXECUTION)
 
 
 class RequestLeases(ScopePart):
@@ -31,31 +34,28 @@ class RequestLeases(ScopePart):
     ) -> None:
         # Written out, from ScopePart too: one is made for every request.
         if around is None:
-            manager = record.manager  # and the scope is made when somebody asks for it: see __getattr__
+            self._manager = record.manager
             self._context = None
-            counted = record.endpoint is None and record.response is None
+            self._counted = record.endpoint is None and record.response is None
         else:
-            manager = around._manager
-            self.scope = around.scope
+            self._manager = around._manager
             self._context = around._context
-            counted = False
-        self._manager = manager
-        self._parent = self._opener = around
+            self._counted = False
+        self._parent = self._opener = self.around = around
         self._rare = self._entry = self._more = self._token = None
         self._closed = False
-        self._counted = counted
         self.record = record
-        self.around = around
         self.stack = stack
         self.until = until
-        if counted:
+        if self._counted:
             self._count(1)
 
     def __getattr__(self, name: str) -> Scope:
-        """The scope of a request without claims, which most requests never look at."""
+        """The scope, which most requests never look at, and which may have to be made."""
         if name != "scope":
             raise AttributeError(name)
-        self.scope = value = self.record.value
+        around = self.around
+        self.scope = value = self.record.value if around is None else around.scope
         return value
 
     def _count(self, by: int) -> None:
@@ -64,7 +64,7 @@ class RequestLeases(ScopePart):
         if manager.scope_listeners:
             (manager.scope_opened if by > 0 else manager.scope_closed)(self.scope)
         else:
-            manager.scope_counts[ScopeLevel.EXECUTION] += by
+            manager.scope_counts[EXECUTION] += by
 
     def end_now(self) -> bool:
         """End after a handler that ended well, if that takes no wait; False: ``__aexit__`` does the rest."""
@@ -76,9 +76,26 @@ class RequestLeases(ScopePart):
             if record.is_cut:
                 # Starlette ends a stream that nobody reads any more without an error: it was not a success.
                 self.outcome = ClientDisconnect()
-        if not self.close_now():
+        entry = self._entry
+        if (
+            self._rare is None
+            and self._more is None
+            and (entry is None or not (entry.attention or self._pool.line.waiters))
+        ):  # the shortest road back, written out
+            self._closed = True
+            if entry is not None:
+                self._entry = None
+                entry.state = IDLE
+                self._pool.shelf.hot.append(entry)
+        elif not self.close_now():
             return False
-        self.left()
+        if (token := self._token) is not None:
+            try:
+                reset(token)
+            except ValueError:
+                pass  # left from another task: that context is gone anyway
+        if self._counted:
+            self._count(-1)
         return True
 
     async def __aexit__(
@@ -127,11 +144,11 @@ def leases_of(conn: HTTPConnection, until: Until, stack: ExitStack) -> OpenScope
     leases = RequestLeases(record, here, stack, until)
     if until == "endpoint":
         record.endpoint = leases
-        leases.enter()
+        leases._token = enter(leases)
     else:
         # Never the current scope: a background task does not find it.
         record.response = leases
-    stack.push_async_exit(leases)
+    leave(stack, leases)
     return leases
 
 
@@ -139,7 +156,11 @@ def _new_record(conn: HTTPConnection, here: OpenScope | None) -> RequestRecord:
     """No middleware was here."""
     if here is not None:
         return RequestRecord(here.manager, here.scope, None)
-    manager = getattr(conn.scope["app"].state, MANAGER, None)
+    state = conn.scope["app"].state
+    try:
+        manager = state[MANAGER]  # half of the time of asking for its attribute
+    except (KeyError, TypeError):  # TypeError: a state of the application's own kind
+        manager = getattr(state, MANAGER, None)
     if not isinstance(manager, Manager):
         raise InternalError(
             "this application has no manager: call nebula_resource.fastapi.install(app, manager)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Final
 
 from starlette.requests import HTTPConnection
@@ -10,9 +11,9 @@ from starlette.websockets import WebSocketClose
 
 from nebula_resource.errors import InvalidScope, ResourceError
 from nebula_resource.fastapi.problems import problem_response
-from nebula_resource.fastapi.record import RECORD, RequestRecord, new_execution_id
+from nebula_resource.fastapi.record import RECORD, RequestRecord
 from nebula_resource.fastapi.resolvers import ClaimResolver, Claims, Refused, Resolver
-from nebula_resource.manager import Block, Manager
+from nebula_resource.manager import ExecutionBlock, Manager, Within
 from nebula_resource.model.problems import Problem, problem_of, problem_of_status
 from nebula_resource.model.scope import Scope as ResourceScope
 
@@ -20,6 +21,9 @@ __all__ = ["NebulaMiddleware"]
 
 Who = tuple[str | None, str | None, str | None]
 """Tenant, user, workflow."""
+
+NOBODY: Final = Within(ResourceScope.GLOBAL)
+"""What a request without claims is an execution in."""
 
 REMEMBERED: Final = 4096
 """Who is asking, as scopes, that is kept; when there are more, it begins anew."""
@@ -51,7 +55,7 @@ class NebulaMiddleware:
         self._resolver: Resolver = resolver if resolver is not None else ClaimResolver()
         self._challenge: str | None = getattr(self._resolver, "challenge", None)
         self._require_tenant = require_tenant
-        self._outer: dict[Who, ResourceScope] = {}
+        self._outer: dict[Who, Within] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -63,7 +67,7 @@ class NebulaMiddleware:
             claims = self._resolver(HTTPConnection(scope))
             if claims is not None and not isinstance(claims, Claims):
                 claims = await claims
-            admitted = self._admit(scope, claims)
+            block = self._admit(scope, claims)
         except Refused as refused:
             challenge = refused.challenge or self._challenge
             await _refuse(scope, receive, send, problem_of_status(refused.status), challenge)
@@ -76,19 +80,26 @@ class NebulaMiddleware:
                 scope, receive, send, problem_of(error)
             )  # the resolver's own resources are not to be had
             return
-        if admitted is None:
+        if block is None:
             await self.app(scope, receive, send)
             return
-        # Begins from nothing, whatever is open around the server: only the claims count.
-        async with Block(self._manager, admitted, None, None) as block:
-            record = scope[RECORD] = RequestRecord(self._manager, admitted, block)
-            if kind == "http":
-                record.is_watched = True
-                send = _watch(send, record)
+        record = scope[RECORD] = RequestRecord(self._manager, None, block)
+        if kind == "http":
+            record.is_watched = True
+            send = _watch(send, record)
+        block.enter_now()
+        try:
             await self.app(scope, receive, send)
+        except BaseException as error:
+            await block.__aexit__(type(error), error, error.__traceback__)
+            raise
+        if not block.leave_now():
+            await block.__aexit__(None, None, None)
 
-    def _admit(self, scope: Scope, claims: Claims | None) -> ResourceScope | None:
-        """The scope to serve this connection in; None when a middleware outside of this one has opened it already.
+    def _admit(self, scope: Scope, claims: Claims | None) -> ExecutionBlock | None:
+        """The block to serve this connection in; None when a middleware outside of this one has opened it already.
+
+        It begins from nothing, whatever is open around the server: only the claims count.
 
         Raises `Refused`, and `InvalidScope` for ids that cannot be.
         """
@@ -100,12 +111,9 @@ class NebulaMiddleware:
         elif tenant is None and self._require_tenant:
             raise Refused
         if claims is None:
-            return ResourceScope.GLOBAL.with_execution(new_execution_id())
+            return ExecutionBlock(self._manager, NOBODY)
         who = (tenant, claims.user, claims.workflow)
-        outer = self._outer.get(who)
-        if outer is None:
-            outer = self._remember(who)
-        return outer.with_execution(new_execution_id() if claims.execution is None else claims.execution)
+        return ExecutionBlock(self._manager, self._outer.get(who) or self._remember(who), claims.execution)
 
     def _goes_in(self, standing: str | None, tenant: str | None) -> bool:
         """Whether scopes are opened inside of another border's, which let the tenant ``standing`` in."""
@@ -117,10 +125,10 @@ class NebulaMiddleware:
             raise Refused
         return False
 
-    def _remember(self, who: Who) -> ResourceScope:
+    def _remember(self, who: Who) -> Within:
         """The scope around the execution: kept from request to request, once it proved valid."""
         tenant, user, workflow = who
-        outer = ResourceScope.of(tenant=tenant, user=user, workflow=workflow)
+        outer = Within(ResourceScope.of(tenant=tenant, user=user, workflow=workflow))
         if len(self._outer) >= REMEMBERED:
             self._outer.clear()
         self._outer[who] = outer
@@ -130,13 +138,15 @@ class NebulaMiddleware:
 def _watch(send: Send, record: RequestRecord) -> Send:
     """Note when the response has gone out whole."""
 
-    async def watched(message: Message) -> None:
+    async def last(message: Message) -> None:
         await send(message)
+        record.is_whole = True
+
+    def watched(message: Message) -> Awaitable[None]:
         kind = message["type"]
-        if kind == "http.response.pathsend" or (
-            kind == "http.response.body" and not message.get("more_body", False)
-        ):
-            record.is_whole = True
+        if kind == "http.response.body":
+            return send(message) if message.get("more_body", False) else last(message)
+        return last(message) if kind == "http.response.pathsend" else send(message)
 
     return watched
 

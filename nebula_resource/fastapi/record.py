@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Any, Final
 
-from nebula_resource.manager import Manager, OpenScope
+from nebula_resource.manager import Manager, OpenScope, new_execution_id
 from nebula_resource.model.scope import Scope
 
 if TYPE_CHECKING:
     from nebula_resource.fastapi.leases import RequestLeases
 
-__all__ = ["RequestRecord", "new_execution_id", "note_outcome", "record_of"]
+__all__ = ["RequestRecord", "note_outcome", "record_of"]
 
 RECORD: Final = "nebula_resource"
 """The key in the ASGI scope."""
-
-
-def new_execution_id() -> str:
-    """An id for one request: 96 random bits, so that processes need not agree; a forked worker is seeded anew."""
-    return hex(random.getrandbits(96))
 
 
 class RequestRecord:
@@ -52,7 +46,9 @@ class RequestRecord:
         """Who the request is, as a scope; nobody we know is an execution, made when somebody asks."""
         value = self._value
         if value is None:
-            value = self._value = Scope.GLOBAL.with_execution(new_execution_id())
+            opened = self.scope
+            value = Scope.GLOBAL.with_execution(new_execution_id()) if opened is None else opened.scope
+            self._value = value
         return value
 
     @property

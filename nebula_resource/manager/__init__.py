@@ -6,6 +6,7 @@ from nebula_resource.manager.block import Block
 from nebula_resource.manager.checkout import ManagedAcquisition
 from nebula_resource.manager.current import current_scope
 from nebula_resource.manager.dependencies import DependencyGraph
+from nebula_resource.manager.execution import ExecutionBlock, Within, new_execution_id
 from nebula_resource.manager.handle import ManagedHandle
 from nebula_resource.manager.manager import Manager
 from nebula_resource.manager.open_scope import OpenScope
@@ -16,6 +17,7 @@ from nebula_resource.manager.shutdown import ShutdownReport
 __all__ = [
     "Block",
     "DependencyGraph",
+    "ExecutionBlock",
     "ManagedAcquisition",
     "ManagedHandle",
     "Manager",
@@ -25,5 +27,7 @@ __all__ = [
     "ReloadOutcome",
     "ReloadResult",
     "ShutdownReport",
+    "Within",
     "current_scope",
+    "new_execution_id",
 ]
