@@ -17,7 +17,7 @@ from contextvars import Context
 from functools import partial
 from time import perf_counter
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from nebula_resource.errors import AcquireCancelled
 from nebula_resource.model.context import Cancellation
@@ -51,6 +51,10 @@ class WorkCancelled(Exception):
 # ── tasks with an owner ───────────────────────────────────────────────────────────────────────────────────────────
 
 
+_NONE: Final[dict[asyncio.Task[Any], bool]] = {}
+"""Of every owner that has no task, as most have mostly; nobody puts anything in it."""
+
+
 class OwnedTasks:
     """The tasks of one owner (a pool, a checker): held until they end, their errors told to ``on_error``.
 
@@ -66,9 +70,8 @@ class OwnedTasks:
         self.name = name
         self._on_error = on_error
         self._started = 0
-        self._tasks: dict[
-            asyncio.Task[Any], bool
-        ] = {}  # the value: nobody awaits it, so its error is reported
+        # The value: nobody awaits it, so its error is reported.
+        self._tasks: dict[asyncio.Task[Any], bool] = _NONE
 
     def spawn(
         self,
@@ -93,6 +96,8 @@ class OwnedTasks:
         except BaseException:
             work.close()
             raise
+        if self._tasks is _NONE:
+            self._tasks = {}
         self._tasks[task] = not awaited
         task.add_done_callback(self._ended)
         return task
@@ -153,7 +158,7 @@ class OwnedTasks:
     def _ended(self, task: asyncio.Task[Any]) -> None:
         is_watched = self._tasks.pop(task)
         if not self._tasks:
-            self._tasks.clear()  # the table of a dict outlives its content, and most owners mostly have no task
+            self._tasks = _NONE
         if is_watched:
             self._report(task)
 

@@ -174,8 +174,7 @@ class Desk:
 
     def pass_on(self, entry: Entry) -> None:
         """`offer`, for an entry that wants no attention and a line that is not empty."""
-        line = self._pool.line
-        waiter = line.next()
+        waiter = self._pool.line.next()
         if waiter is None:
             entry.state = Lifecycle.IDLE
             self._pool.shelf.put(entry)

@@ -41,7 +41,7 @@ class Entry:
     """
 
     __slots__ = (
-        "__weakref__", "attention", "birth", "checked_at", "created_at", "dependencies", "doom", "expires_at",
+        "attention", "birth", "checked_at", "created_at", "dependencies", "doom", "expires_at",
         "frames", "holders", "instance", "leak_reported", "lent_at", "probed", "sampled_at", "seen_at", "seen_uses", "state", "use",
         "uses", "was_out",
     )  # fmt: skip  # one list of names

@@ -28,12 +28,12 @@ __all__ = ["Obtainer"]
 class Obtainer:
     """The way in, for everybody who does not find an idle instance on the short way."""
 
-    __slots__ = ("_joins", "_pool")
+    __slots__ = ("_pool", "joins")
 
     def __init__(self, pool: PoolParts) -> None:
         self._pool = pool
         config = pool.config
-        self._joins = (
+        self.joins = (
             config.max_waiting is None
             and config.backpressure is Backpressure.WAIT
             and config.sharing is Sharing.EXCLUSIVE
@@ -62,7 +62,7 @@ class Obtainer:
         """Join the line, or whatever else serves this caller; returns what to await."""
         pool = self._pool
         waiter: Waiter = pool.create_future()
-        if self._joins and pool.state is PoolState.OPEN and pool.line.join_others(waiter, since):
+        if self.joins and pool.state is PoolState.OPEN and pool.line.join_others(waiter, since):
             return waiter
         pool.check_owner()
         pool.desk.seek(waiter, since)

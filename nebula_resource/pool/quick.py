@@ -11,13 +11,14 @@ import sys
 from bisect import bisect_left
 from collections.abc import Generator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from nebula_resource.model.lifecycle import Lifecycle
 from nebula_resource.pool.config import UseTiming
 from nebula_resource.pool.entry import FRESH, SPENT, Entry, marker
 from nebula_resource.pool.handle import Acquire, Acquisition, Handle, entered_twice, warn_released_twice
 from nebula_resource.pool.leaks import capture_six
+from nebula_resource.pool.state import PoolState
 
 if TYPE_CHECKING:
     from nebula_resource.model.context import ResourceContext
@@ -27,13 +28,18 @@ __all__ = ["FRESH", "SPENT", "QuickAcquisition", "marker", "quick_acquire"]
 
 
 IN_USE, IDLE = Lifecycle.IN_USE, Lifecycle.IDLE
+OPEN = PoolState.OPEN
 
 
 class QuickAcquisition:
-    """What every pool's own class has in common: one slot."""
+    """What every pool's own class has in common: one slot, and what is not in a hurry."""
 
     __slots__ = ("_entry",)
     _entry: Entry
+    of: ClassVar[PoolParts]
+
+    def __await__(self) -> Generator[Any, Any, Handle[Any]]:
+        return _as_handle(self.of, self).__await__()
 
 
 def quick_acquire(pool: PoolParts) -> Acquire[Any]:
@@ -60,6 +66,7 @@ def _plain_class(pool: PoolParts) -> type[QuickAcquisition]:
     class PlainAcquisition(QuickAcquisition):
         # Counts every use and times one in 64.
         __slots__ = ()
+        of = pool
 
         async def __aenter__(self) -> Any:
             if self._entry is not FRESH:
@@ -71,9 +78,19 @@ def _plain_class(pool: PoolParts) -> type[QuickAcquisition]:
                 if uses & mask:
                     return entry.instance
                 return pool.time_this(entry)
-            # `Obtainer.plainly`, without a coroutine of its own
+            # `Obtainer.plainly` and `Line.join_others`, written out: contention pays for every call
             since = pool.clock()
-            waiter = pool.obtainer.ask(since)
+            if (
+                line
+                and pool.obtainer.joins
+                and pool.state is OPEN
+                and not line[-1][0].done()
+                and not pool.line.attended
+            ):
+                waiter = pool.create_future()
+                pool.line.behind.append((waiter, since))
+            else:
+                waiter = pool.obtainer.ask(since)
             try:
                 result = await waiter
             except BaseException as error:
@@ -98,9 +115,6 @@ def _plain_class(pool: PoolParts) -> type[QuickAcquisition]:
                 entry.state = IDLE
                 put(entry)
 
-        def __await__(self) -> Generator[Any, Any, Handle[Any]]:
-            return _as_handle(pool, self).__await__()
-
     return PlainAcquisition
 
 
@@ -115,6 +129,7 @@ def _timed_class(pool: PoolParts) -> type[QuickAcquisition]:
     class TimedAcquisition(QuickAcquisition):
         # Times every use; with a leak threshold the entry also remembers where its use began.
         __slots__ = ()
+        of = pool
 
         async def __aenter__(self) -> Any:
             if self._entry is not FRESH:
@@ -153,9 +168,6 @@ def _timed_class(pool: PoolParts) -> type[QuickAcquisition]:
             else:
                 entry.state = IDLE
                 put(entry)
-
-        def __await__(self) -> Generator[Any, Any, Handle[Any]]:
-            return _as_handle(pool, self).__await__()
 
     return TimedAcquisition
 

@@ -47,66 +47,67 @@ class Line:
             serves them all; a shorter one of a caller's own has a timer of its own.
     """
 
-    __slots__ = ("_attended", "_behind", "_gaps", "_limit", "_loop", "_timer", "waiters")
+    __slots__ = ("_gaps", "_limit", "_loop", "_timer", "attended", "behind", "waiters")
 
     def __init__(self, limit: float) -> None:
         self._limit = limit
-        # Two stacks are a queue: people join `_behind`, and are turned over when nobody is left before them. (A deque
+        # Two stacks are a queue: people join `behind`, and are turned over when nobody is left before them. (A deque
         # holds half a KiB while it is empty, an ordered dict takes thrice the time.)
         self.waiters: list[Place] = []
         """The front of the line, the first in it last; not empty while anybody waits. The hot path asks that alone.
 
         One that is being cancelled or has just timed out stands in it until its own task has run.
         """
-        self._behind: list[Place] = []
-        """Those who came later, in the order they came."""
+        self.behind: list[Place] = []
+        """Those who came later, in the order they came. Like the front and the attended one list for the line's life."""
         self._gaps = 0
         """How many left since the gaps were closed; more than there are gaps, for some had been served by then."""
-        self._attended: dict[Waiter, None] = {}  # an empty set is thrice its size
+        self.attended: dict[Waiter, None] = {}  # an empty set is thrice its size
+        """For whom something is being done."""
         self._timer: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def __iter__(self) -> Iterator[Place]:
         """The places, the first in line first, gaps included."""
         yield from reversed(self.waiters)
-        yield from self._behind
+        yield from self.behind
 
     def __len__(self) -> int:
         """How many wait unattended."""
-        return sum(not waiter.done() and waiter not in self._attended for waiter, _ in self)
+        return sum(not waiter.done() and waiter not in self.attended for waiter, _ in self)
 
     def __bool__(self) -> bool:
         return self.first() is not None
 
     def join(self, waiter: Waiter, since: float) -> None:
         """Stand at the end of the line."""
-        (self._behind if self.waiters else self.waiters).append((waiter, since))
+        (self.behind if self.waiters else self.waiters).append((waiter, since))
         if self._timer is None:
             self._watch_the_clock(since)
 
     def join_others(self, waiter: Waiter, since: float) -> bool:
         """`join`, if somebody waits unattended at the front, as nearly always in a long line; else False."""
         waiters = self.waiters
-        if not waiters or self._attended or waiters[-1][0].done():
+        if not waiters or self.attended or waiters[-1][0].done():
             return False
-        self._behind.append((waiter, since))  # whoever waits before it has set the timer
+        self.behind.append((waiter, since))  # whoever waits before it has set the timer
         return True
 
     def attend(self, waiter: Waiter) -> None:
         """Something is being done for this one, who stands in the line."""
-        self._attended[waiter] = None
+        self.attended[waiter] = None
 
     def neglect(self, waiter: Waiter) -> None:
         """What was done for this one came to nothing: it waits unattended again, where it stood."""
-        self._attended.pop(waiter, None)
+        self.attended.pop(waiter, None)
 
     def leave(self, waiter: Waiter) -> None:
         """Go, wherever in line; nothing happens when it was served already."""
-        self._attended.pop(waiter, None)
+        self.attended.pop(waiter, None)
         self._gaps += 1
         if not waiter.done():  # its coroutine is closed, or belongs to another loop: rare enough to be dear
             self._close_gaps(beside=waiter)
-        elif self._gaps * 2 >= len(self.waiters) + len(self._behind):
+        elif self._gaps * 2 >= len(self.waiters) + len(self.behind):
             self._close_gaps()
 
     def tell(self, waiter: Waiter, result: Entry | BaseException) -> None:
@@ -121,9 +122,9 @@ class Line:
             place = self.waiters[-1]
             if place[0].done():
                 self.waiters.pop()
-                if not self.waiters and self._behind:
+                if not self.waiters and self.behind:
                     self._turn_over()
-            elif place[0] in self._attended:
+            elif place[0] in self.attended:
                 return self._first_behind_attended()
             else:
                 return place  # as nearly always
@@ -134,17 +135,17 @@ class Line:
         waiters = self.waiters
         while waiters:
             waiter = waiters.pop()[0]
-            if not waiters and self._behind:
+            if not waiters and self.behind:
                 self._turn_over()
             if not waiter.done():
-                if self._attended:
-                    self._attended.pop(waiter, None)
+                if self.attended:
+                    self.attended.pop(waiter, None)
                 return waiter
         return None
 
     def is_longer_than(self, limit: int) -> bool:
         """Whether more than ``limit`` wait unattended; counted only where that is in doubt."""
-        standing = len(self.waiters) + len(self._behind) - len(self._attended)
+        standing = len(self.waiters) + len(self.behind) - len(self.attended)
         return standing > limit and len(self) > limit
 
     def oldest_since(self) -> float | None:
@@ -164,13 +165,13 @@ class Line:
 
     def _turn_over(self) -> None:
         """Nobody is left before them: those who came later are the front now."""
-        self._behind.reverse()
-        self.waiters += self._behind
-        self._behind.clear()
+        self.behind.reverse()
+        self.waiters += self.behind
+        self.behind.clear()
 
     def _first_behind_attended(self) -> Place | None:
         for place in self:
-            if not place[0].done() and place[0] not in self._attended:
+            if not place[0].done() and place[0] not in self.attended:
                 return place
         return None
 
@@ -178,7 +179,7 @@ class Line:
         standing = [place for place in self if not place[0].done() and place[0] is not beside]
         standing.reverse()
         self.waiters[:] = standing
-        self._behind.clear()
+        self.behind.clear()
         self._gaps = 0
 
     # ── deadlines ──
