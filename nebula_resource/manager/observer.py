@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from nebula_resource.errors import ResourceError, Unavailable
@@ -79,8 +79,7 @@ class RegistrationObserver(PoolObserver):
 
     def around(self, step: str) -> AbstractContextManager[object]:
         tracing = self._watch.tracing
-        if tracing is None:
-            return nullcontext()
+        assert tracing is not None, "asked where `traces` says that somebody is there"
         registration = self._registration
         return tracing.around(step, registration.key, registration.public_id, registration.scope)
 

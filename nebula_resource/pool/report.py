@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 __all__ = ["report", "stamp"]
 
-IDLE, READY, IN_USE, MAINTENANCE, CLEANUP = (
-    Lifecycle.IDLE, Lifecycle.READY, Lifecycle.IN_USE, Lifecycle.MAINTENANCE, Lifecycle.CLEANUP,
+IDLE, READY, IN_USE, MAINTENANCE = (
+    Lifecycle.IDLE, Lifecycle.READY, Lifecycle.IN_USE, Lifecycle.MAINTENANCE,
 )  # fmt: skip  # one list of names
 
 
@@ -39,7 +39,7 @@ def report(pool: PoolParts) -> PoolStats:
                 oldest = min(oldest, entry.held_since(now))
         elif state is MAINTENANCE:
             checking += 1
-        elif state is CLEANUP:
+        else:  # CLEANUP: what is past it is in the books no more
             retiring += 1
     for use in ledger.shared_uses:
         is_held = True

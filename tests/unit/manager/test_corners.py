@@ -1,6 +1,7 @@
 """Corners of the manager: what is told of registrations that are gone, and roads that few walk."""
 
 import asyncio
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -24,7 +25,7 @@ from nebula_resource.health.stage import HealthStage
 from nebula_resource.hooks import HookEvent, HookPayload, OnHealthChange, ResourceHook
 from nebula_resource.manager.blame import refused_dependency
 from nebula_resource.manager.isolation import Isolation
-from nebula_resource.model.health import Postponed
+from nebula_resource.model.health import Postponed, Unknown
 from nebula_resource.quarantine.entry import CascadeFailure
 from tests.unit.manager.test_cascade import POLICY, Server, build
 from tests.unit.manager.things import Thing, assert_manager_sound
@@ -109,6 +110,58 @@ async def test_a_check_that_hangs_is_a_failed_check(how: str, why: str) -> None:
         assert why in str(status.state)
         assert asyncio.get_running_loop().time() - started == (2.0 if how == "hang" else 0.0)
         assert_manager_sound(manager)
+
+
+class Answering(Thing, HealthCheckable):
+    """Its check answers at once, with what it is given."""
+
+    answer: Any = None
+
+    async def health_check(self, instance: Any, context: Any) -> HealthStatus:
+        return self.answer  # type: ignore[no-any-return]  # one of the answers is wrong on purpose
+
+
+class Watching:
+    """Stands around operations; wants to know nothing, or notes what it is told."""
+
+    def __init__(self, *, notes: bool) -> None:
+        self.noted: list[tuple[str, str | float]] = []
+        self._notes = notes
+
+    def around(self, operation: str, resource_id: str, public_id: str, scope: Scope) -> Any:
+        return nullcontext((lambda name, value: self.noted.append((name, value))) if self._notes else None)
+
+
+@pytest.mark.parametrize("notes", [True, False])
+@pytest.mark.parametrize(
+    ("answer", "usable"),
+    [
+        (HealthStatus.healthy(latency_s=0.25), True),
+        (HealthStatus.healthy(), True),
+        ("fine", False),
+    ],
+    ids=["with its own latency", "timed by us", "no status"],
+)
+async def test_what_a_check_answers_is_taken_or_a_failure(answer: Any, usable: bool, notes: bool) -> None:
+    """A latency of its own is kept; what is no status is a failed check; with somebody around it as without."""
+    async with Manager(health=QUIET, quarantine=OFF) as manager:
+        manager.tracing = watching = Watching(notes=notes)
+        resource = Answering()
+        resource.answer = answer
+        await manager.register(resource)
+        status = await manager.check("thing")
+        assert status.is_usable() is usable
+        if isinstance(answer, HealthStatus) and answer.latency_s:
+            assert status.latency_s == 0.25
+        states = [value for name, value in watching.noted if name == "nebula.health.state"]
+        assert states == (["healthy"] if notes and usable else [])
+
+
+async def test_a_check_of_one_that_is_gone_is_noted_for_nobody() -> None:
+    """It landed after the registration went."""
+    async with Manager(health=QUIET, quarantine=OFF) as manager:
+        manager.watch.checked("gone", HealthStatus.healthy())
+        assert isinstance(manager.watch.board.effective("gone"), Unknown)
 
 
 # ── recovery ──
@@ -231,3 +284,14 @@ async def test_one_without_health_leaves_no_trace_in_health() -> None:
         assert "thing" not in manager.watch.board
         await manager.deregister("thing")
         assert manager.pools() == ()
+
+
+async def test_a_recovery_whose_check_hangs_is_over_in_its_time() -> None:
+    """After the resource's own limit, as a failed one."""
+    async with Manager(health=QUIET, quarantine=QuarantinePolicy()) as manager:
+        await manager.register(Checked())
+        started = asyncio.get_running_loop().time()
+        status = await manager.watch._ward.probe("thing")
+        assert "took longer than 2 s" in str(status.state)
+        assert asyncio.get_running_loop().time() - started == 2.0
+        assert_manager_sound(manager)

@@ -245,3 +245,39 @@ async def test_a_proposal_is_checked_and_leaves_no_trace() -> None:
         await manager.register(Thing())
         with pytest.raises(AlreadyRegistered):
             await manager.register(Thing())
+
+
+async def test_one_that_is_just_being_opened_is_waited_for() -> None:
+    """Its opening ends first; then it is swapped like the others."""
+    async with Manager() as manager:
+        slow = Named("slow")
+        slow.may.clear()
+        opening = asyncio.ensure_future(manager.register(slow, {"name": "old"}))
+        await slow.opening.wait()
+        [registration] = manager.pools()
+        going = asyncio.ensure_future(manager.replace_all([like(registration, manager, "new")]))
+        await asyncio.sleep(1)
+        assert not going.done()
+        slow.may.set()
+        await opening
+        assert [each.result for each in await going] == [ReloadResult.SWAPPED]
+        assert names(manager) == ["new"]
+
+
+async def test_one_that_went_while_it_waited_its_turn_stops_all() -> None:
+    """Two replace it one after the other; it is taken down during the first, and the second is told so too."""
+    async with Manager() as manager:
+        slow = Named("slow")
+        registration = await manager.register(slow, {"name": "old"})
+        slow.may.clear()
+        slow.opening.clear()
+        first = asyncio.ensure_future(manager.replace_all([like(registration, manager, "a")]))
+        await slow.opening.wait()
+        second = asyncio.ensure_future(manager.replace_all([like(registration, manager, "b")]))
+        await asyncio.sleep(1)
+        await manager.deregister("slow")
+        slow.may.set()
+        for each in (first, second):
+            with pytest.raises(Unavailable):
+                await each
+        assert manager.pools() == ()
