@@ -92,6 +92,10 @@ docs: dev-environment ## the documentation site, in build/site
 	@NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --config-file .docs/mkdocs.yml
 	@echo 'open build/site/index.html'
 
+.PHONY: dashboard
+dashboard: dev-environment ## write the Grafana dashboard anew from the code that builds it
+	@PYTHONPATH=.docker/grafana/builder $(RUN) nebula_dashboard
+
 .PHONY: bench
 bench: dev-environment ## the benchmarks: ratios against a floor, in one run
 	@$(RUN) benchmarks $(ARGS)

@@ -36,6 +36,7 @@ from nebula_resource.admin.sse import Hub
 from nebula_resource.admin.state import AdminState
 from nebula_resource.errors import ConfigurationError
 from nebula_resource.manager import Manager
+from nebula_resource.metrics import TextRenderer
 
 __all__ = ["create_admin"]
 
@@ -53,6 +54,7 @@ def create_admin(
     page_at_root: bool = True,
     groups: Mapping[str, Collection[str]] | None = None,
     more_metrics: Callable[[bool], bytes] | None = None,
+    tenant_metrics: Collection[str] = (),
     declared: Configuration | None = None,
 ) -> FastAPI:
     """Return the admin API of a manager, with the page at ``/``.
@@ -71,17 +73,19 @@ def create_admin(
         groups: resource ids and public ids by the name under which ``/health/groups/{name}`` tells of them together.
         more_metrics: others' numbers for ``/metrics``, as text; asked with whether it is to be OpenMetrics, then
             without the last line ``# EOF``.
+        tenant_metrics: at most 50 tenants that ``/metrics`` tells of by name, all others as ``_other``; none: no tenant
+            is ever a label.
         declared: where the resources were declared, for ``/config`` and ``/config/reload``.
 
     Raises:
-        ConfigurationError: a route has no declared role (a bug of ours).
+        ConfigurationError: more than 50 tenants; or a route has no declared role (a bug of ours).
     """
     authority: Authority = LocalAuthority() if auth is None else KeyAuthority(auth)
     hub = Hub(manager)
     state = AdminState(
         manager,
         authority,
-        readings=ReadingsCollector(manager, more=more_metrics),
+        readings=ReadingsCollector(manager, renderer=TextRenderer(tenants=tenant_metrics), more=more_metrics),
         hub=hub,
         operations=Operations(),
         audit=Audit(hub),

@@ -9,6 +9,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, TypeAlias
 
+from nebula_resource.admin.circuits import CircuitCounts
 from nebula_resource.manager import Manager, Registration
 from nebula_resource.metrics import (
     EventTally,
@@ -71,6 +72,7 @@ class ReadingsCollector:
         self._renderer = renderer or TextRenderer()
         self._more = more
         self._tally = EventTally()
+        self._circuits = CircuitCounts(manager)
         self._texts: dict[bool, tuple[float, bytes]] = {}
         self._one_at_a_time = asyncio.Lock()
         self._sums = PoolSums()
@@ -128,7 +130,7 @@ class ReadingsCollector:
             events_dropped=told.dropped,
             events_subscribers=told.subscribers,
             hooks=manager.hooks.durations,
-            families=(*self._tally.families(), *families),
+            families=(*self._tally.families(), *self._circuits.families(), *families),
             version=_version(),
         )
 
@@ -139,9 +141,11 @@ class ReadingsCollector:
         gone = dict(self._pools)
         watched: dict[str, _Watched] = {}
         keys: set[str] = set()
+        self._circuits.begin()
         for done, registration in enumerate(self._manager.pools(), 1):
             gone.pop(registration.pool, None)
             self._look_at(registration)
+            self._circuits.look(registration)
             health = self._health_of(registration, is_first=registration.key not in keys)
             if health is not None:
                 watched[registration.public_id] = health
@@ -237,9 +241,9 @@ async def _paced(work: Iterator[bytes | None]) -> list[bytes]:
 
 
 @cache
-def _version() -> str | None:
+def _version() -> str:
     """Read once: it opens a file."""
     try:
         return version("nebula-resource")
     except PackageNotFoundError:
-        return None
+        return "unknown"  # it runs from its sources

@@ -119,6 +119,8 @@ class Checkout:
             handle = await self._obtain(registration, scope, context, timeout)
             # ours from here on
             if registration.refusal is not None:
+                if handle.forgo():
+                    handle = None
                 raise registration.refusal()  # counted below, as every error of this road
             managed = ManagedHandle(handle, self, registration, scope, tickets)
         except BaseException as error:
@@ -313,7 +315,7 @@ class ManagedAcquisition(Generic[T]):
             raise
         # ours from here on
         if registration.refusal is not None:
-            pool.desk.take_back(entry)
+            pool.obtainer.forgo(entry, pool.obtainer.waited)
             raise refused(registration, scope)
         self._entry = entry
         if not entry.uses & pool.sample_mask:

@@ -81,7 +81,7 @@ _METRICS = (
     Metric(
         "pool_acquire_duration_seconds",
         "histogram",
-        "Time from the call to the handle.",
+        "Time from the call to the handle, or to what ended the wait.",
         (*_POOL, "outcome"),
         ("pool.acquire_duration_ms", "resource.acquire.wait_duration_seconds"),
         "db.client.connection.wait_time",
@@ -201,11 +201,20 @@ _METRICS = (
         ("next_recovery_at",),
     ),
     Metric(
-        "breaker_state", "gauge", "Circuits in this state.", ("resource", "state"), ("CircuitBreakerOpen",)
+        "breaker_state",
+        "gauge",
+        "Circuits in this state, once one of the resource has opened.",
+        ("resource", "state"),
+        ("CircuitBreakerOpen",),
     ),
     Metric("breaker_transitions", "counter", "Circuits opened and closed.", ("resource", "from", "to")),
     Metric("cascades", "counter", "Cascades by their root.", ("root",)),
-    Metric("dependency_group_breaker_open", "gauge", "Open circuits of dependency groups.", ("group",)),
+    Metric(
+        "dependency_group_breaker_open",
+        "gauge",
+        "Members held back until the root of their group is well.",
+        ("group",),
+    ),
     Metric(
         "autoscale_actions",
         "counter",
@@ -222,16 +231,9 @@ _METRICS = (
     ),
     Metric("config_last_reload_success_timestamp_seconds", "gauge", "When a reload last succeeded."),
     Metric("scopes", "gauge", "Open scopes.", ("level",), ("scopes.active",)),
-    Metric("scopes_max", "gauge", "Most scopes there may be."),
     Metric("scopes_created", "counter", "Scopes begun.", ("level",), ("scopes.created",)),
     Metric("scopes_cleaned_up", "counter", "Scopes ended.", ("level", "reason"), ("scopes.cleaned_up",)),
     Metric("quota_rejections", "counter", "Callers refused by a quota.", ("level", "quota")),
-    Metric(
-        "scope_quota_usage_max_ratio",
-        "gauge",
-        "Use of a quota by the scope nearest to its limit.",
-        ("level", "quota"),
-    ),
     Metric("hook_duration_seconds", "histogram", "Time of a hook.", ("hook", "phase", "outcome")),
     Metric("events_emitted", "counter", "Events that somebody wanted.", ("type",)),
     Metric("events_dropped", "counter", "Events that a slow subscriber lost.", ("subscriber",)),

@@ -19,8 +19,6 @@ def families_of(readings: Readings) -> list[Family]:
         Family.of("events_emitted", {(name,): count for name, count in readings.events_emitted.items()}),
         Family.of("events_dropped", {(name,): count for name, count in readings.events_dropped.items()}),
     ]
-    if readings.scopes_max is not None:
-        found.append(Family.of("scopes_max", {(): readings.scopes_max}))
     if readings.events_subscribers is not None:
         found.append(Family.of("events_subscribers", {(): readings.events_subscribers}))
     if readings.version is not None:

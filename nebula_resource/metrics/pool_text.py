@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from operator import attrgetter, is_
+from operator import is_
 
 from nebula_resource.metrics.readout import PoolReading
 from nebula_resource.metrics.rows import SLICE, Part, RowText, counts, histograms, numbers
@@ -52,14 +52,9 @@ def _states(total: PoolTotals) -> tuple[int, ...]:
     return stats.idle, stats.in_use, stats.checking, stats.creating, stats.retiring
 
 
-def _of_ok(name: str) -> Part[PoolTotals]:
-    """A histogram of what went well."""
-    read = attrgetter({"pool_acquire_duration_seconds": "wait"}.get(name, "create"))
-
-    def found(total: PoolTotals) -> Mapping[str, HistogramSnapshot]:
-        return {"ok": read(total.stats)}
-
-    return histograms(name, "outcome", found)
+def _waits(total: PoolTotals) -> Mapping[str, HistogramSnapshot]:
+    stats = total.stats
+    return {"ok": stats.wait, "timeout": stats.wait_timeout, "refused": stats.wait_refused}
 
 
 _PARTS: tuple[Part[PoolTotals], ...] = (
@@ -71,7 +66,7 @@ _PARTS: tuple[Part[PoolTotals], ...] = (
     numbers("pool_pending_acquires", lambda total: (total.stats.waiting,)),
     numbers("pool_saturation_ratio", lambda total: (total.saturation,), place="%a"),
     counts("pool_acquires", "outcome", lambda total: total.acquires),
-    _of_ok("pool_acquire_duration_seconds"),
+    histograms("pool_acquire_duration_seconds", "outcome", _waits),
     histograms("pool_use_duration_seconds", "", lambda total: {"": total.stats.use}),
     numbers("pool_releases", lambda total: (total.stats.releases,)),
     numbers(
@@ -80,8 +75,9 @@ _PARTS: tuple[Part[PoolTotals], ...] = (
         label="outcome",
         values=("ok", "failed"),
     ),
-    _of_ok("pool_instance_create_duration_seconds"),
+    histograms("pool_instance_create_duration_seconds", "outcome", lambda total: {"ok": total.stats.create}),
     counts("pool_instances_destroyed", "reason", lambda total: total.stats.destroyed),
+    histograms("pool_instance_cleanup_duration_seconds", "", lambda total: {"": total.stats.cleanup}),
     numbers("pool_leaks", lambda total: (total.stats.leaks,)),
     numbers("pool_draining", lambda total: (total.draining,)),
     numbers("autoscale_target_instances", lambda total: () if total.target is None else (total.target,)),

@@ -108,7 +108,6 @@ class Readings:
     quarantine: tuple[QuarantineReading, ...] = ()
     scopes: Mapping[str, int] = field(default_factory=dict)
     """Open scopes by level."""
-    scopes_max: int | None = None
     events_emitted: Mapping[str, int] = field(default_factory=dict)
     events_dropped: Mapping[str, int] = field(default_factory=dict)
     events_subscribers: int | None = None

@@ -21,7 +21,7 @@ _GAUGES = ("size", "idle", "in_use", "checking", "creating", "retiring", "waitin
 _COUNTERS = (
     "acquisitions", "releases", "created", "timeouts", "exhausted", "cancelled", "create_failures", "leaks",
 )  # fmt: skip  # one list of names
-_TIMES = ("wait", "use", "create")
+_TIMES = ("wait", "use", "create", "wait_timeout", "wait_refused", "cleanup")
 
 Labels = tuple[str, str, str, str | None]
 """(resource id, driver, scope level, tenant's label)."""
@@ -67,7 +67,7 @@ class _Group:
     def __init__(self) -> None:
         self.members: dict[Hashable, PoolReading] = {}
         self._sums: list[Any] = []
-        """Gauges, counters and the three histograms in a row."""
+        """Gauges, counters and the histograms in a row."""
         self._counts: dict[str, dict[str, int]] = {"destroyed": {}, "refused": {}}
         self._made: PoolReading | None = None
         self._whole = True

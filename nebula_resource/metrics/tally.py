@@ -115,7 +115,7 @@ class EventTally:
         self._count("breaker_transitions", _id(event), "open", "closed")
 
     def _cascade(self, event: CascadeDetected) -> None:
-        self._count("cascades", event.root)
+        self._count("cascades", _id(event))  # not its public id, which tells scopes apart
 
     def _scaled(self, event: AutoScaled) -> None:
         self._count(

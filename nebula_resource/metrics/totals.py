@@ -48,7 +48,7 @@ def _sum(stats: Sequence[PoolStats]) -> PoolStats:
         if isinstance(value, int) and name != "generation":
             values[name] = sum(getattr(one, name) for one in stats)
     values["destroyed"] = _added(one.destroyed for one in stats)
-    for name in ("wait", "use", "create"):
+    for name in ("wait", "use", "create", "wait_timeout", "wait_refused", "cleanup"):
         values[name] = merged([getattr(one, name) for one in stats])
     return PoolStats(**values)
 

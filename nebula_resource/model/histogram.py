@@ -7,7 +7,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["BOUNDS", "Histogram", "HistogramSnapshot"]
+__all__ = ["BOUNDS", "EMPTY", "Histogram", "HistogramSnapshot"]
 
 BOUNDS: tuple[float, ...] = (
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
@@ -62,6 +62,10 @@ class HistogramSnapshot:
         return self.quantile(0.99)
 
 
+EMPTY = HistogramSnapshot(bounds=BOUNDS, counts=(0,) * (len(BOUNDS) + 1), total_s=0.0)
+"""Of a histogram to which nothing was ever added."""
+
+
 class Histogram:
     """Counts durations; one owner adds, anybody may take a snapshot."""
 
@@ -82,6 +86,11 @@ class Histogram:
             self._low, self._high = self.edges(bucket)
         self.counts[self._last] += 1
         self.total_s += seconds
+
+    def take_back(self, seconds: float) -> None:
+        """A duration that was counted counts no longer."""
+        self.counts[bisect_left(self.bounds, seconds)] -= 1
+        self.total_s -= seconds
 
     def edges(self, bucket: int) -> tuple[float, float]:
         """What lies in a bucket: values above the first of the two, up to the second (seconds)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from nebula_resource.model.histogram import HistogramSnapshot
+from nebula_resource.model.histogram import EMPTY, HistogramSnapshot
 
 __all__ = ["PoolStats"]
 
@@ -43,6 +43,12 @@ class PoolStats:
     oldest_wait_s: float | None
     oldest_hold_s: float | None
     generation: int = 0
+    wait_timeout: HistogramSnapshot = EMPTY
+    """How long those stood in line who then timed out; ``wait`` holds those who were served."""
+    wait_refused: HistogramSnapshot = EMPTY
+    """How long those stood in line who were then refused: quarantine, a failed create, an open circuit, …"""
+    cleanup: HistogramSnapshot = EMPTY
+    """How long the clean-ups of instances took, failed ones too."""
 
     @property
     def utilisation(self) -> float:

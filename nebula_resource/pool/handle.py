@@ -126,6 +126,20 @@ class Handle(Generic[T]):
         if error is not None or not self._pool.releaser.at_once(entry, self._use):
             await self._pool.give_back(entry, self._use, error)
 
+    def forgo(self) -> bool:
+        """Give back what was just taken and never used, uncounted; False where the use has begun, and must be released."""
+        entry, pool = self._held_entry(), self._pool
+        if pool.leases or pool.config.sharing is Sharing.SHARED:
+            return False
+        self._entry = None
+        entry.use = None
+        pool.ledger.look_again(entry)
+        if self._use.waited:
+            pool.obtainer.forgo(entry, self._use.waited)
+        else:  # nobody waited: the verdict fell while hooks ran
+            pool.desk.take_back(entry)
+        return True
+
     def _settle(self, entry: Entry) -> None:
         if self._use.started is not None:
             self._held = self._pool.loop.time() - self._use.started

@@ -20,9 +20,9 @@ class Ledger:
     """
 
     __slots__ = (
-        "births", "cancelled", "careful", "create_failures", "create_times", "created", "creating", "destroyed",
+        "births", "cancelled", "careful", "cleanup_times", "create_failures", "create_times", "created", "creating", "destroyed",
         "entries", "exhausted", "generation", "last_create_error", "leaks", "max_size", "min_size",
-        "shared_uses", "shrunk_from", "timeouts", "use_times", "uses_past", "wait_times",
+        "shared_uses", "shrunk_from", "timeouts", "use_times", "uses_past", "wait_refused", "wait_timeout", "wait_times",
     )  # fmt: skip  # one list of names
 
     def __init__(self, min_size: int, max_size: int) -> None:
@@ -53,6 +53,30 @@ class Ledger:
         self.wait_times = Histogram()
         self.use_times = Histogram()
         self.create_times = Histogram()
+        # What an idle pool may never need is made when it does: each takes a third of a KiB.
+        self.cleanup_times: Histogram | None = None
+        self.wait_timeout: Histogram | None = None
+        self.wait_refused: Histogram | None = None
+
+    # ── how long it took ──
+
+    def add_cleanup(self, seconds: float) -> None:
+        """An instance was cleaned up, well or not."""
+        self.cleanup_times = _added(self.cleanup_times, seconds)
+
+    def add_timeout(self, waited: float) -> None:
+        """A caller's time was over."""
+        self.timeouts += 1
+        self.wait_timeout = _added(self.wait_timeout, waited)
+
+    def add_refused(self, waited: float) -> None:
+        """A caller was refused after a wait; who refused it counts it."""
+        self.wait_refused = _added(self.wait_refused, waited)
+
+    def unserve(self, waited: float) -> None:
+        """A caller who had been served after a wait is refused after all."""
+        self.wait_times.take_back(waited)
+        self.add_refused(waited)
 
     # ── how many ──
 
@@ -147,3 +171,11 @@ class Ledger:
             problems.append(f"creating {self.creating}")
         if problems:
             raise InternalError("the pool's books do not add up: " + "; ".join(problems))
+
+
+def _added(held: Histogram | None, seconds: float) -> Histogram:
+    """The histogram with one more duration; made for the first."""
+    if held is None:
+        held = Histogram()
+    held.add(seconds)
+    return held

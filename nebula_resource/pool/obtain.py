@@ -28,7 +28,7 @@ __all__ = ["Obtainer"]
 class Obtainer:
     """The way in, for everybody who does not find an idle instance on the short way."""
 
-    __slots__ = ("_pool", "joins")
+    __slots__ = ("_pool", "joins", "waited")
 
     def __init__(self, pool: PoolParts) -> None:
         self._pool = pool
@@ -41,6 +41,8 @@ class Obtainer:
         )
         """Where somebody waits unattended, a further caller simply stands behind: there is nothing that `Desk.seek`
         could find, or refuse. (Behind attended callers alone there may be room for another creation.)"""
+        self.waited = 0.0
+        """How long the one waited who was served last after a wait (seconds)."""
 
     # ── a caller with neither a context nor a limit ──
 
@@ -55,7 +57,8 @@ class Obtainer:
             raise
         if type(result) is not Entry:
             raise self.translated(result, waiter, since)
-        self._pool.ledger.wait_times.add(self._pool.clock() - since)
+        self.waited = waited = self._pool.clock() - since
+        self._pool.ledger.wait_times.add(waited)
         return result
 
     def ask(self, since: float) -> Waiter:
@@ -111,7 +114,7 @@ class Obtainer:
             result = waiter.result()
         else:
             result = await self._watch(waiter, since, context, timeout)
-            waited = loop.time() - since
+            self.waited = waited = loop.time() - since
             if use is not None:
                 use.waited = waited
             if type(result) is Entry:
@@ -165,18 +168,26 @@ class Obtainer:
             pool.desk.give_up(waiter)
             pool.ledger.cancelled += 1
             told = AcquireCancelled(**pool.names)
+        else:
+            pool.ledger.add_refused(pool.loop.time() - since)
         told.__suppress_context__ = True  # that the quick way found nothing is no caller's business
         return told
 
     def _timed_out(self, operation: str, since: float) -> AcquireTimeout:
         pool = self._pool
-        pool.ledger.timeouts += 1
+        waited = pool.loop.time() - since
+        pool.ledger.add_timeout(waited)
         pool.observer.rejected("timeout")
-        error = AcquireTimeout(operation, pool.loop.time() - since, **pool.names)
+        error = AcquireTimeout(operation, waited, **pool.names)
         last = pool.ledger.last_create_error
         if last is not None and last[0] >= since:
             error.__cause__ = last[1]
         return error
+
+    def forgo(self, entry: Entry, waited: float) -> None:
+        """Whoever was just served after a wait is refused after all: the use that never began is not counted."""
+        self._pool.ledger.unserve(waited)
+        self._pool.desk.take_back(entry)
 
     # ── a use begins ──
 

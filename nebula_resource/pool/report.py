@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from nebula_resource.model.histogram import EMPTY, Histogram, HistogramSnapshot
 from nebula_resource.model.lifecycle import Lifecycle
 from nebula_resource.model.stats import PoolStats
 
@@ -72,6 +73,9 @@ def report(pool: PoolParts) -> PoolStats:
         oldest_wait_s=_oldest_wait(pool, now),
         oldest_hold_s=max(0.0, now - oldest) if is_held else None,
         generation=ledger.generation,
+        wait_timeout=_snapshot(ledger.wait_timeout),
+        wait_refused=_snapshot(ledger.wait_refused),
+        cleanup=_snapshot(ledger.cleanup_times),
     )
 
 
@@ -87,10 +91,16 @@ def stamp(pool: PoolParts) -> tuple[object, ...]:
         pool.state, ledger.created, ledger.creating, ledger.uses_past, ledger.min_size, ledger.max_size,
         ledger.timeouts, ledger.exhausted, ledger.cancelled, ledger.create_failures, ledger.leaks, ledger.generation,
         ledger.wait_times.total_s, ledger.use_times.total_s, ledger.create_times.total_s, len(pool.line),
+        ledger.wait_refused and ledger.wait_refused.total_s,
     ]  # fmt: skip  # one list of names
     for entry in ledger.entries:
         found += (entry.uses, entry.state, entry.holders)
     return tuple(found)
+
+
+def _snapshot(held: Histogram | None) -> HistogramSnapshot:
+    """Of a histogram that is made for its first value."""
+    return EMPTY if held is None else held.snapshot()
 
 
 def _oldest_wait(pool: PoolParts, now: float) -> float | None:

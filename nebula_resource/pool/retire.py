@@ -57,6 +57,7 @@ class Retirer:
         observer = pool.observer
         token: object = None
         failure: BaseException | None = None
+        since = pool.loop.time()
         try:
             if observer.hooks_cleanup:
                 token = await self._before(reason)
@@ -69,6 +70,7 @@ class Retirer:
                 pool.closing.step_stopped()
             self._gone(entry, reason, error)
             raise
+        pool.ledger.add_cleanup(pool.loop.time() - since)
         self._gone(entry, reason, failure)
         if token is not None:
             await observer.after_cleanup(token, reason, failure)

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -22,6 +23,7 @@ global:
   scrape_interval: 1s
   scrape_timeout: 1s
   evaluation_interval: 1s
+rule_files: {rules}
 scrape_configs:
   - job_name: nebula
     static_configs:
@@ -69,12 +71,12 @@ class PrometheusServer:
         self.process.close()
 
 
-def private_prometheus(target: str) -> PrometheusServer:
-    """Start a Prometheus that scrapes ``target`` (host:port) each second."""
+def private_prometheus(target: str, *, rules: Sequence[Path] = ()) -> PrometheusServer:
+    """Start a Prometheus that scrapes ``target`` (host:port) and goes through the rules each second."""
     binary = ensure_program("prometheus")
     for attempt in range(ATTEMPTS):
         try:
-            return _start(binary, target)
+            return _start(binary, target, rules)
         except ServerUnavailable as error:
             if "address already in use" not in str(error) or attempt == ATTEMPTS - 1:
                 raise
@@ -91,12 +93,16 @@ def check_metrics(text: bytes) -> str:
     return said
 
 
-def _start(binary: Path, target: str) -> PrometheusServer:
+def _start(binary: Path, target: str, rules: Sequence[Path]) -> PrometheusServer:
     account, port = Account.named("prometheus"), free_port()
     folder = account.make_folder("nebula-prometheus-")
     configuration = folder / "prometheus.yml"
-    configuration.write_text(_CONFIGURATION.format(target=target))
-    configuration.chmod(0o644)
+    copies = [folder / rule.name for rule in rules]  # where its account may read them
+    for rule, copy in zip(rules, copies, strict=True):
+        copy.write_bytes(rule.read_bytes())
+    configuration.write_text(_CONFIGURATION.format(target=target, rules=[str(copy) for copy in copies]))
+    for file in (configuration, *copies):
+        file.chmod(0o644)
     process = PrivateProcess(
         "prometheus",
         folder=folder,

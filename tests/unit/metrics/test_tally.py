@@ -51,7 +51,7 @@ SCOPE = Scope.workflow("w", tenant="acme")
         (RecoveryAttempted, {"outcome": "failed"}, "quarantine_recovery_attempts", ("db", "failed")),
         (CircuitOpened, {}, "breaker_transitions", ("db", "closed", "open")),
         (CircuitClosed, {}, "breaker_transitions", ("db", "open", "closed")),
-        (CascadeDetected, {"root": "vault", "affected": ("db",), "incident": "i"}, "cascades", ("vault",)),
+        (CascadeDetected, {"root": "vault", "affected": ("db",), "incident": "i"}, "cascades", ("db",)),
         (
             AutoScaled,
             {"direction": "up", "old": 1, "new": 3},

@@ -67,7 +67,6 @@ def everything() -> Readings:
             QuarantineReading(resource_id="db", reason="cascade", attempts=2, next_attempt_at=1700000060.0),
         ),
         scopes={"tenant": 3, "execution": 40},
-        scopes_max=10_000,
         events_emitted={"pool.resized": 2},
         events_dropped={"sse": 9},
         events_subscribers=4,
@@ -124,7 +123,6 @@ EXPECTED: list[tuple[str, dict[str, str], float]] = [
     ("quarantine_active", {"resource": "db", "reason": "cascade"}, 1),
     ("quarantine_next_attempt_timestamp_seconds", {"resource": "db"}, 1700000060.0),
     ("scopes", {"level": "execution"}, 40),
-    ("scopes_max", {}, 10_000),
     ("events_emitted_total", {"type": "pool.resized"}, 2),
     ("events_dropped_total", {"subscriber": "sse"}, 9),
     ("events_subscribers", {}, 4),
@@ -198,7 +196,7 @@ def test_a_family_is_of_the_catalogue() -> None:
     with pytest.raises(ConfigurationError, match="labels of 'cascades' are root"):
         Family.of("cascades", {("a", "b"): 1})
     with pytest.raises(ConfigurationError, match="none"):
-        Family.of("scopes_max", {("a",): 1})
+        Family.of("events_subscribers", {("a",): 1})
     with pytest.raises(ConfigurationError, match="'pool_leaks'"):
         render(Readings(families=(Family.of("pool_leaks", {("db", "x", "global"): 1}),)))
     assert set(CATALOGUE) >= POOL_FAMILIES
@@ -211,6 +209,6 @@ def test_a_family_is_of_the_catalogue() -> None:
 )  # fmt: skip  # a table
 def test_numbers_are_spelt_as_the_formats_want(number: float, written: str) -> None:
     """Also those that Python spells otherwise."""
-    assert render(Readings(families=(Family.of("scopes_max", {(): number}),))).splitlines()[-1] == (
-        f"nebula_resource_scopes_max {written}"
+    assert render(Readings(families=(Family.of("events_subscribers", {(): number}),))).splitlines()[-1] == (
+        f"nebula_resource_events_subscribers {written}"
     )

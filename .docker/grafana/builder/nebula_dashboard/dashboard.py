@@ -1,0 +1,64 @@
+"""The dashboard: rows of panels, and the choices at its top that narrow them all."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from grafana_foundation_sdk.builders import dashboard
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models import dashboard as values
+
+from nebula_dashboard.panels import ROWS
+from nebula_dashboard.parts import SOURCE
+from nebula_dashboard.queries import N, grown, here
+
+__all__ = ["FILE", "VARIABLES", "text"]
+
+FILE = Path(__file__).parents[2] / "dashboards" / "nebula-resource.json"
+
+VARIABLES = {
+    "job": f"label_values({N}build_info, job)",
+    "instance": f'label_values({N}build_info{{job=~"$job"}}, instance)',
+    "pool": f'label_values({N}pool_instances_max{{job=~"$job", instance=~"$instance"}}, pool)',
+    "driver": f'label_values({N}pool_instances_max{{job=~"$job", instance=~"$instance"}}, driver)',
+}
+"""What each choice offers, besides all."""
+
+
+def text() -> str:
+    """The dashboard as Grafana reads it."""
+    return json.dumps(_built(), cls=JSONEncoder, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def _built() -> values.Dashboard:
+    made = dashboard.Dashboard("nebula-resource").uid("nebula-resource").tags(["nebula-resource"])
+    made.description(
+        "Pools, health, quarantine and the service around them. Built in code: edits here are lost."
+    )
+    made.readonly().refresh("10s").time("now-1h", "now").timezone("browser")
+    made.tooltip(values.DashboardCursorSync.CROSSHAIR)
+    made.with_variable(dashboard.DatasourceVariable("datasource").label("Prometheus").type("prometheus"))
+    for name, query in VARIABLES.items():
+        made.with_variable(_choice(name, query))
+    made.annotation(_cascades())
+    number = 0
+    for title, panels in ROWS:
+        made.with_row(dashboard.Row(title))
+        for panel in panels:
+            number += 1
+            made.with_panel(panel.id(number))
+    return made.build()
+
+
+def _choice(name: str, query: str) -> dashboard.QueryVariable:
+    choice = dashboard.QueryVariable(name).label(name.capitalize()).datasource(SOURCE)
+    choice.query({"query": query, "refId": name}).refresh(values.VariableRefresh.ON_TIME_RANGE_CHANGED)
+    choice.sort(values.VariableSort.ALPHABETICAL_ASC).multi(True).include_all(True).all_value(".*")
+    return choice.current(values.VariableOption(selected=True, text="All", value="$__all"))
+
+
+def _cascades() -> dashboard.AnnotationQuery:
+    """A mark on every panel where a cascade began."""
+    mark = dashboard.AnnotationQuery().name("Cascades").datasource(SOURCE).enable(True).icon_color("red")
+    return mark.expr(f"{grown(here('cascades_total'), 'root')} > 0")
