@@ -1,146 +1,214 @@
-"""The page in a real browser, over a real service: what an operator sees, presses and cannot be tricked into."""
+"""The page in a real browser: what somebody who is woken at night sees, and presses."""
 
-import re
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import axe_playwright_python
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import expect
 
-from tests.scenarios.process import ServiceProcess
-from tests.servers.programs import ensure_program
+from nebula_resource.model.health import HealthStatus
+from nebula_resource.model.policy import OFF
+from nebula_resource.quarantine import QuarantinePolicy, RecoveryBackoff
+from tests.browser.visitor import Visitor
+from tests.browser.world import PageWorld
+
+Visit = Callable[..., Visitor]
 
 AXE = Path(axe_playwright_python.__file__).with_name("axe.min.js")
-ARGUMENTS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip  # flags
-PATIENCE = 20_000  # milliseconds; a busy machine
-EVIL = '<img src=x onerror="window.pwned=1"> "\'`<script>window.pwned=1</script>'
 
 
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Generator[ServiceProcess]:
-    """The demo, without traffic."""
-    with ServiceProcess(tmp_path_factory.mktemp("browser") / "data") as running:
-        yield running
+def quarantined(world: PageWorld) -> list[str]:
+    """Who is isolated, as the API says."""
+    return [each["id"] for each in httpx.get(f"{world.url}/quarantine").json()["items"]]
 
 
-@pytest.fixture(scope="module")
-def browser() -> Generator[Browser]:
-    """Debian's Chromium; nothing is fetched for it."""
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=str(ensure_program("chromium")), args=ARGUMENTS)
-        yield running
-        running.close()
+def test_all_is_well_is_said_in_one_glance(world: PageWorld, visit: Visit) -> None:
+    """One sentence, and in the title of the tab; who was never checked is not called healthy."""
+    world.add("db", "cache")
+    world.find("db", HealthStatus.healthy())
+    seen = visit(world.url).is_live()
+    expect(seen.verdict).to_have_text("All is well")
+    expect(seen.page).to_have_title("✓ All is well · nebula")
+    expect(seen.page.locator("#verdict-more")).to_contain_text("2 pools serve")
+    expect(seen.page.locator("#verdict-more")).to_contain_text("1 not checked yet")
+    expect(seen.page.locator("#ill-section")).to_be_hidden()
 
 
-@contextmanager
-def opened(browser: Browser, url: str, *, dark: bool = False, bypass_csp: bool = False) -> Generator[Page]:
-    """The page, live; whatever it says on its console, and every violation of its policy, fails the test."""
-    context = browser.new_context(color_scheme="dark" if dark else "light", bypass_csp=bypass_csp)
-    page = context.new_page()
-    said: list[str] = []
-    page.on(
-        "console", lambda message: said.append(message.text) if message.type in {"error", "warning"} else None
-    )
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.set_default_timeout(PATIENCE)
-    expect.set_options(timeout=PATIENCE)
-    page.goto(f"{url}/")
-    expect(page.locator("#link")).to_have_attribute("data-state", "live")
-    yield page
-    assert page.evaluate("window.pwned") is None
-    context.close()
-    assert said == []
+def test_what_is_ill_comes_first_with_why_since_when_and_what_it_touches(
+    world: PageWorld, visit: Visit
+) -> None:
+    """The root is a card; who only suffers from it stands in that card, and is none."""
+    world.add("vault")
+    world.add("orders", "users", needs=["vault"])
+    world.add("mail", quarantine=OFF)
+    world.add("reports", quarantine=OFF)
+    world.check_all()
+    seen = visit(world.url).is_live()
+    expect(seen.verdict).to_have_text("All is well")
+    world.find("reports", HealthStatus.degraded("slow today"))
+    expect(seen.verdict).to_have_text("reports is ill")
+    world.find("mail", HealthStatus.unhealthy("connect timed out"))
+    world.find("vault", HealthStatus.unhealthy("sealed: answered 503"))
+    expect(seen.verdict).to_have_text("vault, mail and reports are ill")
+    expect(seen.page.locator("#verdict")).to_have_attribute("data-tone", "unhealthy")
+    cards = seen.page.locator(".card")
+    expect(cards.locator(".card-name")).to_have_text(["vault", "mail", "reports"])
+    expect(seen.card("vault")).to_contain_text("sealed: answered 503")
+    expect(seen.card("vault")).to_contain_text("since ")
+    expect(seen.card("vault")).to_contain_text("touches 2 pools: orders and users")
+    expect(seen.card("vault")).to_contain_text("next probe in 9 min")
+    expect(seen.card("mail").get_by_role("button", name="Check mail")).to_be_visible()
+    expect(seen.row("orders")).to_contain_text("dependency 'vault' is down")
+    expect(seen.row("vault")).to_contain_text("refused")
+    expect(seen.page.locator("#graph [data-id=vault]")).to_have_attribute("data-kind", "quarantined")
+    # Larger than everything else on the page.
+    sizes = "nodes => nodes.map(node => parseFloat(getComputedStyle(node).fontSize))"
+    assert seen.verdict.evaluate_all(sizes)[0] == max(seen.page.locator("body *").evaluate_all(sizes))
+    assert seen.verdict.bounding_box()["y"] < cards.first.bounding_box()["y"]  # type: ignore[index]  # both are drawn
 
 
-def test_it_shows_what_happens_as_it_happens(browser: Browser, service: ServiceProcess) -> None:
-    """Every pool stands there; a change made elsewhere comes without a reload; a reason is text, whatever is in it."""
-    with opened(browser, service.url) as page:
-        rows = page.locator("#pool-rows tr")
-        expect(rows).to_have_count(4)
-        expect(page.locator("#quarantine-empty")).to_be_visible()
-        httpx.post(
-            f"{service.url}/quarantine", json={"resource_id": "payments", "reason": EVIL}
-        ).raise_for_status()
-        card = page.locator("#quarantine .card")
-        expect(card).to_have_count(1)
-        expect(card).to_contain_text(EVIL)
-        expect(page.locator("#events")).to_contain_text("quarantine.entered")
-        httpx.post(f"{service.url}/quarantine/payments/release").raise_for_status()
-        expect(card).to_have_count(0)
+def test_somebody_who_waits_too_long_is_an_ailment(world: PageWorld, visit: Visit) -> None:
+    """A full pool whose callers wait is shown as ill although its health is good, and offers to be resized."""
+    world.add("db", pool={"min_size": 0, "max_size": 1, "acquire_timeout": 120.0})
+    world.find("db", HealthStatus.healthy())
+    world.hold("db", 2)
+    seen = visit(world.url, clock=True).is_live()
+    expect(seen.row("db").locator("td.warn")).to_have_text("1")
+    expect(seen.verdict).to_have_text("All is well")
+    seen.page.clock.fast_forward(6000)
+    expect(seen.card("db")).to_contain_text("All 1 are in use, and callers wait.")
+    expect(seen.row("db")).to_contain_text("1 of 1")
+    seen.page.get_by_role("button", name="Resize db").click()
+    dialog = seen.dialog("Resize db")
+    dialog.get_by_label("Most instances").fill("2")
+    dialog.get_by_label("Reason").fill("they wait")
+    dialog.get_by_role("button", name="Resize").click()
+    expect(seen.card("db")).to_have_count(0)
+    expect(seen.row("db")).to_contain_text("2 of 2")
 
 
-def test_an_operator_isolates_and_releases_by_hand(browser: Browser, service: ServiceProcess) -> None:
-    """A reason, a probe; then by force: what the page did is what the API says."""
-    with opened(browser, service.url) as page:
-        for mode in ("probe", "force"):
-            httpx.post(
-                f"{service.url}/quarantine", json={"resource_id": "payments", "reason": "a look"}
-            ).raise_for_status()
-            page.get_by_role("button", name="Release payments").click()
-            dialog = page.locator("#dialog")
-            expect(dialog).to_be_visible()
-            page.locator(f"#dialog input[value={mode}]").check()
-            page.locator("#dialog input[name=reason]").fill(f"by {mode}")
-            page.locator("#dialog-ok").click()
-            expect(dialog).to_be_hidden()
-            expect(page.locator("#quarantine .card")).to_have_count(0)
-            assert httpx.get(f"{service.url}/quarantine").json()["items"] == []
-        done = [
-            each for each in httpx.get(f"{service.url}/audit").json()["items"] if "release" in each["action"]
-        ]
-        assert {each["reason"] for each in done} >= {"by probe", "by force"}
+def test_an_operator_isolates_and_releases_by_hand(world: PageWorld, visit: Visit) -> None:
+    """Isolated with a reason; a probe that fails is told and lets nothing out; force does: the API says the same."""
+    world.add("payments")
+    world.find("payments", HealthStatus.healthy())
+    seen = visit(world.url, forgive=("409",)).is_live()
+    seen.row("payments").get_by_role("button").click()
+    seen.page.get_by_role("button", name="Quarantine…").click()
+    dialog = seen.dialog("Quarantine payments")
+    dialog.get_by_label("Reason").fill("an upgrade")
+    dialog.get_by_role("button", name="Quarantine").click()
+    expect(dialog).to_have_count(0)
+    expect(seen.card("payments")).to_contain_text("an upgrade")
+    expect(seen.card("payments")).to_contain_text("until somebody releases it")
+    assert quarantined(world) == ["payments"]
+
+    world.pieces["payments"].found = HealthStatus.unhealthy("still down")
+    seen.page.get_by_role("button", name="Release payments").click()
+    dialog = seen.dialog("Release payments")
+    dialog.get_by_label("Reason").fill("it should be up")
+    dialog.get_by_role("button", name="Release").click()
+    expect(dialog.get_by_role("alert")).to_contain_text("still down")
+    assert quarantined(world) == ["payments"]
+    dialog.get_by_label("Force").check()
+    assert dialog.get_by_label("Reason").input_value() == "it should be up"
+    dialog.get_by_role("button", name="Release").click()
+    expect(seen.card("payments")).to_have_count(0)
+    assert quarantined(world) == []
+    audit = httpx.get(f"{world.url}/audit").json()["items"]
+    assert [each["reason"] for each in audit if each["action"] == "quarantine.release.force"] == [
+        "it should be up"
+    ]
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_everybody_can_use_it(browser: Browser, service: ServiceProcess, dark: bool) -> None:
-    """axe finds nothing serious, in either scheme."""
-    with opened(browser, service.url, dark=dark, bypass_csp=True) as page:
-        expect(page.locator("#pool-rows tr")).to_have_count(4)
-        page.evaluate(AXE.read_text())
-        found = page.evaluate("axe.run()")["violations"]
-    assert [each["id"] for each in found if each["impact"] in {"serious", "critical"}] == []
+def test_a_parked_resource_says_so_and_counts_down(world: PageWorld, visit: Visit) -> None:
+    """All attempts failed: the next one is minutes away, and the seconds run."""
+    quick = QuarantinePolicy(backoff=RecoveryBackoff(base=0.01, max=0.01, jitter=0), max_attempts=2)
+    world.add("reports", quarantine=quick)
+    world.find("reports", HealthStatus.unhealthy("starting up"))
+    seen = visit(world.url).is_live()
+    card = seen.card("reports")
+    expect(card).to_contain_text("2 of 2 attempts failed")
+    expect(card).to_contain_text("parked, next probe in 4 min")
+    said = card.locator(".countdown").text_content()
+    expect(card.locator(".countdown")).not_to_have_text(said or "")
 
 
-def test_a_page_elsewhere_cannot_press_the_button(browser: Browser, service: ServiceProcess) -> None:
-    """Another origin's POST, simple or not, changes nothing; a name that points here is refused (DNS rebinding)."""
-    httpx.post(
-        f"{service.url}/quarantine", json={"resource_id": "payments", "reason": "stays"}
-    ).raise_for_status()
-    try:
-        context = browser.new_context()
-        page = context.new_page()
-        # An origin that is not the service's, though on the same machine.
-        page.goto(re.sub(r"//127\.0\.0\.1", "//localhost", service.url) + "/health/live")
-        for body in ("{headers: {'Content-Type': 'application/json'}, ", "{mode: 'no-cors', "):
-            page.evaluate(
-                f"url => fetch(url, {body} method: 'POST', body: '{{\"mode\": \"force\"}}'}}).catch(() => 0)",
-                f"{service.url}/quarantine/payments/release",
-            )
-        context.close()
-        assert len(httpx.get(f"{service.url}/quarantine").json()["items"]) == 1
-        rebound = httpx.get(f"{service.url}/pools", headers={"Host": "evil.example"})
-        assert rebound.status_code == 400
-    finally:
-        httpx.post(f"{service.url}/quarantine/payments/release", json={"mode": "force"}).raise_for_status()
+def test_events_come_as_they_happen_and_stand_still_when_paused(world: PageWorld, visit: Visit) -> None:
+    """Paused, they are counted and held; filters narrow by text and by severity."""
+    world.add("db", "cache", quarantine=OFF)
+    seen = visit(world.url).is_live()
+    events = seen.page.locator("#events .event")
+    world.find("db", HealthStatus.unhealthy("gone"))
+    expect(events.first).to_contain_text("health.changed")
+    expect(events.first).to_contain_text("new unhealthy · because check, gone")
+    seen.page.keyboard.press("p")
+    shown = events.count()
+    world.find("cache", HealthStatus.unhealthy("gone too"))
+    expect(seen.page.locator("#events-held")).to_contain_text("held")
+    expect(seen.row("cache")).to_contain_text("unhealthy")  # the rest of the page goes on
+    assert events.count() == shown
+    seen.page.keyboard.press("p")
+    expect(events.first).to_contain_text("cache")
+    seen.page.locator("#event-filter").fill("cache old healthy")
+    expect(events).to_have_count(1)
+    seen.page.locator("#event-filter").fill("")
+    seen.page.locator("#event-severity").select_option("critical")
+    expect(events).to_have_count(2)
 
 
-def test_a_service_that_restarts_is_found_again(browser: Browser, tmp_path: Path) -> None:
-    """While it is away the page says so; back on the same port, it is live again without a reload."""
-    with ServiceProcess(tmp_path / "data") as first:
-        port = first.url.rsplit(":", 1)[1]
-        context = browser.new_context()
-        page = context.new_page()
-        page.set_default_timeout(PATIENCE)
-        page.goto(f"{first.url}/")
-        link = page.locator("#link")
-        expect(link).to_have_attribute("data-state", "live", timeout=PATIENCE)
-    expect(link).not_to_have_attribute("data-state", "live", timeout=PATIENCE)
-    with ServiceProcess(tmp_path / "data", PORT=port):
-        expect(link).to_have_attribute("data-state", "live", timeout=60_000)
-    context.close()
+def test_a_pool_opens_with_its_history_and_its_neighbours(world: PageWorld, visit: Visit) -> None:
+    """By keyboard alone: filter, down, open; the strip has every change, and the words have causes."""
+    world.add("vault")
+    world.add("orders", needs=["vault"])
+    for status in (HealthStatus.healthy(), HealthStatus.degraded("slow", 0.2), HealthStatus.healthy()):
+        world.find("orders", status)
+    seen = visit(world.url).is_live()
+    expect(seen.row("vault")).to_be_visible()
+    keyboard = seen.page.keyboard
+    keyboard.press("/")
+    keyboard.type("orders")
+    expect(seen.row("vault")).to_have_count(0)
+    keyboard.press("ArrowDown")
+    keyboard.press("Enter")
+    opened = seen.page.locator("tr.details")
+    expect(opened.locator(".strip i")).to_have_count(3)
+    expect(opened.locator(".changes li").first).to_contain_text("healthy by check")
+    expect(opened).to_contain_text("Needsvault")
+    keyboard.press("?")
+    expect(seen.dialog("Keys")).to_be_visible()
+    keyboard.press("Escape")
+    expect(seen.dialog("Keys")).to_have_count(0)
+    keyboard.press("Enter")
+    expect(opened).to_have_count(0)
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])
+def test_everybody_can_use_it(world: PageWorld, visit: Visit, scheme: str, width: int) -> None:
+    """axe finds nothing serious light and wide, dark and narrow, with things ill, a pool and a dialog open."""
+    world.add("vault")
+    world.add("orders", needs=["vault"])
+    world.add("mail", "cache", quarantine=OFF)
+    world.find("cache", HealthStatus.healthy())
+    world.find("mail", HealthStatus.degraded("slow"))
+    world.find("vault", HealthStatus.unhealthy("sealed"))
+    # The policy would keep axe out; that the page keeps to it is what every other test shows.
+    seen = visit(world.url, scheme=scheme, width=width, bypass_csp=True).is_live()
+    expect(seen.card("mail")).to_be_visible()
+    expect(seen.page.locator("#graph [data-id]")).to_have_count(2)
+    seen.row("vault").get_by_role("button").click()
+    expect(seen.page.locator("tr.details .strip")).to_be_visible()
+    seen.page.evaluate(AXE.read_text())
+    look = "axe.run({resultTypes: ['violations']})"
+    found = seen.page.evaluate(look)["violations"]
+    seen.page.get_by_role("button", name="Release vault").click()
+    expect(seen.dialog("Release vault")).to_be_visible()
+    found += seen.page.evaluate(look)["violations"]
+    assert [
+        (each["id"], [node["html"] for node in each["nodes"]])
+        for each in found
+        if each["impact"] in {"serious", "critical"}
+    ] == []
+    # Nothing is cut off at the side.
+    assert seen.page.evaluate("document.documentElement.scrollWidth") <= width

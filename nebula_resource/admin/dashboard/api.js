@@ -13,13 +13,20 @@ export class Refused extends Error {
 export const address = (path) => new URL(path, document.baseURI);
 
 let csrf = null;
+let renew = null;
 
 /** The token that changes need when this page is signed in. */
 export function setCsrf(token) {
   csrf = token;
 }
 
-async function call(method, path, body, headers = {}) {
+/** `renewed(refused, isChange)` gets the session back where it is over; false: it did not, and the answer stands. */
+export function onSessionOver(renewed) {
+  renew = renewed;
+}
+
+/** One request, and its answer as it is. */
+export async function send(method, path, body, headers = {}) {
   const sent = { Accept: "application/json", ...headers };
   if (body !== undefined) sent["Content-Type"] = "application/json";
   if (csrf !== null && method !== "GET") sent["X-Nebula-Csrf"] = csrf;
@@ -37,13 +44,23 @@ async function call(method, path, body, headers = {}) {
   return { value, headers: response.headers };
 }
 
+/** The same; a session that is over is asked for once more, and then the request is made again. */
+async function call(method, path, body, headers) {
+  try {
+    return await send(method, path, body, headers);
+  } catch (error) {
+    const isOver = error.status === 401 || error.problem?.code === "csrf";
+    if (!isOver || renew === null || !(await renew(error, method !== "GET"))) throw error;
+    return send(method, path, body, headers);
+  }
+}
+
 export const get = async (path) => (await call("GET", path)).value;
 export const getWithTag = async (path) => {
   const { value, headers } = await call("GET", path);
   return { value, tag: headers.get("ETag") };
 };
 export const post = async (path, body, headers) => (await call("POST", path, body, headers)).value;
-export const remove = async (path) => (await call("DELETE", path)).value;
 
 /** Every page of a list. */
 export async function all(path) {

@@ -1,45 +1,48 @@
-// Dialog: one dialog for everything that is asked before it is done.
+// Dialog: everything that is asked before it is done; one may stand on another.
 
-import { byId, el, setText } from "./dom.js";
+import { el, setText } from "./dom.js";
+
+let number = 0;
 
 /**
- * Asks. `body` is a list of nodes; `act(form)` does it: what it throws is shown, and the dialog stays open.
- * `act` left away: there is only something to read.
+ * Asks. `body` is a list of nodes; `act(form)` does it: what it throws is shown, and the dialog stays open with all that
+ * was typed. `act` left away: there is only something to read. Resolves to whether it was done.
  */
 export function ask({ title, body, ok, act }) {
-  const dialog = byId("dialog");
-  const form = byId("dialog-form");
-  const problem = byId("dialog-problem");
-  const button = byId("dialog-ok");
-  const cancel = byId("dialog-cancel");
-  setText(byId("dialog-title"), title);
-  byId("dialog-body").replaceChildren(...body);
-  button.hidden = !act;
-  setText(button, ok ?? "");
-  setText(cancel, act ? "Cancel" : "Close");
-  problem.hidden = true;
+  const heading = el("h2", { id: `dialog-${(number += 1)}` }, title);
+  const problem = el("p", { class: "problem", role: "alert", hidden: true });
+  const button = act ? el("button", { type: "submit", class: "primary" }, ok) : null;
+  const cancel = el("button", { type: "button", class: "quiet" }, act ? "Cancel" : "Close");
+  const form = el("form", { method: "dialog" }, heading, el("div", { class: "dialog-body" }, ...body), problem,
+    el("div", { class: "dialog-buttons" }, cancel, button));
+  const dialog = el("dialog", { "aria-labelledby": heading.id }, form);
+  document.body.append(dialog);
 
-  return new Promise((done) => {
-    const end = () => { if (dialog.open) dialog.close(); };
-    form.onsubmit = async (event) => {
+  return new Promise((told) => {
+    let done = false;
+    form.addEventListener("submit", async (event) => {
       event.preventDefault();
-      if (!act) return end();
+      if (!act) return dialog.close();
       button.disabled = true;
       problem.hidden = true;
       try {
         await act(new FormData(form));
-        end();
+        done = true;
+        dialog.close();
       } catch (error) {
         problem.hidden = false;
         setText(problem, describe(error));
       } finally {
         button.disabled = false;
       }
-    };
-    cancel.onclick = end;
-    dialog.onclose = () => done();
+    });
+    cancel.addEventListener("click", () => dialog.close());
+    dialog.addEventListener("close", () => {
+      dialog.remove();
+      told(done);
+    });
     dialog.showModal();
-    (byId("dialog-body").querySelector("[autofocus]") ?? (act ? button : cancel)).focus();
+    (dialog.querySelector("[autofocus]") ?? button ?? cancel).focus();
   });
 }
 

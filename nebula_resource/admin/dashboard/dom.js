@@ -34,3 +34,32 @@ export function setAttribute(node, name, value) {
 
 /** A state as a mark and a word. */
 export const stateBadge = (kind) => el("span", { class: "state", "data-kind": kind }, kind);
+
+/** Draws with the next frame, however often it is asked to before. */
+export function soon(draw) {
+  let pending = false;
+  return () => {
+    if (pending) return;
+    pending = true;
+    requestAnimationFrame(() => { pending = false; draw(); });
+  };
+}
+
+/** Puts nodes in this order at the end of a parent; what stands right already is not touched. */
+export function arrange(parent, nodes) {
+  let place = parent.firstElementChild;
+  for (const node of nodes) {
+    if (node === place) place = place.nextElementSibling;
+    else parent.insertBefore(node, place);
+  }
+}
+
+/** Arrow keys go from one of these to the next; returns whether the key was one of them. */
+export function walk(event, nodes, back, on) {
+  const step = back.includes(event.key) ? -1 : on.includes(event.key) ? 1 : 0;
+  const next = step ? nodes[nodes.indexOf(event.target) + step] : undefined;
+  if (!next) return false;
+  event.preventDefault();
+  next.focus();
+  return true;
+}

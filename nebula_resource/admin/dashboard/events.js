@@ -1,7 +1,7 @@
 // Events: what happens, the latest first; paused, it holds what comes and says how much.
 
 import { byId, el, setAttribute, setText } from "./dom.js";
-import { clock, plural } from "./format.js";
+import { clock, plural, seconds } from "./format.js";
 
 const SHOWN = 200;
 const RANK = { info: 0, warning: 1, critical: 2 };
@@ -16,7 +16,15 @@ export function events(store) {
     const text = byId("event-filter").value.trim().toLowerCase();
     return RANK[event.severity] >= RANK[byId("event-severity").value] && (!text || plain(event).toLowerCase().includes(text));
   };
-  const redraw = () => list.replaceChildren(...store.events.filter(fits).slice(0, SHOWN).map(row));
+  const tellEmpty = () => {
+    list.hidden = !list.childElementCount;
+    byId("events-empty").hidden = !list.hidden;
+    setText(byId("events-empty"), store.events.length ? "No event fits." : "Nothing has happened yet.");
+  };
+  const redraw = () => {
+    list.replaceChildren(...store.events.filter(fits).slice(0, SHOWN).map(row));
+    tellEmpty();
+  };
   const tellHeld = () => setText(byId("events-held"), paused ? `paused · ${plural(held, "event")} held` : "");
 
   store.addEventListener("events", ({ detail }) => {
@@ -26,8 +34,10 @@ export function events(store) {
     } else if (fits(detail)) {
       list.prepend(row(detail));
       while (list.childElementCount > SHOWN) list.lastElementChild.remove();
+      tellEmpty();
     }
   });
+  tellEmpty();
   pause.addEventListener("click", () => {
     paused = !paused;
     held = 0;
@@ -44,9 +54,12 @@ export function events(store) {
 function what(event) {
   return Object.entries(event.data ?? {})
     .filter(([, value]) => value !== null && value !== "" && !(Array.isArray(value) && !value.length))
-    .map(([name, value]) => `${name.replaceAll("_", " ")} ${short(value)}`)
+    .map(([name, value]) => (isSeconds(name, value) ? `${words(name.slice(0, -2))} ${seconds(value)}` : `${words(name)} ${short(value)}`))
     .join(" · ");
 }
+
+const words = (name) => name.replaceAll("_", " ");
+const isSeconds = (name, value) => name.endsWith("_s") && typeof value === "number";
 
 function short(value) {
   if (Array.isArray(value)) return value.join(", ");

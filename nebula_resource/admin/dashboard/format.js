@@ -1,13 +1,21 @@
 // Format: numbers and times for people.
 
-/** Seconds as 0.4 ms, 12 ms, 3.2 s, 4 min, 2 h. */
+/** Seconds as 80 µs, 0.4 ms, 12 ms, 3.2 s, 4 min 10 s, 2 h 5 min. */
 export function seconds(value) {
   if (value === null || value === undefined) return "–";
+  if (value < 0.0001) return `${Math.round(value * 1e6)} µs`;
   if (value < 0.001) return `${(value * 1000).toFixed(1)} ms`;
   if (value < 1) return `${Math.round(value * 1000)} ms`;
-  if (value < 60) return `${value.toFixed(value < 10 ? 1 : 0)} s`;
-  if (value < 3600) return `${Math.floor(value / 60)} min ${Math.round(value % 60)} s`;
-  return `${Math.floor(value / 3600)} h ${Math.floor((value % 3600) / 60)} min`;
+  return value < 10 ? `${value.toFixed(1)} s` : span(value);
+}
+
+/** A stretch of time in whole seconds, as a clock that runs shows it. */
+export function span(value) {
+  const whole = Math.max(0, Math.round(value));
+  if (whole < 60) return `${whole} s`;
+  if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
+  if (whole < 86400) return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
+  return `${Math.floor(whole / 86400)} d ${Math.floor((whole % 86400) / 3600)} h`;
 }
 
 /** 1234567 as 1.23 M. */
@@ -17,11 +25,23 @@ export function count(value) {
   return `${(value / 1e6).toFixed(2)} M`;
 }
 
-/** The time of day of an RFC 3339 text. */
-export const clock = (text) => new Date(text).toLocaleTimeString([], { hour12: false });
+/** The time of day of an RFC 3339 text or of milliseconds; of another day with its date. */
+export function clock(moment) {
+  const at = new Date(moment);
+  const time = at.toLocaleTimeString([], { hour12: false });
+  return at.toDateString() === new Date().toDateString() ? time : `${at.toLocaleDateString()} ${time}`;
+}
 
 /** How long ago, from an RFC 3339 text. */
-export const ago = (text) => seconds(Math.max(0, (Date.now() - Date.parse(text)) / 1000));
+export const ago = (text) => span((Date.now() - Date.parse(text)) / 1000);
 
 /** One word and its plural. */
 export const plural = (number, word) => `${number} ${word}${number === 1 ? "" : "s"}`;
+
+/** Some names, and how many more there are. */
+export function names(all, most) {
+  const shown = all.length === most + 1 ? all : all.slice(0, most); // "and 1 more" is as long as its name
+  const more = all.length - shown.length;
+  if (more) return `${shown.join(", ")} and ${more} more`;
+  return shown.length > 1 ? `${shown.slice(0, -1).join(", ")} and ${shown.at(-1)}` : shown.join("");
+}

@@ -1,16 +1,20 @@
 // Live: keeps data coming: a stream; where there is none, asking every few seconds; and says how old what is shown is.
 
 import { address, all, get } from "./api.js";
+import { span } from "./format.js";
 import { read } from "./sse.js";
 
 const POLL_MS = 4000;
 const STREAM_AGAIN_MS = 30000;
 const STALE_MS = 20000; // a heartbeat comes every 15 s
+const DEAD_MS = 40000;
 const HIDDEN_MS = 20000;
+
+const SAID = { live: "live", stale: "silent", polling: `asking every ${POLL_MS / 1000} s`, lost: "connection lost", out: "signed out" };
 
 const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 
-/** `heard(name, data)` gets what comes; `told(state, text)` how the line is. */
+/** `heard(name, data)` gets what comes; `told(state, text, at)` how the line is, and when something came last. */
 export class Live {
   constructor({ heard, told, unauthenticated }) {
     this.heard = heard;
@@ -25,7 +29,7 @@ export class Live {
   }
 
   start() {
-    setInterval(() => this.say(), 1000);
+    setInterval(() => this.look(), 1000);
     document.addEventListener("visibilitychange", () => this.visibility());
     window.addEventListener("online", () => this.wake());
     this.run();
@@ -38,6 +42,12 @@ export class Live {
     else if (this.away) { this.away = false; this.wake(); }
   }
 
+  /** Says how old what is shown is; a stream from which not even heartbeats come is given up. */
+  look() {
+    if (this.state === "live" && Date.now() - this.lastData > DEAD_MS) this.abort.abort();
+    this.say();
+  }
+
   async run() {
     for (;;) {
       if (this.away) await new Promise((done) => { this.wake = done; });
@@ -47,7 +57,10 @@ export class Live {
         this.failures = 0;
       } catch (error) {
         this.failures += 1;
-        if (error.status === 401) await this.unauthenticated();
+        if (error.status === 401) {
+          await this.signedOut();
+          continue;
+        }
       }
       if (this.away) continue;
       this.mode("lost");
@@ -62,7 +75,10 @@ export class Live {
     if (id !== undefined) this.lastId = id;
     if (retry) this.retryMs = retry;
     this.mode("live");
-    if (event) this.heard(event, JSON.parse(data));
+    if (!event) return;
+    const told = JSON.parse(data);
+    if (event === "bye" && told.reason === "credential") this.retryMs = 0; // there is nothing to wait for but a person
+    this.heard(event, told);
   }
 
   async poll() {
@@ -77,13 +93,20 @@ export class Live {
         this.lastData = Date.now();
         this.mode("polling");
         this.heard("snapshot", { pools, quarantine });
+        if (past.lost) this.heard("gap", { reason: "what happened in between is not told any more" });
         for (const event of past.items) this.heard(event.type, event, true);
       } catch (error) {
-        if (error.status === 401) await this.unauthenticated();
+        if (error.status === 401) await this.signedOut();
         this.mode("lost");
       }
       await sleep(POLL_MS);
     }
+  }
+
+  async signedOut() {
+    this.mode("out");
+    await this.unauthenticated();
+    this.failures = 0;
   }
 
   mode(state) {
@@ -93,12 +116,8 @@ export class Live {
 
   say() {
     const age = this.lastData === null ? null : Date.now() - this.lastData;
-    const seconds = age === null ? null : Math.round(age / 1000);
-    const old = seconds === null ? "no data yet" : seconds < 2 ? "just now" : `last data ${seconds} s ago`;
-    if (this.state === "live" && age > STALE_MS) this.told("stale", `silent · ${old}`);
-    else if (this.state === "live") this.told("live", `live · ${old}`);
-    else if (this.state === "polling") this.told("polling", `asking every ${POLL_MS / 1000} s · ${old}`);
-    else if (this.state === "lost") this.told("lost", `connection lost · ${old}`);
-    else this.told("connecting", "connecting");
+    const old = age === null ? "no data yet" : age < 2000 ? "just now" : `last data ${span(age / 1000)} ago`;
+    const state = this.state === "live" && age > STALE_MS ? "stale" : this.state;
+    this.told(state, state === "connecting" ? state : `${SAID[state]} · ${old}`, this.lastData);
   }
 }

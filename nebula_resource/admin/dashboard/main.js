@@ -5,29 +5,30 @@ import { ask } from "./dialog.js";
 import { byId, el, setAttribute, setText } from "./dom.js";
 import { events } from "./events.js";
 import { graph } from "./graph.js";
+import { ill } from "./ill.js";
 import { Live } from "./live.js";
-import { overview } from "./overview.js";
 import { pools } from "./pools.js";
-import { quarantine } from "./quarantine.js";
 import { Session } from "./session.js";
 import { Store } from "./store.js";
+import { verdict } from "./verdict.js";
 
 const store = new Store();
 const session = new Session();
 
-overview(store);
-quarantine(store, session);
-pools(store, session);
-graph(store);
+verdict(store);
+const show = pools(store, session);
+ill(store, session, show);
+graph(store, show);
 events(store);
 
 const live = new Live({
   heard: (name, data) => store.hear(name, data),
-  told: (state, text) => {
+  told: (state, text, at) => {
     setAttribute(byId("link"), "data-state", state);
     setText(byId("link-text"), text);
+    store.setLine(state, at);
   },
-  unauthenticated: () => session.signIn(),
+  unauthenticated: () => session.present(),
 });
 
 // ── colours: the system's, or chosen ──
@@ -38,8 +39,8 @@ function theme(name) {
   if (name === "auto") document.documentElement.removeAttribute("data-theme");
   else document.documentElement.setAttribute("data-theme", name);
   const button = byId("theme");
-  setText(button, name[0].toUpperCase() + name.slice(1));
-  button.title = `Colours: ${name === "auto" ? "those of the system" : name}`;
+  setText(button, `Colours: ${name}`);
+  button.title = name === "auto" ? "Those of the system" : `Always ${name}`;
 }
 
 let chosen = localStorage.getItem("nebula-theme") ?? "auto";
@@ -63,7 +64,7 @@ const help = () => ask({
   title: "Keys",
   body: [el("div", { class: "keys" },
     ...KEYS.flatMap(([key, what]) => [el("kbd", {}, key), el("span", {}, what)]),
-    el("kbd", {}, "↑ ↓"), el("span", {}, "from pool to pool"),
+    el("kbd", {}, "↑ ↓"), el("span", {}, "from pool to pool, from node to node"),
     el("kbd", {}, "Enter"), el("span", {}, "open and close a pool"))],
 });
 
@@ -80,6 +81,13 @@ byId("help-open").addEventListener("click", help);
 byId("sign-out").addEventListener("click", () => session.signOut());
 
 // ── go ──
+
+let boot = null;
+store.addEventListener("hello", ({ detail }) => {
+  // Another process answers at this address: its name stands at the top, and its sessions are others.
+  if (boot !== null && boot !== detail.boot_id) session.begin().catch(() => {}); // if it is gone already, the next one says hello
+  boot = detail.boot_id;
+});
 
 setInterval(() => store.sampleAll(), 1000);
 session

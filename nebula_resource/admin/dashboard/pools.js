@@ -1,26 +1,27 @@
 // Pools: the table; rows are kept and only changed, so that a thousand of them stay quick.
 
-import * as actions from "./actions.js";
-import { get } from "./api.js";
-import { byId, el, setAttribute, setText, stateBadge } from "./dom.js";
-import { ago, clock, count, plural, seconds } from "./format.js";
+import { makeDetails } from "./details.js";
+import { arrange, byId, el, setAttribute, setText, soon, stateBadge, walk } from "./dom.js";
+import { count, plural, seconds } from "./format.js";
+import { reasonOf } from "./illness.js";
 import { spark } from "./spark.js";
-import { kindOf } from "./store.js";
+import { failures, kindOf, lately } from "./store.js";
 
 const FIRST = 100; // rows that are drawn without being asked for more
 const RANK = { unhealthy: 0, quarantined: 1, degraded: 2, unknown: 3, healthy: 4 };
+const compare = (a, b) => (a < b ? -1 : a > b ? 1 : 0);
 const ORDERS = {
-  ill: (a, b) => RANK[kindOf(a)] - RANK[kindOf(b)] || b.waiters.count - a.waiters.count || compare(a.id, b.id),
+  ill: (a, b) => RANK[kindOf(a)] - RANK[kindOf(b)] || compare(a.id, b.id),
   busy: (a, b) => b.waiters.count - a.waiters.count || b.utilization - a.utilization || compare(a.id, b.id),
   name: (a, b) => compare(a.id, b.id),
 };
-const compare = (a, b) => (a < b ? -1 : a > b ? 1 : 0);
 
+/** Draws the table; returns what shows one pool in it, opened. */
 export function pools(store, { mayOperate }) {
   const body = byId("pool-rows");
+  const filter = byId("pool-filter");
   const rows = new Map();
   let limit = FIRST;
-  let pending = false;
   // Rows out of sight are not drawn: a thousand would cost a tenth of a second each second.
   const sight = new IntersectionObserver(
     (seen) => { for (const each of seen) rows.get(each.target.dataset.pool)?.show(each.isIntersecting); },
@@ -28,16 +29,16 @@ export function pools(store, { mayOperate }) {
   );
 
   const fitting = () => {
-    const text = byId("pool-filter").value.trim().toLowerCase();
+    const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
     const health = byId("pool-health").value;
-    return [...store.pools.values()]
-      .filter((pool) => !health || kindOf(pool) === health)
-      .filter((pool) => !text || `${pool.id} ${pool.driver} ${pool.scope.label ?? pool.scope.level}`.toLowerCase().includes(text))
-      .sort(ORDERS[byId("pool-sort").value]);
+    const fits = (pool) => {
+      const text = `${pool.id} ${pool.driver} ${pool.scope.level} ${pool.scope.label ?? ""}`.toLowerCase();
+      return words.every((word) => text.includes(word));
+    };
+    return [...store.pools.values()].filter((pool) => (!health || kindOf(pool) === health) && fits(pool)).sort(ORDERS[byId("pool-sort").value]);
   };
 
-  const draw = () => {
-    pending = false;
+  const draw = (isAsked) => {
     const found = fitting();
     const shown = found.slice(0, limit);
     const keep = new Set(shown.map((pool) => pool.id));
@@ -47,7 +48,6 @@ export function pools(store, { mayOperate }) {
         rows.delete(id);
       }
     }
-    let place = body.firstElementChild;
     for (const pool of shown) {
       let row = rows.get(pool.id);
       if (!row) {
@@ -55,41 +55,49 @@ export function pools(store, { mayOperate }) {
         sight.observe(row.node);
       }
       row.update(pool);
-      for (const node of row.nodes()) {
-        if (node === place) place = place.nextElementSibling;
-        else body.insertBefore(node, place);
-      }
     }
+    // Numbers move rows by themselves; never from under a hand that is about to press.
+    const isHeld = isAsked !== true && (body.matches(":hover") || body.contains(document.activeElement));
+    const order = isHeld ? [...shown].sort((a, b) => rows.get(a.id).place - rows.get(b.id).place) : shown;
+    order.forEach((pool, place) => { rows.get(pool.id).place = place; });
+    arrange(body, order.flatMap((pool) => rows.get(pool.id).nodes()));
     setText(byId("pools-count"), found.length === store.pools.size ? plural(found.length, "pool") : `${found.length} of ${store.pools.size}`);
+    byId("pools-table").hidden = !found.length;
     byId("pools-empty").hidden = found.length > 0;
     setText(byId("pools-empty"), store.pools.size ? "No pool fits." : "No pool is registered.");
     byId("pools-more").hidden = found.length <= limit;
     setText(byId("pools-all"), `Show all ${found.length}`);
   };
-  const drawSoon = () => {
-    if (!pending) {
-      pending = true;
-      requestAnimationFrame(draw);
-    }
-  };
+  const drawSoon = soon(draw);
+  const drawAsked = soon(() => draw(true));
 
   store.addEventListener("pools", drawSoon);
   store.addEventListener("samples", () => { for (const [id, row] of rows) row.curve(store.samples.get(id)); });
-  for (const id of ["pool-filter", "pool-health", "pool-sort"]) byId(id).addEventListener("input", drawSoon);
-  byId("pools-all").addEventListener("click", () => { limit = Infinity; draw(); });
-  body.addEventListener("keydown", walk);
-}
+  for (const id of ["pool-filter", "pool-health", "pool-sort"]) byId(id).addEventListener("input", drawAsked);
+  // A few rows with each frame, so that the page answers meanwhile.
+  const grow = () => {
+    limit += FIRST;
+    draw(true);
+    if (limit < store.pools.size) requestAnimationFrame(grow);
+    else limit = Infinity;
+  };
+  byId("pools-all").addEventListener("click", grow);
+  body.addEventListener("keydown", (event) => {
+    if (event.target.classList.contains("pool-name")) walk(event, [...body.querySelectorAll(".pool-name")], ["ArrowUp"], ["ArrowDown"]);
+  });
+  filter.addEventListener("keydown", (event) => {
+    if (event.key === "ArrowDown") body.querySelector(".pool-name")?.focus();
+  });
 
-/** Arrow keys go from pool to pool. */
-function walk(event) {
-  const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-  if (!step || !event.target.classList.contains("pool-name")) return;
-  const names = [...document.querySelectorAll(".pool-name")];
-  const next = names[names.indexOf(event.target) + step];
-  if (next) {
-    event.preventDefault();
-    next.focus();
-  }
+  return (id) => {
+    if (!fitting().some((pool) => pool.id === id)) {
+      filter.value = "";
+      byId("pool-health").value = "";
+    }
+    if (!fitting().slice(0, limit).some((pool) => pool.id === id)) filter.value = id;
+    draw(true);
+    rows.get(id)?.open();
+  };
 }
 
 function makeRow(first, store, mayOperate) {
@@ -98,43 +106,53 @@ function makeRow(first, store, mayOperate) {
   const sub = el("div", { class: "pool-sub" });
   const badge = stateBadge("unknown");
   const because = el("div", { class: "because" });
-  const state = el("td");
+  const state = el("td", { role: "cell", "data-label": "Callers are" });
   const bar = el("i");
   const meter = el("div", { class: "meter", role: "meter", "aria-valuemin": 0, "aria-label": `In use of ${first.id}` }, bar);
   const used = el("span");
   const curve = spark();
-  const waiting = el("td", { class: "num" });
-  const p95 = el("td", { class: "num" });
-  const acquired = el("td", { class: "num" });
-  const failed = el("td", { class: "num" });
+  const waiting = el("td", { role: "cell", class: "num", "data-label": "Waiting" });
+  const p95 = el("td", { role: "cell", class: "num", "data-label": "Acquire p95" });
+  const acquired = el("td", { role: "cell", class: "num", "data-label": "Acquired" });
+  const failed = el("td", { role: "cell", class: "num", "data-label": "Failed" });
   const node = el(
-    "tr", { class: "pool", "data-pool": first.id },
-    el("td", {}, name, sub), el("td", {}, badge, because), state,
-    el("td", {}, el("div", { class: "use" }, meter, used)), el("td", {}, curve.node),
+    "tr", { role: "row", class: "pool", "data-pool": first.id },
+    el("td", { role: "cell", class: "pool-cell" }, name, sub), el("td", { role: "cell", class: "health-cell" }, badge, because), state,
+    el("td", { role: "cell", "data-label": "In use" }, el("div", { class: "use" }, meter, used)), el("td", { role: "cell", "data-label": "Last two minutes" }, curve.node),
     waiting, p95, acquired, failed,
   );
   let details = null;
+  let shown = false;
+  let drawn = "";
 
-  const draw = () => {
+  const drawHealth = () => {
     const kind = kindOf(pool);
-    setText(sub, [scopeOf(pool), pool.driver, pool.required ? "required" : null].filter(Boolean).join(" · "));
+    drawn = kind;
     setText(badge, kind);
     setAttribute(badge, "data-kind", kind);
-    setText(because, reason(pool));
-    setText(state, pool.admission.mode === "half_open" ? `half open (${pool.admission.permits})` : pool.state);
+    setText(because, reasonOf(pool));
+    const callers = callersOf(pool);
+    setText(state, callers);
+    state.classList.toggle("bad", callers === "refused");
+  };
+  const draw = () => {
+    drawHealth();
+    setText(sub, [scopeOf(pool), pool.driver, pool.required ? "required" : null].filter(Boolean).join(" · "));
     const share = pool.size.max ? pool.size.used / pool.size.max : 0;
     bar.style.width = `${Math.min(100, share * 100).toFixed(0)}%`;
     setAttribute(meter, "data-full", share >= 1);
     setAttribute(meter, "aria-valuemax", pool.size.max);
-    setAttribute(meter, "aria-valuenow", pool.size.used);
+    setAttribute(meter, "aria-valuenow", Math.min(pool.size.used, pool.size.max));
+    setAttribute(meter, "aria-valuetext", `${pool.size.used} of ${pool.size.max}`);
     setText(used, `${pool.size.used} of ${pool.size.max}`);
     setText(waiting, String(pool.waiters.count));
-    waiting.classList.toggle("bad", pool.waiters.count > 0);
+    waiting.classList.toggle("warn", pool.waiters.count > 0);
     setText(p95, seconds(pool.latency_s.acquire.p95));
     setText(acquired, count(pool.counters.acquires.ok));
-    const lost = pool.counters.acquires.timeout + pool.counters.acquires.exhausted + pool.counters.create_failures;
-    setText(failed, count(lost));
-    failed.classList.toggle("bad", lost > 0);
+    // What failed long ago wakes nobody: red is what failed while this page looked on.
+    const fresh = lately(store.samples.get(pool.id));
+    setText(failed, `${count(failures(pool))}${fresh > 0 ? ` (+${count(fresh)})` : ""}`);
+    failed.classList.toggle("bad", fresh > 0);
     details?.update(pool);
   };
 
@@ -150,12 +168,14 @@ function makeRow(first, store, mayOperate) {
     setAttribute(name, "aria-expanded", details !== null);
   };
 
-  let shown = false;
+  draw();
   return {
     node,
+    place: Infinity, // behind those that stand already
     update: (now) => {
       pool = now;
       if (shown || details) draw();
+      else if (drawn !== kindOf(pool)) drawHealth();
     },
     show: (isShown) => {
       shown = isShown;
@@ -165,6 +185,11 @@ function makeRow(first, store, mayOperate) {
       }
     },
     curve: (samples) => { if (shown) curve.draw(samples); },
+    open: () => {
+      if (!details) toggle();
+      name.focus({ preventScroll: true });
+      node.scrollIntoView({ block: "center" });
+    },
     nodes: () => (details ? [node, details.node] : [node]),
     remove: (sight) => {
       sight.unobserve(node);
@@ -178,106 +203,9 @@ function makeRow(first, store, mayOperate) {
 const scopeOf = (pool) =>
   pool.id === pool.resource_id ? pool.scope.level : `${pool.scope.label ?? pool.scope.level} ${pool.id.slice(pool.resource_id.length)}`;
 
-/** Why a pool is not well: its own reason, and those whom it needs. */
-function reason(pool) {
-  const imposed = pool.health.because.map((cause) => `${cause.dependency} is ${cause.state}`);
-  const own = pool.quarantine ? pool.quarantine.detail : pool.health.effective === "healthy" ? "" : pool.health.reason;
-  return [own, ...imposed].filter(Boolean).join(" · ");
-}
-
-function makeDetails(store, mayOperate) {
-  const size = facts();
-  const health = facts();
-  const times = facts();
-  const strip = el("div", { class: "strip", role: "img" });
-  const history = el("div", {}, el("h3", {}, "History of its health"), strip);
-  const config = el("pre", { tabindex: 0 });
-  const buttons = el("div", { class: "actions" });
-  const node = el(
-    "tr", { class: "details" },
-    el("td", { colspan: 9 },
-      el("div", { class: "detail-grid" },
-        el("div", {}, el("h3", {}, "Instances"), size.node),
-        el("div", {}, el("h3", {}, "Health"), health.node, history),
-        el("div", {}, el("h3", {}, "Times"), times.node),
-        el("div", {}, el("h3", {}, "Configuration, secrets masked"), config)),
-      buttons),
-  );
-  let resource = null;
-  let asked = null;
-
-  const update = (pool) => {
-    size.set([
-      ["Idle", pool.size.idle], ["In use", pool.size.used], ["Being made", pool.size.creating],
-      ["Bounds", `${pool.size.min} to ${pool.size.max}`], ["Made", count(pool.counters.created)],
-      ["Gone", Object.entries(pool.counters.destroyed).map(([why, n]) => `${n} ${why.replaceAll("_", " ")}`).join(", ") || "none"],
-      ["Leaks suspected", pool.counters.leaks],
-    ]);
-    health.set([
-      ["Own evidence", pool.health.own], ["With causes", pool.health.effective], ["Why", reason(pool) || "–"],
-      ["Since", pool.health.since ? `${ago(pool.health.since)} ago` : "–"],
-      ["Last check", pool.health.last_check ? `${ago(pool.health.last_check)} ago` : "never"],
-      ["Refused because", pool.refused.join(", ").replaceAll("_", " ") || "served"],
-    ]);
-    const row = (name) => ["p50", "p95", "p99"].map((q) => seconds(pool.latency_s[name][q])).join(" · ");
-    times.set([
-      ["Acquire p50·95·99", row("acquire")], ["Use", row("use")], ["Create", row("create")],
-      ["Oldest wait", seconds(pool.waiters.oldest_wait_s)],
-      ["Longest use now", seconds(pool.oldest_checkout?.age_s ?? null)], ["Generation", pool.generation],
-    ]);
-    drawButtons(pool);
-    if (asked !== pool.health.since) {
-      asked = pool.health.since;
-      get(`resources/${encodeURIComponent(pool.id)}`).then((found) => {
-        resource = found;
-        setText(config, found.config === null ? "none" : JSON.stringify(found.config, null, 2));
-        drawStrip();
-        drawButtons(pool);
-      }, () => {});
-    }
-  };
-
-  const drawStrip = () => {
-    strip.replaceChildren(...resource.history.map((each) =>
-      el("i", { "data-kind": each.new, title: `${clock(each.at)} ${each.old} to ${each.new}: ${each.because}` })));
-    setAttribute(strip, "aria-label", `${plural(resource.history.length, "change")} of health`);
-  };
-
-  let drawn = "";
-  const drawButtons = (pool) => {
-    const look = `${pool.state} ${pool.quarantine !== null} ${mayOperate()} ${resource === null}`;
-    if (look === drawn) return;
-    drawn = look;
-    const stopped = ["suspended", "draining", "drained"].includes(pool.state);
-    const button = (label, act, danger) =>
-      el("button", { type: "button", class: danger ? "danger" : null, disabled: !mayOperate(), onclick: act }, label);
-    const latest = () => store.pools.get(pool.id) ?? pool;
-    buttons.replaceChildren(...[
-      button("Check now", () => actions.check(latest())),
-      stopped ? button("Resume…", () => actions.verb(latest(), "resume")) : button("Suspend…", () => actions.verb(latest(), "suspend")),
-      button("Recycle…", () => actions.verb(latest(), "recycle")),
-      button("Resize…", () => actions.resize(latest())),
-      stopped ? null : button("Drain…", () => actions.verb(latest(), "drain"), true),
-      pool.quarantine
-        ? button("Release…", () => actions.release(latest().quarantine))
-        : button("Quarantine…", () => actions.isolate(latest(), resource?.dependents ?? []), true),
-    ].filter(Boolean));
-  };
-  return { node, update };
-}
-
-function facts() {
-  const node = el("dl", { class: "facts" });
-  const values = new Map();
-  const set = (pairs) => {
-    for (const [name, value] of pairs) {
-      let held = values.get(name);
-      if (!held) {
-        values.set(name, (held = el("dd")));
-        node.append(el("dt", {}, name), held);
-      }
-      setText(held, String(value));
-    }
-  };
-  return { node, set };
+/** What a caller meets now. */
+function callersOf(pool) {
+  if (pool.refused.length) return "refused";
+  if (pool.admission.mode === "half_open") return `let in by ${pool.admission.permits}`;
+  return pool.state === "running" ? "served" : pool.state === "suspended" ? "held back" : pool.state;
 }

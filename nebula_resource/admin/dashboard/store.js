@@ -5,6 +5,7 @@ import { all, get } from "./api.js";
 const EVENTS = 500;
 const SAMPLES = 120; // two minutes at one a second
 const REFRESH_MS = 250;
+const AGAIN_MS = 2000;
 const MANY = 12; // pools that changed at once, from which on the whole list is asked for
 
 /** Events after which a pool is asked for again, since they tell less than it. */
@@ -19,6 +20,13 @@ export class Store extends EventTarget {
     this.samples = new Map();
     this.dirty = new Set();
     this.stale = false;
+    this.line = { state: "connecting", at: null };
+  }
+
+  /** How the line is, and when (milliseconds) something came over it last. */
+  setLine(state, at) {
+    this.line = { state, at };
+    this.tell("line");
   }
 
   /** Takes one event of the stream. */
@@ -37,12 +45,20 @@ export class Store extends EventTarget {
   }
 
   snapshot({ pools, quarantine }) {
-    this.pools = new Map(pools.map((pool) => [pool.id, pool]));
-    this.quarantine = new Map(quarantine.map((entry) => [entry.id, entry]));
+    this.setPools(pools);
+    this.setQuarantine(quarantine);
     for (const pool of pools) this.sample(pool);
     this.tell("pools");
-    this.tell("quarantine");
-    this.tell("graph");
+    this.tell("members");
+  }
+
+  setPools(pools) {
+    const at = Date.now();
+    this.pools = new Map(pools.map((pool) => [pool.id, Object.assign(pool, { at })]));
+  }
+
+  setQuarantine(entries) {
+    this.quarantine = new Map(entries.map((entry) => [entry.id, entry]));
   }
 
   stats({ pool: id, data }) {
@@ -52,7 +68,7 @@ export class Store extends EventTarget {
       this.refreshSoon();
       return;
     }
-    Object.assign(known, data);
+    Object.assign(known, data, { at: Date.now() });
     this.tell("pools");
   }
 
@@ -62,8 +78,9 @@ export class Store extends EventTarget {
     this.tell("events", event);
   }
 
-  /** Notes the numbers of now for the small curves; called once a second. */
+  /** Notes the numbers of now for the small curves, as long as there are any; called once a second. */
   sampleAll() {
+    if (!["live", "polling"].includes(this.line.state)) return;
     for (const pool of this.pools.values()) this.sample(pool);
     for (const id of this.samples.keys()) if (!this.pools.has(id)) this.samples.delete(id);
     this.tell("samples");
@@ -71,40 +88,40 @@ export class Store extends EventTarget {
 
   sample(pool) {
     const samples = this.samples.get(pool.id) ?? [];
-    samples.push({ used: pool.size.used, waiting: pool.waiters.count, max: pool.size.max });
+    samples.push({ used: pool.size.used, waiting: pool.waiters.count, max: pool.size.max, failed: failures(pool) });
     if (samples.length > SAMPLES) samples.shift();
     this.samples.set(pool.id, samples);
   }
 
-  refreshSoon() {
-    this.timer ??= setTimeout(() => { this.timer = null; this.refresh(); }, REFRESH_MS);
+  refreshSoon(after = REFRESH_MS) {
+    this.timer ??= setTimeout(() => { this.timer = null; this.refresh(); }, after);
   }
 
   /** Asks again for what events said has changed. */
   async refresh() {
     const ids = [...this.dirty];
-    const everything = this.stale || ids.length > MANY;
+    const everything = this.stale;
     this.dirty.clear();
     this.stale = false;
     try {
-      const quarantine = await all("quarantine");
-      this.quarantine = new Map(quarantine.map((entry) => [entry.id, entry]));
-      if (everything) {
-        this.pools = new Map((await all("pools")).map((pool) => [pool.id, pool]));
-      } else {
-        await Promise.all(ids.map((id) => this.one(id)));
-      }
-    } catch {
-      return; // the line is down: the snapshot after it says all
+      this.setQuarantine(await all("quarantine"));
+      if (everything || ids.length > MANY) this.setPools(await all("pools"));
+      else await Promise.all(ids.map((id) => this.one(id)));
+    } catch (error) {
+      if (error.status === 401) return; // whoever signs in gets a snapshot first
+      // The line is down, or they have much to do: it is asked for again, unless a snapshot comes first.
+      for (const id of ids) this.dirty.add(id);
+      this.stale ||= everything;
+      this.refreshSoon(AGAIN_MS);
+      return;
     }
     this.tell("pools");
-    this.tell("quarantine");
-    this.tell("graph");
+    if (everything) this.tell("members");
   }
 
   async one(id) {
     try {
-      this.pools.set(id, await get(`pools/${encodeURIComponent(id)}`));
+      this.pools.set(id, Object.assign(await get(`pools/${encodeURIComponent(id)}`), { at: Date.now() }));
     } catch (error) {
       if (error.status !== 404) throw error;
       this.pools.delete(id);
@@ -118,3 +135,13 @@ export class Store extends EventTarget {
 
 /** What a pool counts as: quarantined, or its effective health. */
 export const kindOf = (pool) => (pool.quarantine ? "quarantined" : pool.health.effective);
+
+/** Acquires that came to nothing, and creates that failed, since the process began. */
+export const failures = (pool) => pool.counters.acquires.timeout + pool.counters.acquires.exhausted + pool.counters.create_failures;
+
+/** How many of them came while this page looked on, two minutes at most. */
+export const lately = (samples) => (samples?.length ? samples.at(-1).failed - samples[0].failed : 0);
+
+/** Seconds that whoever waits longest has waited; numbers come only when they change, so its own clock goes on here. */
+export const longestWait = (pool) =>
+  pool.waiters.count ? (pool.waiters.oldest_wait_s ?? 0) + (Date.now() - pool.at) / 1000 : 0;

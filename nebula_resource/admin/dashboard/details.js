@@ -1,0 +1,140 @@
+// Details: one pool opened: its numbers, its health with its history, its neighbours, and what may be done to it.
+
+import * as actions from "./actions.js";
+import { get } from "./api.js";
+import { el, setAttribute, setText } from "./dom.js";
+import { ago, clock, count, names, plural, seconds } from "./format.js";
+import { reasonOf } from "./illness.js";
+import { longestWait } from "./store.js";
+
+const CHANGES = 6; // changes of health in words; the strip shows all
+const COLUMNS = 9;
+const STOPPED = ["suspended", "draining", "drained"];
+
+export function makeDetails(store, mayOperate) {
+  const size = facts();
+  const health = facts();
+  const times = facts();
+  const links = facts();
+  const history = makeHistory();
+  const config = el("pre", { tabindex: 0 });
+  const why = el("p", { class: "details-why" });
+  const buttons = el("div", { class: "actions" });
+  const node = el(
+    "tr", { role: "row", class: "details" },
+    el("td", { role: "cell", colspan: COLUMNS },
+      why, buttons,
+      el("div", { class: "detail-grid" },
+        el("div", {}, el("h3", {}, "Health"), health.node),
+        el("div", {}, el("h3", {}, "History of its health"), history.node),
+        el("div", {}, el("h3", {}, "Instances"), size.node),
+        el("div", {}, el("h3", {}, "Times"), times.node),
+        el("div", {}, el("h3", {}, "Neighbours"), links.node),
+        el("div", {}, el("h3", {}, "Configuration, secrets masked"), config))),
+  );
+  let resource = null;
+  let asked = null;
+
+  const update = (pool) => {
+    setText(why, reasonOf(pool));
+    why.hidden = !why.textContent;
+    health.set([
+      ["Since", pool.health.since ? `${clock(pool.health.since)}, ${ago(pool.health.since)}` : "–"],
+      ["Last check", pool.health.last_check ? `${ago(pool.health.last_check)} ago` : "never"],
+      ["By itself", pool.health.own], ["With what it needs", pool.health.effective],
+      ["Callers are", pool.refused.length ? `refused: ${pool.refused.join(", ").replaceAll("_", " ")}` : "served"],
+    ]);
+    size.set([
+      ["In use", `${pool.size.used} of ${pool.size.max}`], ["Idle", pool.size.idle], ["Being made", pool.size.creating],
+      ["Bounds", `${pool.size.min} to ${pool.size.max}`], ["Made", count(pool.counters.created)],
+      ["Gone", Object.entries(pool.counters.destroyed).map(([why, n]) => `${n} ${why.replaceAll("_", " ")}`).join(", ") || "none"],
+      ["Failed", failedOf(pool)],
+      ["Leaks suspected", pool.counters.leaks],
+    ]);
+    const row = (name) => ["p50", "p95", "p99"].map((q) => seconds(pool.latency_s[name][q])).join(" · ");
+    times.set([
+      ["Acquire p50·95·99", row("acquire")], ["Use", row("use")], ["Create", row("create")],
+      ["Longest wait now", pool.waiters.count ? seconds(longestWait(pool)) : "–"],
+      ["Longest use now", pool.oldest_checkout ? seconds(pool.oldest_checkout.age_s + (Date.now() - pool.at) / 1000) : "–"],
+      ["Generation", pool.generation],
+    ]);
+    drawButtons(pool);
+    if (asked !== pool.health.since) ask(pool);
+  };
+
+  const ask = async (pool) => {
+    asked = pool.health.since;
+    try {
+      resource = await get(`resources/${encodeURIComponent(pool.id)}`);
+    } catch {
+      asked = null; // the line is down: the next change asks again
+      return;
+    }
+    setText(config, resource.config === null ? "none" : JSON.stringify(resource.config, null, 2));
+    links.set([["Needs", names(resource.dependencies, 8) || "nothing"], ["Needed by", names(resource.dependents, 8) || "nothing"]]);
+    history.draw(resource.history);
+    drawButtons(pool);
+  };
+
+  let drawn = "";
+  const drawButtons = (pool) => {
+    const look = `${pool.state} ${pool.quarantine !== null} ${mayOperate()}`;
+    if (look === drawn) return;
+    drawn = look;
+    const isStopped = STOPPED.includes(pool.state);
+    const button = (label, act, isDanger) =>
+      el("button", { type: "button", class: isDanger ? "danger" : null, disabled: !mayOperate(), onclick: act }, label);
+    const latest = () => store.pools.get(pool.id) ?? pool;
+    buttons.replaceChildren(...[
+      button("Check now", () => actions.check(latest())),
+      isStopped ? button("Resume…", () => actions.verb(latest(), "resume")) : button("Suspend…", () => actions.verb(latest(), "suspend")),
+      button("Recycle…", () => actions.verb(latest(), "recycle")),
+      button("Resize…", () => actions.resize(latest())),
+      isStopped ? null : button("Drain…", () => actions.verb(latest(), "drain"), true),
+      pool.quarantine
+        ? button("Release…", () => actions.release(latest().quarantine))
+        : button("Quarantine…", () => actions.isolate(latest(), resource?.dependents ?? []), true),
+      mayOperate() ? null : el("span", { class: "muted" }, "Your key may look only."),
+    ].filter(Boolean));
+  };
+  return { node, update };
+}
+
+function failedOf({ counters }) {
+  const parts = [[counters.acquires.timeout, "timed out"], [counters.acquires.exhausted, "turned away"], [counters.create_failures, "creates"]];
+  return parts.filter(([n]) => n).map(([n, what]) => `${count(n)} ${what}`).join(", ") || "none";
+}
+
+/** The changes of its health: a strip of all, the oldest first, and the latest in words. */
+function makeHistory() {
+  const strip = el("div", { class: "strip", role: "img" });
+  const list = el("ol", { class: "changes" });
+  const draw = (changes) => {
+    strip.replaceChildren(...changes.map((each) =>
+      el("i", { "data-kind": each.new, title: `${clock(each.at)} ${each.old} to ${each.new}: ${each.because}` })));
+    setAttribute(strip, "aria-label", `${plural(changes.length, "change")} of health`);
+    strip.hidden = !changes.length;
+    const latest = changes.slice(-CHANGES).reverse();
+    list.replaceChildren(...latest.map((each) =>
+      el("li", {}, el("time", { datetime: each.at }, clock(each.at)), " ", el("b", { "data-kind": each.new }, each.new), ` by ${each.because}`)));
+    if (!changes.length) list.replaceChildren(el("li", { class: "muted" }, "It has not changed."));
+    if (changes.length > CHANGES) list.append(el("li", { class: "muted" }, `and ${changes.length - CHANGES} before`));
+  };
+  return { node: el("div", {}, strip, list), draw };
+}
+
+function facts() {
+  const node = el("dl", { class: "facts" });
+  const values = new Map();
+  const set = (pairs) => {
+    for (const [name, value] of pairs) {
+      let held = values.get(name);
+      if (!held) {
+        values.set(name, (held = el("dd")));
+        node.append(el("dt", {}, name), held);
+      }
+      setText(held, String(value));
+    }
+  };
+  return { node, set };
+}
