@@ -24,6 +24,7 @@ export class Live {
     this.lastData = null;
     this.retryMs = 3000;
     this.failures = 0;
+    this.wasUnreachable = false;
     this.state = "connecting";
     this.wake = () => {};
   }
@@ -57,6 +58,7 @@ export class Live {
         this.failures = 0;
       } catch (error) {
         this.failures += 1;
+        this.wasUnreachable = error.status === undefined;
         if (error.status === 401) {
           await this.signedOut();
           continue;
@@ -100,6 +102,8 @@ export class Live {
         this.mode("lost");
       }
       await sleep(POLL_MS);
+      // It was not the stream that was refused: the service was away, and is back.
+      if (this.wasUnreachable && this.state === "polling") return;
     }
   }
 
