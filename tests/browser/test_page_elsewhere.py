@@ -2,7 +2,9 @@
 
 import json
 import re
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Generator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -24,6 +26,30 @@ FORMS = {
 }
 
 
+class Blank(BaseHTTPRequestHandler):
+    """A page with nothing in it, and no policy that would hold an attacker back."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.end_headers()
+        self.wfile.write(b"<!doctype html><title>elsewhere</title><body>")
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture(scope="module")
+def elsewhere() -> Generator[str]:
+    """The address of another service on this machine: another origin."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Blank) as server:
+        thread = threading.Thread(target=server.serve_forever, name="elsewhere", daemon=True)
+        thread.start()
+        yield f"http://localhost:{server.server_address[1]}/"
+        server.shutdown()
+        thread.join()
+
+
 @pytest.fixture
 def isolated(world: PageWorld) -> PageWorld:
     """A world with one resource isolated by hand."""
@@ -32,17 +58,23 @@ def isolated(world: PageWorld) -> PageWorld:
     return world
 
 
-def test_a_page_elsewhere_cannot_press_the_button(browser: Browser, isolated: PageWorld) -> None:
+def test_a_page_elsewhere_cannot_press_the_button(
+    browser: Browser, isolated: PageWorld, elsewhere: str
+) -> None:
     """Another origin's POST, simple or not, changes nothing, and reads nothing."""
     context = browser.new_context()
     page = context.new_page()
-    # An origin that is not the service's, though on the same machine.
-    page.goto(isolated.url.replace("127.0.0.1", "localhost") + "/health/live")
+    page.goto(elsewhere)
     for form in FORMS.values():
         page.evaluate(
             f"url => fetch(url, {form} method: 'POST', body: '{{\"mode\": \"force\"}}'}}).catch(() => 0)",
             f"{isolated.url}/quarantine/db/release",
         )
+    # The simplest of all: no body asks for a probe, which would pass.
+    page.evaluate(
+        "url => fetch(url, {mode: 'no-cors', method: 'POST'}).catch(() => 0)",
+        f"{isolated.url}/quarantine/db/release",
+    )
     read = page.evaluate(
         "url => fetch(url).then(answer => answer.text()).catch(() => null)", f"{isolated.url}/pools"
     )
@@ -68,11 +100,11 @@ def test_a_name_that_was_pointed_here_is_refused(browser: Browser, isolated: Pag
     assert len(httpx.get(f"{isolated.url}/quarantine").json()["items"]) == 1
 
 
-def test_a_page_elsewhere_cannot_frame_it(browser: Browser, isolated: PageWorld) -> None:
+def test_a_page_elsewhere_cannot_frame_it(browser: Browser, isolated: PageWorld, elsewhere: str) -> None:
     """No click can be stolen through a frame."""
     context = browser.new_context()
     page = context.new_page()
-    page.goto(isolated.url.replace("127.0.0.1", "localhost") + "/health/live")
+    page.goto(elsewhere)
     page.evaluate(
         """url => new Promise(done => {
             const frame = Object.assign(document.createElement('iframe'), {src: url, onload: done});
