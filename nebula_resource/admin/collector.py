@@ -25,7 +25,7 @@ class PrometheusCollector(Collector):
     Args:
         manager: whose numbers.
         tenants: at most 50 tenant ids that get families of their own; none by default.
-        max_series: most series of those families.
+        max_series: most series beyond the fixed families.
 
     Raises:
         ConfigurationError: more than 50 tenants.

@@ -71,7 +71,7 @@ class ReadingsCollector:
         self._manager = manager
         self._renderer = renderer or TextRenderer()
         self._more = more
-        self._tally = EventTally()
+        self._tally = EventTally(self._renderer.budget)
         self._circuits = CircuitCounts(manager)
         self._texts: dict[bool, tuple[float, bytes]] = {}
         self._one_at_a_time = asyncio.Lock()

@@ -23,6 +23,7 @@ from nebula_resource.events.types import (
     ScopeCleanedUp,
     ScopeCreated,
 )
+from nebula_resource.metrics.budget import SeriesBudget
 from nebula_resource.metrics.family import Family
 
 __all__ = ["EventTally"]
@@ -30,18 +31,19 @@ __all__ = ["EventTally"]
 OTHER = "_other"
 OVERFLOW = "_overflow"
 
-MAX_LABELS = 2000
-"""Sets of labels each counter may have; one resource has a handful, so this is room for hundreds of resources."""
-
 
 class EventTally:
     """A listener of the event bus that counts; give its `families` to the readings.
 
     ``bus.add_listener(tally, types=tally.types)``. It hears neither Acquired nor Released, so nothing is built on the
     hot path for its sake. Ids of tenants and operators' names never become labels.
+
+    Args:
+        budget: of series, shared with others that make up labels; what it has no room for is counted as ``_overflow``.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, budget: SeriesBudget | None = None) -> None:
+        self._budget = budget or SeriesBudget()
         self._counts: dict[str, dict[tuple[str, ...], int]] = {}
         self._overflows: dict[str, int] = {}
         self._reloaded_at: float | None = None
@@ -88,7 +90,7 @@ class EventTally:
 
     def _count(self, name: str, *labels: str) -> None:
         counts = self._counts.setdefault(name, {})
-        if labels not in counts and len(counts) >= MAX_LABELS:
+        if labels not in counts and not self._budget.take(1):
             self._overflows[name] = self._overflows.get(name, 0) + 1
             labels = (OVERFLOW,) * len(labels)
         counts[labels] = counts.get(labels, 0) + 1

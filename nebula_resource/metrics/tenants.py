@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from nebula_resource.errors import ConfigurationError
+from nebula_resource.metrics.budget import SeriesBudget
 from nebula_resource.metrics.family import Family
 from nebula_resource.metrics.readout import PoolReading
 
@@ -24,24 +25,24 @@ _SERIES_EACH = 4
 class TenantFamilies:
     """Adds pools up by tenant and resource. Which pairs have labels of their own is decided when they first appear."""
 
-    def __init__(self, allowed: Collection[str], *, max_series: int) -> None:
+    def __init__(self, allowed: Collection[str], budget: SeriesBudget) -> None:
         if len(allowed) > MAX_TENANTS:
             raise ConfigurationError(
                 f"at most {MAX_TENANTS} tenants may have metrics of their own (got {len(allowed)})"
             )
         self._allowed = frozenset(allowed)
-        self._places = max(
-            0, max_series // _SERIES_EACH - len(self._allowed) - 1
-        )  # one _overflow for each tenant
+        self._budget = budget
+        # One _overflow for each tenant and for all others must have room whatever happens.
+        budget.take(min(budget.left, _SERIES_EACH * (len(self._allowed) + 1)))
         self._placed: set[tuple[str, str]] = set()
         self._folded: set[tuple[str, str]] = set()
 
     def families(self, pools: Iterable[PoolReading]) -> list[Family]:
         """Return the families of one scrape; pools without a tenant are left out."""
         mine = [(self.label(pool.tenant), pool) for pool in pools if pool.tenant is not None]
-        self._placed &= {
-            (tenant, pool.resource_id) for tenant, pool in mine
-        }  # free again when the last is gone
+        gone = self._placed - {(tenant, pool.resource_id) for tenant, pool in mine}
+        self._placed -= gone
+        self._budget.give_back(_SERIES_EACH * len(gone))
         instances: dict[tuple[str, ...], int] = {}
         acquires: dict[tuple[str, ...], int] = {}
         for tenant, pool in mine:
@@ -66,7 +67,7 @@ class TenantFamilies:
         pair = (tenant, resource_id)
         if pair in self._placed:
             return resource_id
-        if len(self._placed) < self._places:
+        if self._budget.take(_SERIES_EACH):
             self._placed.add(pair)
             return resource_id
         self._folded.add(pair)

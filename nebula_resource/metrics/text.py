@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 
 from nebula_resource.errors import ConfigurationError
+from nebula_resource.metrics.budget import MAX_SERIES, SeriesBudget
 from nebula_resource.metrics.catalogue import CATALOGUE, Metric
 from nebula_resource.metrics.exposition import (
     head,
@@ -40,14 +41,16 @@ class TextRenderer:
     Args:
         tenants: at most 50 tenant ids that get families of their own (``tenant_pool_instances``,
             ``tenant_acquires``); all others are added up as ``_other``. Empty: no tenant is ever written.
-        max_series: most series those families may have; what is beyond goes to the pool ``_overflow`` and is counted.
+        max_series: most series beyond the fixed families: of tenants, and of whatever else shares `budget`; what is beyond
+            goes to ``_overflow`` and is counted.
 
     Raises:
         ConfigurationError: more than 50 tenants.
     """
 
-    def __init__(self, *, tenants: Collection[str] = (), max_series: int = 10_000) -> None:
-        self._tenants = TenantFamilies(tenants, max_series=max_series) if tenants else None
+    def __init__(self, *, tenants: Collection[str] = (), max_series: int = MAX_SERIES) -> None:
+        self.budget = SeriesBudget(max_series)
+        self._tenants = TenantFamilies(tenants, self.budget) if tenants else None
         self._pools = PoolText()
         self._health = HealthText()
 

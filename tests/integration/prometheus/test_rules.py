@@ -118,6 +118,37 @@ def test_every_alert_fires_and_is_silent(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def _counters() -> Series:
+    """Every counter of which one growth is enough for an alert, by the alert."""
+    pool, root = f"{N}pool_leaks_total{{{P}}}", 'job="nebula", instance="a"'
+    return {
+        "NebulaInstanceLeak": pool,
+        "NebulaQuarantineExhausted": f'{N}quarantine_recovery_attempts_total{{{R}, outcome="exhausted"}}',
+        "NebulaCascadeDetected": f'{N}cascades_total{{{root}, root="db"}}',
+        "NebulaConfigReloadFailed": f'{N}config_reloads_total{{{root}, outcome="rejected"}}',
+        "NebulaEventsDropped": f'{N}events_dropped_total{{{root}, subscriber="log"}}',
+    }
+
+
+@pytest.mark.parametrize(
+    ("grows", "rests"),
+    [
+        pytest.param("0x29 1x30", "0x60", id="from nought"),
+        pytest.param("_x29 1x30", "_x5 1x54", id="a first sample of one"),
+        pytest.param("3x29 4x30", "4x60", id="from more"),
+    ],
+)
+def test_one_growth_is_seen_wherever_a_counter_begins(tmp_path: Path, grows: str, rests: str) -> None:
+    """`increase` misses a first sample of 1: the rules do not, and fall silent a quarter of an hour after it."""
+    counters = _counters()
+    assert set(counters) == {
+        name for name, rule in ALERTS.items() if "increase(" in rule["expr"] and " 6" not in rule["expr"]
+    }
+    cases = {alert: ({series: grows}, {series: rests}) for alert, series in counters.items()}
+    done = _played(tmp_path, cases)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_a_case_that_is_wrong_is_caught(tmp_path: Path) -> None:
     """The cases of one alert the wrong way round: promtool says so."""
     fires, silent = CASES["NebulaResourceUnhealthy"]

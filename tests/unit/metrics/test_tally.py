@@ -28,7 +28,7 @@ from nebula_resource.events import (
     ScopeCreated,
 )
 from nebula_resource.metrics import EventTally, Readings, render
-from nebula_resource.metrics.tally import MAX_LABELS
+from nebula_resource.metrics.budget import SeriesBudget
 from nebula_resource.model.scope import Scope
 
 SCOPE = Scope.workflow("w", tenant="acme")
@@ -113,11 +113,11 @@ def test_the_last_good_reload_is_remembered() -> None:
 
 def test_labels_are_bounded() -> None:
     """What is beyond is counted as _overflow, and that it is."""
-    tally, at = EventTally(), datetime.now(UTC)
-    for number in range(MAX_LABELS + 10):
+    tally, at = EventTally(SeriesBudget(100)), datetime.now(UTC)
+    for number in range(110):
         tally(CircuitOpened(seq=number, at=at, resource_id=f"db-{number}"))
     found = {one.metric.name: dict(one.samples) for one in tally.families()}
-    assert len(found["breaker_transitions"]) == MAX_LABELS + 1
+    assert len(found["breaker_transitions"]) == 101
     assert found["breaker_transitions"][("_overflow",) * 3] == 10
     assert found["metrics_series_overflow"] == {("breaker_transitions",): 10}
 

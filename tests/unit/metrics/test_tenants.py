@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
 from nebula_resource.errors import ConfigurationError
+from nebula_resource.events import CircuitOpened
 from nebula_resource.metrics import (
+    EventTally,
     Readings,
     TextRenderer,
 )
@@ -61,3 +65,16 @@ def test_a_place_is_free_again_when_its_pool_is_gone() -> None:
     for n in range(5):
         samples = parsed(renderer.render(Readings(pools=(pool(f"db-{n}", tenant="acme"),))))
         assert value(samples, "tenant_acquires_total", tenant="acme", pool=f"db-{n}", outcome="ok") == 0
+
+
+def test_all_that_make_up_labels_share_one_budget() -> None:
+    """What the tally of events has taken the tenants cannot have, and the other way round."""
+    renderer = TextRenderer(tenants=["acme"], max_series=20)
+    tally, at = EventTally(renderer.budget), datetime.now(UTC)
+    for number in range(8):
+        tally(CircuitOpened(seq=number, at=at, resource_id=f"c-{number}"))
+    readings = Readings(pools=tuple(pool(f"db-{n}", tenant="acme") for n in range(3)))
+    samples = parsed(renderer.render(readings))
+    assert value(samples, "metrics_series_overflow_total", metric="tenant") == 2
+    tally(CircuitOpened(seq=9, at=at, resource_id="c-9"))
+    assert dict(tally.families()[-1].samples) == {("breaker_transitions",): 1}
