@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from operator import attrgetter
 
 from nebula_resource.metrics.family import merged
+from nebula_resource.metrics.grouped import Grouped
 from nebula_resource.metrics.readout import HealthReading
-from nebula_resource.metrics.rows import SLICE, Part, RowText, counts, histograms, numbers
+from nebula_resource.metrics.rows import Part, RowText, counts, histograms, numbers
 from nebula_resource.model.histogram import HistogramSnapshot
 
 __all__ = ["HEALTH_FAMILIES", "HEALTH_STATES", "HealthText"]
@@ -19,14 +21,16 @@ class _Health:
 
     __slots__ = ("checked", "checks", "durations", "score", "states")
 
-    def __init__(self) -> None:
+    def __init__(self, readings: Sequence[HealthReading]) -> None:
         self.states = dict.fromkeys(HEALTH_STATES, 0)
         self.score = 1.0
         self.checked: float | None = None
         self.checks: Mapping[str, int] = {}
         self.durations: Mapping[str, HistogramSnapshot] = {}
+        for one in readings:
+            self._add(one)
 
-    def add(self, one: HealthReading) -> None:
+    def _add(self, one: HealthReading) -> None:
         if one.state in self.states:
             self.states[one.state] += 1
         self.score = min(self.score, one.score)
@@ -46,21 +50,15 @@ class HealthText:
 
     def __init__(self) -> None:
         self._text: RowText[_Health] = RowText(("resource", "driver"), _PARTS)
+        # One driver for each resource id, that of its first registration: the state's families name none.
+        self._grouped: Grouped[HealthReading, _Health] = Grouped(
+            attrgetter("resource_id"), attrgetter("resource_id", "driver"), _Health
+        )
 
-    def write(self, readings: Iterable[HealthReading], *, openmetrics: bool) -> Iterator[bytes]:
+    def write(self, readings: Sequence[HealthReading], *, openmetrics: bool) -> Iterator[bytes]:
         """Yield the text in pieces, and an empty piece after each slice of work."""
-        found: dict[tuple[str, ...], _Health] = {}
-        drivers: dict[str, str] = {}
-        for done, one in enumerate(readings, 1):
-            # One driver for each resource id, that of its first registration: the state's families name none.
-            key = (one.resource_id, drivers.setdefault(one.resource_id, one.driver))
-            held = found.get(key)
-            if held is None:
-                held = found[key] = _Health()
-            held.add(one)
-            if not done % SLICE:
-                yield b""
-        yield from self._text.write(found, openmetrics=openmetrics)
+        yield from self._grouped.update(readings)
+        yield from self._text.write(self._grouped.totals, openmetrics=openmetrics)
 
 
 _PARTS: tuple[Part[_Health], ...] = (

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from operator import is_
+from collections.abc import Iterator, Mapping, Sequence
 
+from nebula_resource.metrics.grouped import Grouped
 from nebula_resource.metrics.readout import PoolReading
-from nebula_resource.metrics.rows import SLICE, Part, RowText, counts, histograms, numbers
+from nebula_resource.metrics.rows import Part, RowText, counts, histograms, numbers
 from nebula_resource.metrics.totals import PoolLabels, PoolTotals
 from nebula_resource.model.histogram import HistogramSnapshot
 
@@ -18,30 +18,16 @@ class PoolText:
 
     def __init__(self) -> None:
         self._text: RowText[PoolTotals] = RowText(("pool", "driver", "scope_level"), _PARTS)
-        self._known: dict[PoolLabels, tuple[list[PoolReading], PoolTotals]] = {}
+        self._grouped: Grouped[PoolReading, PoolTotals] = Grouped(_labels, _labels, PoolTotals)
 
-    def write(self, pools: Iterable[PoolReading], *, openmetrics: bool) -> Iterator[bytes]:
-        """Yield the text in pieces, and an empty piece after each slice of work.
+    def write(self, pools: Sequence[PoolReading], *, openmetrics: bool) -> Iterator[bytes]:
+        """Yield the text in pieces, and an empty piece after each slice of work."""
+        yield from self._grouped.update(pools)
+        yield from self._text.write(self._grouped.totals, openmetrics=openmetrics)
 
-        A reading that is the very object of the scrape before is taken to say the same.
-        """
-        grouped: dict[PoolLabels, list[PoolReading]] = {}
-        for pool in pools:
-            grouped.setdefault((pool.resource_id, pool.driver, pool.scope_level), []).append(pool)
-        yield b""
-        known: dict[PoolLabels, tuple[list[PoolReading], PoolTotals]] = {}
-        for done, (labels, readings) in enumerate(grouped.items(), 1):
-            before = self._known.get(labels)
-            same = (
-                before is not None and len(before[0]) == len(readings) and all(map(is_, before[0], readings))
-            )
-            known[labels] = before if before is not None and same else (readings, PoolTotals(readings))
-            if not done % SLICE:
-                yield b""
-        self._known = known
-        yield from self._text.write(
-            {labels: totals for labels, (_, totals) in known.items()}, openmetrics=openmetrics
-        )
+
+def _labels(pool: PoolReading) -> PoolLabels:
+    return pool.resource_id, pool.driver, pool.scope_level
 
 
 # ── what is read of each pool ─────────────────────────────────────────────────────────────────────────────────────

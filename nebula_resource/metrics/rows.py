@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from nebula_resource.metrics.catalogue import CATALOGUE
 from nebula_resource.metrics.exposition import escaped, head, histogram_prefixes, labelled, prefix
@@ -32,8 +32,10 @@ class Part(Generic[T]):
 
     name: str
     """In the catalogue."""
-    read: Callable[[T], tuple[Hashable, Numbers]]
-    """What decides the template, and the numbers that go into it; no numbers, no lines."""
+    look: Callable[[T], object]
+    """What the numbers are made of; as long as it is equal nothing is written anew."""
+    read: Callable[[Any], tuple[Hashable, Numbers]]
+    """Of what was looked at: what decides the template, and the numbers that go into it; no numbers, no lines."""
     template: Callable[[str, Hashable], str]
     """The lines of a row with places (``%d``, ``%a``) for its numbers, by its labels and by what decides."""
     depth: int | None = None
@@ -43,7 +45,7 @@ class Part(Generic[T]):
 class _Row:
     """One key's lines."""
 
-    __slots__ = ("labels", "seen", "shapes", "templates", "texts", "values")
+    __slots__ = ("labels", "looks", "seen", "shapes", "templates", "texts")
 
     def __init__(self, labels: Sequence[str], parts: int) -> None:
         self.labels = labels
@@ -52,7 +54,7 @@ class _Row:
         self.shapes: list[Hashable] = [None] * parts
         self.templates = [b""] * parts
         self.texts = [b""] * parts
-        self.values: list[Numbers] = [()] * parts
+        self.looks: list[object] = [None] * parts
 
 
 class RowText(Generic[T]):
@@ -101,13 +103,14 @@ class RowText(Generic[T]):
 
     def _write_row(self, row: _Row, value: T) -> None:
         for index, part in enumerate(self._parts):
-            shape, found = part.read(value)
+            looked = part.look(value)
+            if looked == row.looks[index]:
+                continue
+            row.looks[index] = looked
+            shape, found = part.read(looked)
             if shape != row.shapes[index]:
                 row.shapes[index] = shape
                 row.templates[index] = part.template(row.labels[index], shape).encode()
-            elif found == row.values[index]:
-                continue
-            row.values[index] = found
             row.texts[index] = row.templates[index] % found if found else b""
             self._joined[index] = None
 
@@ -142,7 +145,7 @@ def numbers(
         each = [f'{labels},{label}="{value}"' for value in values] or [labels]
         return "".join(f"{prefix(series, one)}{place}\n" for one in each)
 
-    return Part(name, lambda value: (0, read(value)), template, depth)
+    return Part(name, read, lambda found: (0, found), template, depth)
 
 
 def counts(
@@ -156,11 +159,10 @@ def counts(
         each = [f'{labels},{label}="{escaped(value).replace("%", "%%")}"' for value in shape]
         return "".join(f"{prefix(series, one)}%d\n" for one in each)
 
-    def both(value: T) -> tuple[Hashable, Numbers]:
-        found = read(value)
+    def both(found: Mapping[str, int]) -> tuple[Hashable, Numbers]:
         return tuple(found), tuple(found.values())
 
-    return Part(name, both, template, depth)
+    return Part(name, read, both, template, depth)
 
 
 def histograms(
@@ -183,10 +185,10 @@ def histograms(
             out += [f"{before}{place}\n" for before, place in lines]
         return "".join(out)
 
-    def both(value: T) -> tuple[Hashable, Numbers]:
+    def both(snapshots: Mapping[str, HistogramSnapshot]) -> tuple[Hashable, Numbers]:
         shape: list[tuple[str, tuple[float, ...]]] = []
         found: list[int | float] = []
-        for name, snapshot in read(value).items():
+        for name, snapshot in snapshots.items():
             buckets = [*accumulate(snapshot.counts)]
             if buckets[-1]:
                 shape.append((name, snapshot.bounds))
@@ -194,4 +196,4 @@ def histograms(
                 found += (snapshot.total_s, buckets[-1])
         return tuple(shape), tuple(found)
 
-    return Part(name, both, template, depth)
+    return Part(name, read, both, template, depth)

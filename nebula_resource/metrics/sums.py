@@ -62,44 +62,50 @@ class PoolSums:
 class _Group:
     """The pools that share their labels."""
 
-    __slots__ = ("_counts", "_made", "_sums", "_whole", "members")
+    __slots__ = ("_counts", "_made", "_sums", "members")
 
     def __init__(self) -> None:
         self.members: dict[Hashable, PoolReading] = {}
-        self._sums: list[Any] = []
-        """Gauges, counters and the histograms in a row."""
+        self._sums: list[Any] | None = None
+        """Gauges, counters and the histograms in a row; None as long as there was but one member: its reading is the sum."""
         self._counts: dict[str, dict[str, int]] = {"destroyed": {}, "refused": {}}
         self._made: PoolReading | None = None
-        self._whole = True
-        """Nothing was left behind: with one member, that is the sum."""
 
     def put(self, pool: Hashable, reading: PoolReading) -> None:
         before = self.members.get(pool)
         if before is reading:
             return
-        self.members[pool] = reading
-        new = _row(reading.stats)
-        if before is None:
-            self._sums = [*map(add, self._sums, new)] if self._sums else new
-        else:
-            self._sums = [*map(add, self._sums, map(sub, new, _row(before.stats)))]
-        self._count("destroyed", reading.stats.destroyed, None if before is None else before.stats.destroyed)
-        self._count("refused", reading.refused, None if before is None else before.refused)
         self._made = None
+        if self._sums is None and before is None and self.members:
+            (first,) = self.members.values()
+            self._add(first, None)
+        self.members[pool] = reading
+        if self._sums is not None:
+            self._add(reading, before)
 
     def drop(self, pool: Hashable) -> None:
-        gone = _row(self.members.pop(pool).stats)[: len(_GAUGES)]
-        self._sums[: len(_GAUGES)] = map(sub, self._sums, gone)
-        self._whole = False
+        reading = self.members.pop(pool)
         self._made = None
+        if self._sums is not None:  # else it was the only one
+            gone = _row(reading.stats)[: len(_GAUGES)]
+            self._sums[: len(_GAUGES)] = map(sub, self._sums, gone)
 
     def reading(self) -> PoolReading:
         if self._made is None:
             first = next(iter(self.members.values()))
-            self._made = first if self._whole and len(self.members) == 1 else self._sum(first)
+            self._made = first if self._sums is None else self._sum(first, self._sums)
         return self._made
 
-    def _sum(self, first: PoolReading) -> PoolReading:
+    def _add(self, reading: PoolReading, before: PoolReading | None) -> None:
+        """What one member has more than before."""
+        new = _row(reading.stats)
+        if before is not None:
+            new = [*map(sub, new, _row(before.stats))]
+        self._sums = new if self._sums is None else [*map(add, self._sums, new)]
+        self._count("destroyed", reading.stats.destroyed, None if before is None else before.stats.destroyed)
+        self._count("refused", reading.refused, None if before is None else before.refused)
+
+    def _sum(self, first: PoolReading, sums: list[Any]) -> PoolReading:
         members = self.members.values()
         targets = [one.target for one in members if one.target is not None]
         return PoolReading(
@@ -107,7 +113,7 @@ class _Group:
             driver=first.driver,
             scope_level=first.scope_level,
             tenant=first.tenant,
-            stats=_stats(first.stats, self._sums, self._counts["destroyed"]),
+            stats=_stats(first.stats, sums, self._counts["destroyed"]),
             refused=dict(self._counts["refused"]),
             target=sum(targets) if targets else None,
             saturation=max(one.stats.utilisation for one in members),

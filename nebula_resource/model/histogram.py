@@ -102,8 +102,8 @@ class Histogram:
 
     def snapshot(self, *, instant: int = 0) -> HistogramSnapshot:
         """A frozen copy; ``instant`` further values took no time at all and were never added one by one."""
-        return HistogramSnapshot(
-            bounds=self.bounds,
-            counts=(self.counts[0] + instant, *self.counts[1:]),
-            total_s=self.total_s,
-        )
+        counts = self.counts
+        if instant:
+            counts = counts.copy()
+            counts[0] += instant
+        return HistogramSnapshot(self.bounds, tuple(counts), self.total_s)

@@ -60,7 +60,9 @@ def report(pool: PoolParts) -> PoolStats:
         acquisitions=acquisitions,
         releases=acquisitions - held,
         created=ledger.created,
-        destroyed={reason.value: count for reason, count in ledger.destroyed.items()},
+        destroyed={reason.value: count for reason, count in ledger.destroyed.items()}
+        if ledger.destroyed
+        else {},
         timeouts=ledger.timeouts,
         exhausted=ledger.exhausted,
         cancelled=ledger.cancelled,
@@ -104,5 +106,5 @@ def _snapshot(held: Histogram | None) -> HistogramSnapshot:
 
 
 def _oldest_wait(pool: PoolParts, now: float) -> float | None:
-    since = pool.line.oldest_since()
+    since = pool.line.oldest_since() if pool.line.waiters else None
     return None if since is None else max(0.0, now - since)

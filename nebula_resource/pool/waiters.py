@@ -74,6 +74,8 @@ class Line:
 
     def __len__(self) -> int:
         """How many wait unattended."""
+        if not self.waiters:  # as nearly always; a scrape asks thousands of lines
+            return 0
         return sum(not waiter.done() and waiter not in self.attended for waiter, _ in self)
 
     def __bool__(self) -> bool:
