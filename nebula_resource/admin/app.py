@@ -32,7 +32,7 @@ from nebula_resource.admin.routers import (
     resources,
     session,
 )
-from nebula_resource.admin.sse import Hub
+from nebula_resource.admin.sse import MAX_STREAMS, Hub
 from nebula_resource.admin.state import AdminState
 from nebula_resource.errors import ConfigurationError
 from nebula_resource.manager import Manager
@@ -56,6 +56,7 @@ def create_admin(
     more_metrics: Callable[[bool], bytes] | None = None,
     tenant_metrics: Collection[str] = (),
     declared: Configuration | None = None,
+    max_streams: int = MAX_STREAMS,
 ) -> FastAPI:
     """Return the admin API of a manager, with the page at ``/``.
 
@@ -76,12 +77,13 @@ def create_admin(
         tenant_metrics: at most 50 tenants that ``/metrics`` tells of by name, all others as ``_other``; none: no tenant
             is ever a label.
         declared: where the resources were declared, for ``/config`` and ``/config/reload``.
+        max_streams: how many readers ``/events`` has at once; the next is told 429.
 
     Raises:
         ConfigurationError: more than 50 tenants; or a route has no declared role (a bug of ours).
     """
     authority: Authority = LocalAuthority() if auth is None else KeyAuthority(auth)
-    hub = Hub(manager)
+    hub = Hub(manager, max_streams=max_streams)
     state = AdminState(
         manager,
         authority,

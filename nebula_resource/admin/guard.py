@@ -84,13 +84,17 @@ class Guard:
         finally:
             route = getattr(scope.get("route"), "path", None)
             seconds = None if answer.is_stream else asyncio.get_running_loop().time() - started
-            self._counts.request(method, route, answer.status, seconds)
+            if answer.status:
+                self._counts.request(method, route, answer.status, seconds)
 
     async def _serve(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
         try:
             self._admit(scope)
             if scope["method"] not in _SAFE:
-                receive = await _whole_body(Headers(scope=scope), receive)
+                body = await _whole_body(Headers(scope=scope), receive)
+                if body is None:
+                    return  # its client has gone in the middle of it: half an order is none
+                receive = body
             await self._app(scope, receive, answer)
         except AdminProblem as problem:
             if problem.problem.status in {400, 403}:
@@ -158,8 +162,8 @@ def _check_origin(headers: Headers, host: str) -> None:
         raise AdminProblem(403, "cross_origin", "pages of other origins may not change anything here")
 
 
-async def _whole_body(headers: Headers, receive: Receive) -> Receive:
-    """Read the body now, at most `MAX_BODY` bytes of it, and return what gives it again."""
+async def _whole_body(headers: Headers, receive: Receive) -> Receive | None:
+    """Read the body now, at most `MAX_BODY` bytes of it, and return what gives it again; None: its client has gone."""
     announced = headers.get("content-length", "0")
     too_large = AdminProblem(413, "body_too_large", f"a body has at most {MAX_BODY} bytes")
     if announced.isdecimal() and announced.isascii() and int(announced[:20]) > MAX_BODY:
@@ -170,7 +174,7 @@ async def _whole_body(headers: Headers, receive: Receive) -> Receive:
             while True:
                 message = await receive()
                 if message["type"] != "http.request":
-                    break
+                    return None
                 body += message.get("body", b"")
                 if len(body) > MAX_BODY:
                     raise too_large

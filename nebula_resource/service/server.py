@@ -14,6 +14,7 @@ import uvicorn
 from nebula_resource.service.lifespan import AsgiApp, Lifespan
 from nebula_resource.service.listener import Listener, claim
 from nebula_resource.service.signals import stop_on_signal
+from nebula_resource.service.sweep import Sweep
 
 if TYPE_CHECKING:
     from nebula_resource.manager import Manager, ShutdownReport
@@ -138,6 +139,7 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
+                http="h11",  # the one that bounds a request's head: 16 KiB
                 lifespan="off",  # ours, so that its errors arrive
                 log_config=None,  # logs are the application's
                 access_log=False,
@@ -152,6 +154,7 @@ class Server(uvicorn.Server):
         self._on_stopping = on_stopping
         self._drain = drain
         self._deadline: float | None = None
+        self._sweep = Sweep()
 
     # ── start ──
 
@@ -170,6 +173,11 @@ class Server(uvicorn.Server):
             on_started(self)
         await self.main_loop()
         await self.shutdown()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second: what uvicorn does then, and the sweep."""
+        self._sweep.look(self.server_state.connections)
+        return await super().on_tick(counter)
 
     # ── stop ──
 

@@ -205,6 +205,8 @@ async def test_an_id_that_was_tampered_with_gives_a_gap(server: Served, last_id:
         reader = Reader(response)
         heard = await reader.until("snapshot")
         assert [each.name for each in heard] == ["hello", "gap", "snapshot"]
+        # Cut off between the two, it comes back with the id it had, and is told again.
+        assert (heard[0].id is None, heard[1].id is None) == (True, False)
         assert heard[1].data["reason"] in {"unknown_id", "restart"}
         assert "garbage" not in str(heard)
 

@@ -134,13 +134,13 @@ class EventStream(Response):
             "server_time": moment(),
             "filters": self._wanted.view(),
         }
-        gap = b""
-        if position.gap is not None:
-            hub.gaps += 1
-            gap = wire("gap", position.gap, id=ring.id_of(position.seq))
-        # hello has an id, so that a reader that is cut off at once knows where it began.
-        first = wire("hello", hello, id=ring.id_of(position.seq))
-        return retry + first + gap
+        id_ = ring.id_of(position.seq)
+        if position.gap is None:
+            # With an id, so that a reader that is cut off at once knows where it began.
+            return retry + wire("hello", hello, id=id_)
+        hub.gaps += 1
+        # Without: a reader that is cut off before the gap would come back as if nothing were lost.
+        return retry + wire("hello", hello) + wire("gap", position.gap, id=id_)
 
     async def _follow(self, send: Send) -> str | None:
         """Write what comes; return why we leave, or None when the reader left."""
@@ -224,9 +224,9 @@ class EventStream(Response):
         )
 
     @staticmethod
-    async def _write(send: Send, body: bytes, *, deadline: float = WRITE_DEADLINE) -> None:
+    async def _write(send: Send, body: bytes, *, deadline: float | None = None) -> None:
         for start in range(0, len(body), PIECE):
-            async with within(deadline):
+            async with within(WRITE_DEADLINE if deadline is None else deadline):
                 await send(
                     {"type": "http.response.body", "body": body[start : start + PIECE], "more_body": True}
                 )

@@ -52,6 +52,19 @@ async def test_a_body_that_never_comes_is_given_up() -> None:
     assert json.loads(body["body"])["code"] == "body_timeout"
 
 
+async def test_half_a_body_is_no_order() -> None:
+    """A client that goes away in the middle of its body has asked for nothing, even if what came can be read."""
+    parts: list[Message] = [
+        {"type": "http.disconnect"},
+        {"type": "http.request", "body": b"{}", "more_body": True},
+    ]
+
+    async def receive() -> Message:
+        return parts.pop()
+
+    assert await answered(never, POST, receive) == []
+
+
 async def test_a_length_over_the_limit_is_refused_unread() -> None:
     """413 without a byte read."""
 
