@@ -80,6 +80,14 @@ class Table:
             self.notes.append(note)
         return row
 
+    def least(self, name: str, values: list[float], *, at_least: float) -> Row:
+        """Add repetitions of an absolute figure with the bar for their median."""
+        value = median(values)
+        bar = f"≥ {at_least:,.0f} {self.unit}"
+        row = Row(name, value, min(values), max(values), None, bar, value >= at_least)
+        self.rows.append(row)
+        return row
+
     def text(self) -> str:
         """The table as Markdown."""
         lines = [

@@ -43,7 +43,12 @@ _DRIVERS = "nebula_resource.drivers."
 
 def driver_of(resource: Resource[Any, Any, Any]) -> str:
     """Return which driver a resource is of: ``sqlalchemy``, ``redis`` …; ``custom`` for one a user wrote."""
-    for cls in type(resource).__mro__:
+    return _driver_of_type(type(resource))
+
+
+@cache
+def _driver_of_type(kind: type) -> str:
+    for cls in kind.__mro__:
         if cls.__module__.startswith(_DRIVERS):
             return cls.__module__.removeprefix(_DRIVERS).partition(".")[0]
     return "custom"

@@ -33,18 +33,22 @@ class HistogramSnapshot:
 
         A value beyond the last bound is reported as that bound: the histogram knows no more.
         """
+        return self.quantiles(q)[0]
+
+    def quantiles(self, *shares: float) -> list[float | None]:
+        """`quantile` of each share, which must ascend, in one walk."""
         total = self.count
         if total == 0:
-            return None
-        rank = q * total
-        seen = 0
-        lower = 0.0
+            return [None] * len(shares)
+        ranks = [share * total for share in shares]
+        found: list[float | None] = []
+        seen, lower = 0, 0.0
         for bound, count in zip(self.bounds, self.counts, strict=False):
-            if count and seen + count >= rank:
-                return lower + (bound - lower) * max(0.0, rank - seen) / count
+            while count and len(found) < len(ranks) and seen + count >= ranks[len(found)]:
+                found.append(lower + (bound - lower) * max(0.0, ranks[len(found)] - seen) / count)
             seen += count
             lower = bound
-        return self.bounds[-1]
+        return found + [self.bounds[-1]] * (len(ranks) - len(found))
 
     @property
     def p50(self) -> float | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request
@@ -44,7 +44,8 @@ router = APIRouter(tags=["pools"], route_class=IdempotentRoute)
 @router.get("/pools", response_model=PoolList, responses=problems())
 async def list_pools(state: State, who: Viewer, query: Annotated[PoolFilters, Query()]) -> Response:
     """Every pool the caller may see, filtered, sorted, a page at a time."""
-    fitting = [each for each in state.visible(who) if _fits(state, each, query)]
+    filters = tuple(_filters(state, query))
+    fitting = [each for each in state.visible(who) if all(fits(each) for fits in filters)]
     name = query.sort.removeprefix("-")
     page, next_cursor = state.cursors.page(
         fitting, key=_KEYS[name], limit=query.limit, cursor=query.cursor, descending=query.sort != name
@@ -72,21 +73,27 @@ def _utilization(registration: Registration) -> float:
     return ledger.in_use / ledger.max_size if ledger.max_size else 0.0
 
 
-def _fits(state: AdminState, registration: Registration, query: PoolFilters) -> bool:
-    """Whether it is in the list."""
+def _filters(state: AdminState, query: PoolFilters) -> Iterator[Callable[[Registration], bool]]:
+    """What a pool must be to be in the list: one test for each filter that was given, the cheapest first."""
     watch = state.manager.watch
-    key = registration.public_id
-    scope = registration.scope
-    return (
-        (query.q is None or query.q.casefold() in key.casefold())
-        and (query.driver is None or driver_of(registration.resource) == query.driver)
-        and (query.scope is None or scope_id(scope) == query.scope)
-        and (query.scope_level is None or scope.level.name.lower() == query.scope_level)
-        and (query.health is None or watch.board.effective(key).kind == query.health)
-        and (query.quarantined is None or (key in watch.quarantine) == query.quarantined)
-        and (query.state is None or state_of(registration) == query.state)
-        and (query.min_utilization is None or _utilization(registration) >= query.min_utilization)
-    )
+    if query.q is not None:
+        part = query.q.casefold()
+        yield lambda each: part in each.public_id.casefold()
+    if query.scope_level is not None:
+        yield lambda each: each.scope.level.name.lower() == query.scope_level
+    if query.scope is not None:
+        yield lambda each: scope_id(each.scope) == query.scope
+    if query.state is not None:
+        yield lambda each: state_of(each) == query.state
+    if query.min_utilization is not None:
+        least = query.min_utilization
+        yield lambda each: _utilization(each) >= least
+    if query.quarantined is not None:
+        yield lambda each: (each.public_id in watch.quarantine) == query.quarantined
+    if query.health is not None:
+        yield lambda each: watch.board.effective(each.public_id).kind == query.health
+    if query.driver is not None:
+        yield lambda each: driver_of(each.resource) == query.driver
 
 
 @router.get("/pools/{id}", response_model=PoolView, responses=problems(409))

@@ -286,6 +286,5 @@ def config_view(registration: Registration) -> Any:
 
 
 def _quantiles(snapshot: HistogramSnapshot) -> QuantilesView:
-    if not snapshot.count:
-        return {"p50": None, "p95": None, "p99": None}
-    return {"p50": snapshot.p50, "p95": snapshot.p95, "p99": snapshot.p99}
+    p50, p95, p99 = snapshot.quantiles(0.50, 0.95, 0.99)
+    return {"p50": p50, "p95": p95, "p99": p99}

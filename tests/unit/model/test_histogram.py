@@ -70,3 +70,15 @@ def test_a_quantile_is_never_off_by_more_than_its_bucket(values: list[float], q:
     later = snapshot.quantile(q + more * (1 - q))
     assert later is not None
     assert later >= told
+
+
+def test_several_quantiles_are_those_asked_for_one_by_one() -> None:
+    """In one walk: of nothing, of one bucket, of several, and beyond the last bound."""
+    shares = (0.0, 0.1, 0.5, 0.5, 0.95, 0.99, 1.0)
+    for values in ([], [0.003], [0.0001, 0.003, 0.003, 0.4, 7.0], [1e9], [0.001, 1e9, 1e9]):
+        histogram = Histogram()
+        for value in values:
+            histogram.add(value)
+        snapshot = histogram.snapshot()
+        assert snapshot.quantiles(*shares) == [snapshot.quantile(share) for share in shares]
+        assert (snapshot.quantiles(0.5)[0] is None) is (not values)
