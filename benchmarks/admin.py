@@ -92,7 +92,8 @@ class Audience:
 
     async def expect(self, events: int) -> dict[str, int]:
         """Wait until every reader has had so many events; what was seen."""
-        return await self._hear(events)
+        seen: dict[str, int] = await self._hear(events)
+        return seen
 
     async def leave(self) -> None:
         """End them."""
