@@ -189,7 +189,7 @@ _METRICS = (
     Metric(
         "quarantine_recovery_attempts",
         "counter",
-        "Attempts at recovery.",
+        "Attempts at recovery by outcome; exhausted: all had failed, beside the last of them.",
         ("resource", "outcome"),
         ("recovery_attempts",),
     ),

@@ -17,6 +17,7 @@ from nebula_resource.events.types import (
     ConfigReloadRejected,
     HealthChanged,
     Quarantined,
+    QuarantineExhausted,
     QuarantineReleased,
     RecoveryAttempted,
     RejectReason,
@@ -52,6 +53,7 @@ class EventTally:
             Quarantined: self._quarantined,
             QuarantineReleased: self._released,
             RecoveryAttempted: self._attempt,
+            QuarantineExhausted: self._exhausted,
             CircuitOpened: self._opened,
             CircuitClosed: self._closed,
             CascadeDetected: self._cascade,
@@ -110,6 +112,10 @@ class EventTally:
     def _attempt(self, event: RecoveryAttempted) -> None:
         self._count("quarantine_recovery_attempts", _id(event), _one_of(event.outcome, _ATTEMPTS))
 
+    def _exhausted(self, event: QuarantineExhausted) -> None:
+        # Once for each quarantine, beside the failed attempt that was the last.
+        self._count("quarantine_recovery_attempts", _id(event), "exhausted")
+
     def _opened(self, event: CircuitOpened) -> None:
         self._count("breaker_transitions", _id(event), "closed", "open")
 
@@ -147,7 +153,7 @@ class EventTally:
 
 _REASONS = frozenset({"consecutive_failures", "cascade", "manual"})
 _TRIGGERS = {"recovery": "recovered", "expiry": "expired", "config": "config"}
-_ATTEMPTS = frozenset({"recovered", "failed", "postponed", "exhausted"})
+_ATTEMPTS = frozenset({"recovered", "failed", "postponed"})
 _DIRECTIONS = frozenset({"up", "down"})
 _ENDS = frozenset({"ttl", "request", "shutdown"})
 

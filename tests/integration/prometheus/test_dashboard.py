@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
@@ -19,7 +19,8 @@ from fastapi import FastAPI
 from nebula_dashboard.dashboard import FILE, VARIABLES
 from nebula_resource.admin import create_admin
 from nebula_resource.admin.readings import MAX_AGE
-from nebula_resource.errors import ResourceError
+from nebula_resource.errors import ResourceError, ValidationFailed
+from nebula_resource.events import QuarantineExhausted
 from nebula_resource.hooks import HookEvent, HookPayload, ResourceHook
 from nebula_resource.manager import Manager
 from nebula_resource.metrics.catalogue import CATALOGUE, PREFIX
@@ -116,6 +117,7 @@ async def _register(served: ServedAdmin) -> dict[str, Any]:
     for tenant in ("acme", "globex"):
         await served.add("orders", tenant=tenant)
     things["flaky"] = await served.add("flaky", quarantine=SOON)
+    things["hopeless"] = await served.add("hopeless", quarantine=replace(SOON, max_attempts=1))
     breaks = {"min_size": 0, "circuit_threshold": 1, "circuit_open_for": 0.01}
     things["breaks"] = await served.add("breaks", pool=breaks, health=PATIENT)
     await served.add("reloaded")
@@ -142,6 +144,7 @@ async def _traffic(world: World) -> None:
             await _use(manager, "orders", ResourceContext(scope=Scope.tenant(tenant)))
     await manager.check("db")
     await _fall_ill_and_recover(manager, things)
+    await _fail_for_good(manager, things)
     things["breaks"].broken = True
     await _use(manager, "breaks")
     things["breaks"].broken = False
@@ -154,6 +157,8 @@ async def _traffic(world: World) -> None:
     (reloaded,) = manager.registry.named("reloaded")
     wider = {"min_size": 0, "max_size": reloaded.pool_config.max_size + 1}
     await manager.reload("reloaded", reloaded.config, pool=wider)
+    with pytest.raises(ValidationFailed):
+        await manager.reload("reloaded", {"host": 3})
     await world.http.get("/pools")
     assert (await world.http.get("/pools", headers={"Host": "elsewhere.example"})).status_code >= 400
 
@@ -167,6 +172,18 @@ async def _fall_ill_and_recover(manager: Manager, things: dict[str, Any]) -> Non
         things["flaky"].broken = False
         while any(e.resource_id == "flaky" for e in manager.watch.quarantine.entries().values()):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
+
+
+async def _fail_for_good(manager: Manager, things: dict[str, Any]) -> None:
+    """Until every attempt is used up; a person lets it out, and it is well again."""
+    given_up = manager.events.subscribe(QuarantineExhausted)
+    things["hopeless"].broken = True
+    await manager.check("hopeless")
+    async with asyncio.timeout(10):
+        await anext(aiter(given_up))
+    given_up.close()
+    things["hopeless"].broken = False
+    await manager.release("hopeless", "force")
 
 
 async def _use(
@@ -188,7 +205,8 @@ async def _scraped_after(prometheus: PrometheusServer, moment: float) -> None:
 def _filled(expr: str) -> str:
     """A query with everything chosen, as the dashboard asks it when it is opened."""
     for name in VARIABLES:
-        expr = expr.replace(f"${name}", ".*")
+        # Grafana writes `.*`, which matches where there is no such label, too: a wrong name would go unseen.
+        expr = expr.replace(f"${name}", ".+")
     return expr.replace("$__rate_interval", WINDOW)
 
 
@@ -249,6 +267,17 @@ async def test_every_rule_asks_what_is_asked_of_prometheus(world: World) -> None
             await asyncio.to_thread(world.prometheus.query, rule["expr"])
             if "record" in rule:
                 assert await asyncio.to_thread(world.prometheus.query, rule["record"]), rule["record"]
+
+
+async def test_whatever_a_rule_selects_is_there(world: World) -> None:
+    """A rule that asks for what nobody sends is evaluated without complaint, and never fires."""
+    missing: set[str] = set()
+    for group in yaml.safe_load(RULES.read_text())["groups"]:
+        for rule in group["rules"]:
+            for selector in re.findall(r"(?<![\w:])(?:nebula[_:][\w:]+|up)(?:\{[^}]*\})?", rule["expr"]):
+                if not await asyncio.to_thread(world.prometheus.query, selector):
+                    missing.add(selector)
+    assert not missing
 
 
 async def _groups(world: World) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import count
 from pathlib import Path
 
 from grafana_foundation_sdk.builders import dashboard
@@ -42,12 +43,11 @@ def _built() -> values.Dashboard:
     for name, query in VARIABLES.items():
         made.with_variable(_choice(name, query))
     made.annotation(_cascades())
-    number = 0
+    numbers = count(1)
     for title, panels in ROWS:
-        made.with_row(dashboard.Row(title))
+        made.with_row(dashboard.Row(title).id(next(numbers)))
         for panel in panels:
-            number += 1
-            made.with_panel(panel.id(number))
+            made.with_panel(panel.id(next(numbers)))
     return made.build()
 
 

@@ -60,7 +60,7 @@ def graph(
         panel.max(top)
     if steps:
         panel.thresholds(_thresholds(steps)).thresholds_style(
-            common.GraphThresholdsStyleConfig().mode(common_values.GraphTresholdsStyleMode.LINE)
+            common.GraphThresholdsStyleConfig().mode(common_values.GraphThresholdsStyleMode.LINE)
         )
     for letter, query in zip("ABCDEF", queries, strict=False):
         panel.with_target(_target(letter, query).range())
