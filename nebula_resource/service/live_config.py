@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from collections.abc import Callable, Mapping
@@ -51,7 +52,8 @@ class LiveConfig:
         self._environment = environment
         self._options = options or {}
         self._loaded_at = datetime.now(UTC)
-        self._is_busy = False
+        self._turn = asyncio.Lock()
+        self._is_next = False  # a look at the file that nobody waits for stands in line
 
     def __repr__(self) -> str:
         return f"<LiveConfig '{self.declared.source}' generation {self.generation}>"
@@ -59,7 +61,7 @@ class LiveConfig:
     @property
     def is_busy(self) -> bool:
         """Whether a reload is under way."""
-        return self._is_busy
+        return self._turn.locked()
 
     @property
     def files(self) -> frozenset[Path]:
@@ -69,11 +71,8 @@ class LiveConfig:
 
     async def start(self) -> None:
         """Register everything, or nothing. Raises `ValidationFailed`, naming what could not be opened."""
-        self._is_busy = True
-        try:
+        async with self._turn:
             await self._transaction.apply(Plan(added=self.declared.resources))
-        finally:
-            self._is_busy = False
 
     async def close(self) -> None:
         """Wait no longer for what was taken out."""
@@ -96,37 +95,49 @@ class LiveConfig:
 
         Raises `ReloadInProgress` and `ValidationFailed` with every violation.
         """
-        if self._is_busy:
+        if self.is_busy:
             raise ReloadInProgress
-        self._is_busy = True
+        async with self._turn:
+            return await self._reload_or_tell(dry_run)
+
+    async def reload_or_log(self, why: str) -> bool:
+        """The same where nobody is there to hear what came of it: it stands in the log, and in the events.
+
+        It waits for a reload that is under way, and reads the file after that. Returns whether the file was read; not
+        so where another call waits already, which will see what this one would.
+        """
+        if self._is_next:
+            log.info("configuration is about to be read again", extra={"because": why})
+            return False
+        self._is_next = True
+        try:
+            async with self._turn:
+                self._is_next = False
+                await self._reload_or_tell(dry_run=False)
+        except ValidationFailed:
+            pass  # logged and told where it was found
+        except Exception:
+            # Whoever watches the file must live on: the next change may be the one that mends it.
+            log.exception("configuration not read again", extra={"because": why})
+        finally:
+            self._is_next = False
+        return True
+
+    async def _reload_or_tell(self, dry_run: bool) -> ReloadReport:
         try:
             return await self._reload(dry_run)
         except ValidationFailed as error:
             if not dry_run:
                 self._refused(error)
             raise
-        finally:
-            self._is_busy = False
-
-    async def reload_or_log(self, why: str) -> bool:
-        """The same where nobody is there to hear what came of it: it stands in the log, and in the events.
-
-        Returns whether the file was read; not so while another reload is under way.
-        """
-        try:
-            await self.reload()
-        except ReloadInProgress:
-            log.info("configuration not read again: a reload is under way", extra={"because": why})
-            return False
-        except ValidationFailed:
-            pass  # logged and told where it was found
-        except Exception:
-            # Whoever watches the file must live on: the next change may be the one that mends it.
-            log.exception("configuration not read again", extra={"because": why})
-        return True
 
     async def _reload(self, dry_run: bool) -> ReloadReport:
         declared = self._read()
+        if self.declared.resources and not declared.resources:
+            # An editor, a full disk or a template that failed leave such files; somebody who wants that stops the service.
+            raise ValidationFailed(
+                [FieldViolation("resources", "must not be emptied while the service runs", "none")]
+            )
         plan = plan_of(self.declared, declared)
         waits = _changed(self.declared.admin, declared.admin, hot=False)
         settings = _changed(self.declared.admin, declared.admin, hot=True)

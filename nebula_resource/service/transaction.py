@@ -103,9 +103,10 @@ class Transaction:
                 if task.done() and not task.cancelled() and task.exception() is None
             ]
         violations = [
-            _failed(each.name, error)
+            violation
             for task, each in tasks.items()
             if (error := task.exception()) is not None
+            for violation in _failures(each.name, error)
         ]
         if violations:
             raise ValidationFailed(violations)
@@ -153,7 +154,7 @@ class Transaction:
             raise
         except ResourceError as error:
             names = [new.name for _, new in plan.changed if str(new.resource.id) == error.resource_id]
-            raise ValidationFailed([_failed(names[0] if names else None, error)]) from error
+            raise ValidationFailed(_failures(names[0] if names else None, error)) from error
 
     # ── those that are gone ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -181,11 +182,13 @@ class Transaction:
             await asyncio.wait(leaving)
 
 
-def _failed(name: str | None, error: BaseException) -> FieldViolation:
-    """What could not be done; of a foreign error the type alone."""
+def _failures(name: str | None, error: BaseException) -> list[FieldViolation]:
+    """What could not be done, all of it; of a foreign error the type alone."""
     path = "resources" if name is None else under("resources", name)
     if isinstance(error, ValidationFailed):
-        return FieldViolation(path, "must be valid for the manager too", str(error.violations[0].constraint))
+        return [
+            FieldViolation(f"{path}.{each.field}", each.constraint, each.actual) for each in error.violations
+        ]
     cause = getattr(error, "cause", None)
     kind = type(error).__name__ if cause is None else f"{type(error).__name__}: {type(cause).__name__}"
-    return FieldViolation(path, "must be one that can be opened", kind)
+    return [FieldViolation(path, "must be one that can be opened", kind)]

@@ -1,0 +1,187 @@
+"""LiveConfig: a file is read again and applied as a whole, one after the other, or nothing has changed."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from nebula_resource import Manager, Resource, ResourceContext, ValidationFailed
+from nebula_resource.admin.configuration import ReloadInProgress
+from nebula_resource.events import ConfigReloaded, ConfigReloadRejected, Event
+from nebula_resource.service.declaration import load
+from nebula_resource.service.live_config import LiveConfig
+
+TWO = f"""
+[resources.one]
+driver = "{__name__}:Thing"
+
+[resources.two]
+driver = "{__name__}:Thing"
+dependencies = ["one"]
+"""
+
+
+class Thing(Resource[None, object]):
+    """Takes a second to make; refuses when ``fails`` says so."""
+
+    id = "thing"
+    fails: ClassVar[set[str]] = set()
+    made: ClassVar[list[str]] = []
+
+    async def create(self, config: None, context: ResourceContext) -> object:
+        await asyncio.sleep(1)
+        if self.id in self.fails:
+            raise ConnectionRefusedError("no such host")
+        self.made.append(self.id)
+        return object()
+
+
+@pytest.fixture(autouse=True)
+def fresh() -> None:
+    """Nothing fails, and nothing was made."""
+    Thing.fails.clear()
+    Thing.made.clear()
+
+
+@asynccontextmanager
+async def live(file: Path, text: str = TWO) -> AsyncGenerator[tuple[LiveConfig, Manager, list[Event]]]:
+    """A manager that holds what the file says, and what is told of its reloads."""
+    say(file, text)
+    async with Manager() as manager:
+        told: list[Event] = []
+        manager.events.add_listener(told.append, types=(ConfigReloaded, ConfigReloadRejected))
+        config = LiveConfig(manager, load(file, environment={}), environment={})
+        await config.start()
+        try:
+            yield config, manager, told
+        finally:
+            await config.close()
+
+
+def say(file: Path, text: str) -> None:
+    """Let the file say this."""
+    file.write_text(text)
+
+
+def held(manager: Manager) -> list[str]:
+    """What is registered."""
+    return sorted(each.key for each in manager.pools())
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Where the configuration stands."""
+    return tmp_path / "nebula.toml"
+
+
+@pytest.mark.parametrize("left", ["", "# only this\n", "[admin]\nport = 0\n"])
+async def test_an_emptied_file_takes_nothing_out(file: Path, left: str) -> None:
+    """By whatever it is read again; it is told why, and what is mended later is taken over."""
+    async with live(file) as (config, manager, told):
+        say(file, left)
+        with pytest.raises(ValidationFailed, match="emptied"):
+            await config.reload(dry_run=True)
+        assert told == []
+        with pytest.raises(ValidationFailed, match="emptied"):
+            await config.reload()
+        assert await config.reload_or_log("the file has changed")
+        assert held(manager) == ["one", "two"]
+        assert [type(each) for each in told] == [ConfigReloadRejected] * 2
+        say(file, TWO.partition("[resources.two]")[0])
+        report = await config.reload()
+        assert report.removed == ("two",)
+
+
+async def test_one_who_empties_an_empty_one_is_not_refused(file: Path) -> None:
+    """There is nothing to lose."""
+    async with live(file, "[admin]\nport = 0\n") as (config, _, _):
+        assert (await config.reload()).is_empty
+
+
+async def test_a_look_during_a_reload_comes_after_it(file: Path) -> None:
+    """SIGHUP while another reload opens pools: the file is read once more behind it, and once for many of them."""
+    async with live(file) as (config, manager, _):
+        say(file, TWO + f'\n[resources.three]\ndriver = "{__name__}:Thing"\n')
+        going = asyncio.ensure_future(config.reload())
+        await asyncio.sleep(0.5)
+        assert config.is_busy
+        with pytest.raises(ReloadInProgress):
+            await config.reload()
+        say(file, TWO + f'\n[resources.four]\ndriver = "{__name__}:Thing"\n')
+        looks = [asyncio.ensure_future(config.reload_or_log("SIGHUP")) for _ in range(3)]
+        await going
+        assert await asyncio.gather(*looks) == [True, False, False]
+        assert not config.is_busy
+        await asyncio.sleep(1)
+        assert held(manager) == ["four", "one", "two"]
+        assert config.generation == 3
+
+
+async def test_a_look_that_is_given_up_lets_the_next_one_look(file: Path) -> None:
+    """Cancelled while it waits its turn."""
+    async with live(file) as (config, manager, _):
+        say(file, TWO + f'\n[resources.three]\ndriver = "{__name__}:Thing"\n')
+        going = asyncio.ensure_future(config.reload())
+        await asyncio.sleep(0.5)
+        waiting = asyncio.ensure_future(config.reload_or_log("SIGHUP"))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.wait((waiting,))
+        assert waiting.cancelled()
+        await going
+        assert await config.reload_or_log("SIGHUP")
+        assert held(manager) == ["one", "three", "two"]
+
+
+async def test_what_cannot_be_opened_changes_nothing(file: Path) -> None:
+    """A required one that refuses: named by its path; what was opened beside it is taken out again."""
+    async with live(file) as (config, manager, told):
+        Thing.fails.add("bad")
+        say(
+            file,
+            TWO
+            + f'\n[resources.good]\ndriver = "{__name__}:Thing"\n'
+            + f'\n[resources.bad]\ndriver = "{__name__}:Thing"\nrequired = true\n',
+        )
+        with pytest.raises(ValidationFailed) as caught:
+            await config.reload()
+        [violation] = caught.value.violations
+        assert (violation.field, violation.actual) == (
+            "resources.bad",
+            "CreateFailed: ConnectionRefusedError",
+        )
+        assert held(manager) == ["one", "two"]
+        assert config.generation == 1
+        assert [type(each) for each in told] == [ConfigReloadRejected]
+
+
+async def test_a_cancelled_reload_changes_nothing(file: Path) -> None:
+    """While a new one is being opened."""
+    async with live(file) as (config, manager, told):
+        say(file, TWO + f'\n[resources.three]\ndriver = "{__name__}:Thing"\n')
+        going = asyncio.ensure_future(config.reload())
+        await asyncio.sleep(0.5)
+        going.cancel()
+        await asyncio.wait((going,))
+        assert going.cancelled()
+        assert (held(manager), told, config.is_busy) == (["one", "two"], [], False)
+
+
+async def test_whatever_goes_wrong_the_watcher_lives_on(
+    file: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error of ours stands in the log with its traceback; the next look works."""
+    async with live(file) as (config, _, _):
+
+        def broken(*_: Any, **__: Any) -> Any:
+            raise RuntimeError("a bug")
+
+        with monkeypatch.context() as patch, caplog.at_level(logging.ERROR, "nebula_resource.service.config"):
+            patch.setattr("nebula_resource.service.live_config.plan_of", broken)
+            assert await config.reload_or_log("the file has changed")
+        assert [each.message for each in caplog.records] == ["configuration not read again"]
+        assert await config.reload_or_log("the file has changed")
