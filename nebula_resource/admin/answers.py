@@ -31,7 +31,7 @@ _ALWAYS = (400, 401, 403, 404, 405, 429, 500)
 
 def problems(*statuses: int, body: bool = False) -> dict[int | str, dict[str, Any]]:
     """The ``responses`` of a route: each of these may come, as a problem; ``body``: the route reads one."""
-    known = {*_ALWAYS, *statuses, *((408, 413, 415, 422) if body else ())}
+    known = {*_ALWAYS, *statuses, *((408, 413, 415, 422, 503) if body else ())}
     return {
         status: {
             "model": ProblemView,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from pathlib import Path
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
@@ -57,6 +58,7 @@ def create_admin(
     tenant_metrics: Collection[str] = (),
     declared: Configuration | None = None,
     max_streams: int = MAX_STREAMS,
+    audit_file: Path | None = None,
 ) -> FastAPI:
     """Return the admin API of a manager, with the page at ``/``.
 
@@ -77,6 +79,8 @@ def create_admin(
         tenant_metrics: at most 50 tenants that ``/metrics`` tells of by name, all others as ``_other``; none: no tenant
             is ever a label.
         declared: where the resources were declared, for ``/config`` and ``/config/reload``.
+        audit_file: where what people do is written, a line of JSON before and one after; where that cannot be written,
+            nothing is done.
         max_streams: how many readers ``/events`` has at once; the next is told 429.
 
     Raises:
@@ -90,7 +94,7 @@ def create_admin(
         readings=ReadingsCollector(manager, renderer=TextRenderer(tenants=tenant_metrics), more=more_metrics),
         hub=hub,
         operations=Operations(),
-        audit=Audit(hub),
+        audit=Audit(hub, audit_file),
         started=started,
         groups=groups or {},
         configuration=declared,

@@ -83,18 +83,6 @@ class AdminState:
         """Which process answers."""
         return process_view(self.hub.main.boot)
 
-    def note(
-        self,
-        who: Principal,
-        action: str,
-        registration: Registration,
-        reason: str | None,
-        *,
-        outcome: str = "ok",
-    ) -> None:
-        """Write down what somebody does and how it went, and tell it."""
-        self.audit.write(who, action, registration, reason, outcome=outcome)
-
     # ── what a caller may see ─────────────────────────────────────────────────────────────────────────────────────
 
     def visible(self, who: Principal) -> list[Registration]:

@@ -49,6 +49,10 @@ class AdminProcess:
         """How many connections there are."""
         return int(self.ask(do="connections"))
 
+    def freeze(self) -> None:
+        """From now on no probe ends."""
+        assert self.ask(do="freeze") is True
+
     def publish(self, start: int, stop: int) -> None:
         """Let it tell these numbers."""
         assert self.ask(do="publish", start=start, stop=stop) == stop
@@ -79,10 +83,13 @@ class AdminProcess:
 
 
 @contextmanager
-def admin_process(port: int = 0, max_streams: int = MAX_STREAMS) -> Generator[AdminProcess]:
+def admin_process(
+    port: int = 0, max_streams: int = MAX_STREAMS, audit_file: Path | None = None
+) -> Generator[AdminProcess]:
     """Start one; whatever happens, it is gone afterwards."""
+    options = [str(port), str(max_streams), *([str(audit_file)] if audit_file else [])]
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.app.admin_process", str(port), str(max_streams)],
+        [sys.executable, "-m", "tests.app.admin_process", *options],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -105,10 +112,21 @@ def admin_process(port: int = 0, max_streams: int = MAX_STREAMS) -> Generator[Ad
 # ── inside ──
 
 
-async def _main(port: int, max_streams: int) -> None:
+class FreezingThing(Thing):
+    """A thing whose probes may never end."""
+
+    frozen = False
+
+    async def is_valid(self, instance: object) -> bool:
+        if self.frozen:
+            await asyncio.get_running_loop().create_future()
+        return await super().is_valid(instance)
+
+
+async def _main(port: int, max_streams: int, audit_file: Path | None = None) -> None:
     async with Manager(health=QUIET) as manager:
-        await manager.register(Thing("db"), ThingConfig(), pool={"min_size": 0})
-        app = create_admin(manager, max_streams=max_streams)
+        await manager.register(FreezingThing("db"), ThingConfig(), pool={"min_size": 0})
+        app = create_admin(manager, max_streams=max_streams, audit_file=audit_file)
         orders = asyncio.StreamReader()
         loop = asyncio.get_running_loop()
         await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(orders), sys.stdin)
@@ -134,6 +152,9 @@ async def _do(order: dict[str, Any], manager: Manager, hub: Any, server: Server)
             return len(hub)
         case {"do": "connections"}:
             return len(server.server_state.connections)
+        case {"do": "freeze"}:
+            FreezingThing.frozen = True
+            return True
         case {"do": "publish", "start": start, "stop": stop}:
             for number in range(start, stop):
                 manager.events.publish(
@@ -151,4 +172,4 @@ def _say(value: Any) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_main(int(sys.argv[1]), int(sys.argv[2])))
+    asyncio.run(_main(int(sys.argv[1]), int(sys.argv[2]), *map(Path, sys.argv[3:])))

@@ -1,10 +1,12 @@
 """Auth: keys, roles, tenants, sessions: who may do what, and that nobody learns of another tenant."""
 
 import asyncio
+import hmac
 import json
 from collections.abc import AsyncGenerator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import httpx
@@ -12,6 +14,7 @@ import pytest
 from fastapi.routing import APIRoute
 
 from nebula_resource.admin import Key, KeyFile, KeyList, Role, create_admin
+from nebula_resource.admin.auth import key as key_module
 from nebula_resource.admin.auth.needs import needs_of
 from nebula_resource.errors import ConfigurationError
 from nebula_resource.manager import Manager
@@ -142,13 +145,41 @@ async def test_a_right_id_with_a_wrong_secret_is_nobody(keyed: Keyed) -> None:
 
 
 async def test_an_address_that_guesses_waits(keyed: Keyed) -> None:
-    """After five wrong keys in a second: 429 with Retry-After, even for a right one."""
+    """After five wrong keys in a second: 429 with Retry-After; a right key from there passes, key or session."""
     wrong = {"Authorization": "Bearer nbk_0000_" + "x" * 43}
-    answers = [(await keyed.world.send("GET", "/pools", headers=wrong)).status_code for _ in range(6)]
-    assert answers == [401] * 5 + [429]
-    held = await keyed.world.send("GET", "/pools", headers=keyed.headers["admin"])
-    assert held.status_code == 429
-    assert held.headers["retry-after"] == "1"
+    answers = [await keyed.world.send("GET", "/pools", headers=wrong) for _ in range(6)]
+    assert [each.status_code for each in answers] == [401] * 5 + [429]
+    assert answers[-1].headers["retry-after"] == "1"
+    assert (await keyed.world.send("GET", "/pools", headers=keyed.headers["admin"])).status_code == 200
+    again = await keyed.world.send("GET", "/pools", headers=wrong)
+    assert again.status_code == 429  # what passed in between makes no guesser new
+    changes = await sign_in(keyed, "operator")
+    body = {"resource_id": "db", "reason": "x"}
+    await keyed.world.post("/quarantine", body, status=201, headers=changes)
+
+
+@pytest.mark.parametrize("shown", ["right", "wrong secret", "unknown id", "no key at all"])
+async def test_every_key_is_compared_once_and_alike(
+    keyed: Keyed, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is shown, one digest is compared with one of equal length, in constant time: how long tells nothing."""
+    right = keyed.headers["viewer"]["Authorization"]
+    value = {
+        "right": right,
+        "wrong secret": right[:-1] + ("A" if right[-1] != "A" else "B"),
+        "unknown id": "Bearer nbk_0000_" + "x" * 43,
+        "no key at all": "Bearer x",
+    }[shown]
+    compared: list[tuple[int, int]] = []
+
+    def compare(one: str, other: str) -> bool:
+        compared.append((len(one), len(other)))
+        return hmac.compare_digest(one, other)
+
+    monkeypatch.setattr(key_module, "hmac", SimpleNamespace(compare_digest=compare))
+    response = await keyed.world.send("GET", "/pools", headers={"Authorization": value})
+    assert response.status_code == (200 if shown == "right" else 401)
+    assert compared == [(64, 64)]
 
 
 async def test_a_key_ends_at_its_time() -> None:
@@ -370,7 +401,8 @@ async def test_wrong_keys_sign_nobody_in(keyed: Keyed) -> None:
         assert response.status_code == 401
         assert "set-cookie" not in response.headers
     assert (await keyed.world.send("POST", "/session", json={"key": "nbk_guess"})).status_code == 429
-    assert (await keyed.world.send("GET", "/whoami")).status_code == 429
+    assert (await keyed.world.send("GET", "/whoami")).status_code == 401
+    await sign_in(keyed, "viewer")
 
 
 async def test_a_session_ends_with_its_key(tmp_path: Path) -> None:

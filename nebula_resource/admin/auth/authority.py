@@ -20,7 +20,7 @@ __all__ = ["CSRF_HEADER", "Authority", "KeyAuthority", "LocalAuthority", "cookie
 
 CSRF_HEADER = "x-nebula-csrf"
 MAX_FAILURES = 5
-"""Wrong keys a second from one address; then it waits."""
+"""Wrong keys a second from one address that are told they are wrong; the next are told to wait."""
 MAX_ADDRESSES = 4096
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -68,7 +68,6 @@ class KeyAuthority:
 
     def admit(self, request: HTTPConnection, /) -> Principal | None:
         """The same; counts wrong keys, and asks what a browser changes for its session's token."""
-        self.check_patience(request)
         principal = self.identify(request)
         if "authorization" in request.headers:
             if principal is None:
@@ -109,15 +108,12 @@ class KeyAuthority:
 
     # ── patience ──
 
-    def check_patience(self, request: HTTPConnection) -> None:
-        """Raises `AdminProblem` (429) for an address that has just shown too many wrong keys."""
-        now = asyncio.get_running_loop().time()
-        since, count = self._failures.get(_address(request), (0.0, 0))
-        if count >= MAX_FAILURES and now - since < 1.0:
-            raise AdminProblem(429, "too_many_failures", "too many wrong keys", retry_after=1.0)
-
     def count_failure(self, request: HTTPConnection) -> None:
-        """One more wrong key from this address."""
+        """One more wrong key from this address. Raises `AdminProblem` (429) where it has shown too many in a second.
+
+        Called for wrong keys only: behind one proxy there are many people, and none keeps those out whose key is right.
+        What keeps guessers out is the length of a secret; this keeps their noise apart.
+        """
         now = asyncio.get_running_loop().time()
         address = _address(request)
         failures = self._failures  # oldest first: each stands where its second began
@@ -127,6 +123,8 @@ class KeyAuthority:
         if address not in failures and len(failures) >= MAX_ADDRESSES:
             del failures[next(iter(failures))]
         failures[address] = (since, count + 1)
+        if count >= MAX_FAILURES:
+            raise AdminProblem(429, "too_many_failures", "too many wrong keys", retry_after=1.0)
 
 
 def cookie_name(request: HTTPConnection) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -21,7 +22,6 @@ from nebula_resource.admin.schemas.configuration import (
 )
 from nebula_resource.admin.schemas.pools import config_view
 from nebula_resource.admin.times import now
-from nebula_resource.errors import ResourceError
 
 __all__ = ["router"]
 
@@ -44,16 +44,12 @@ async def reload_config(state: State, who: Admin, body: Reason, _: Annotated[NoQ
     """Read the configuration again and apply it as a whole; 422 with every violation, and nothing has changed."""
     if state.configuration is None:
         raise AdminProblem(409, "no_configuration", "nothing of this process was declared in a file")
+    deed = state.audit.deed(who, "config.reload", None, body.reason)
     try:
-        report = await state.configuration.reload(dry_run=body.dry_run)
+        with nullcontext() if body.dry_run else deed:
+            report = await state.configuration.reload(dry_run=body.dry_run)
     except ReloadInProgress:
         raise AdminProblem(
             409, "reload_in_progress", "another reload is under way", retry_after=1.0
         ) from None
-    except ResourceError as error:
-        if not body.dry_run:
-            state.audit.write(who, "config.reload", None, body.reason, outcome=error.code)
-        raise
-    if not body.dry_run:
-        state.audit.write(who, "config.reload", None, body.reason)
     return answer(reload_view(report))

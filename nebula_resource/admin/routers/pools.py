@@ -139,8 +139,8 @@ async def resize_pool(
         raise AdminProblem(422, "bad_bounds", f"min would be {after_min} and max {after_max}")
     _refuse_ended(registration)
     if not body.dry_run:
-        state.manager.resize(registration.public_id, min_size=body.min, max_size=body.max)
-        state.note(who, "pool.resize", registration, body.reason)
+        with state.audit.deed(who, "pool.resize", registration, body.reason):
+            state.manager.resize(registration.public_id, min_size=body.min, max_size=body.max)
     return answer(
         {
             "id": registration.public_id,
@@ -172,9 +172,9 @@ async def drain_pool(
     async def drain() -> dict[str, Any]:
         return {"drained": await pool.drain(None), "in_use": pool.stats().in_use}
 
-    state.note(who, "pool.drain", registration, body.reason)
-    operation = state.operations.start("drain", registration, who.name, drain())
-    await asyncio.sleep(0)  # its first step refuses new callers: done when the answer is there
+    with state.audit.deed(who, "pool.drain", registration, body.reason):
+        operation = state.operations.start("drain", registration, who.name, drain())
+        await asyncio.sleep(0)  # its first step refuses new callers: done when the answer is there
     return answer(
         operation_view(operation),
         status=202,
@@ -192,8 +192,8 @@ async def resume_pool(
         raise InvalidStateTransition(registration.state, RegistrationState.READY)
     _refuse_unless(registration, PoolState.OPEN)
     if not body.dry_run:
-        state.manager.resume(registration.public_id)
-        state.note(who, "pool.resume", registration, body.reason)
+        with state.audit.deed(who, "pool.resume", registration, body.reason):
+            state.manager.resume(registration.public_id)
     return answer(_verb(registration, "resume", dry_run=body.dry_run))
 
 
@@ -206,8 +206,8 @@ async def recycle_pool(
     _refuse_ended(registration)
     replaced = registration.pool.stats().size
     if not body.dry_run:
-        replaced = state.manager.recycle(registration.public_id)
-        state.note(who, "pool.recycle", registration, body.reason)
+        with state.audit.deed(who, "pool.recycle", registration, body.reason):
+            replaced = state.manager.recycle(registration.public_id)
     return answer({**_verb(registration, "recycle", dry_run=body.dry_run), "instances": replaced}, status=202)
 
 
@@ -219,8 +219,8 @@ async def suspend_pool(
     registration = state.find(who, id)
     _refuse_unless(registration, PoolState.SUSPENDED)
     if not body.dry_run:
-        registration.pool.suspend(fail=body.fail)
-        state.note(who, "pool.suspend", registration, body.reason)
+        with state.audit.deed(who, "pool.suspend", registration, body.reason):
+            registration.pool.suspend(fail=body.fail)
     return answer(_verb(registration, "suspend", dry_run=body.dry_run))
 
 

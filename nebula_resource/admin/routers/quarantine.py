@@ -20,7 +20,7 @@ from nebula_resource.admin.schemas.quarantine import (
     quarantine_view,
 )
 from nebula_resource.admin.times import now
-from nebula_resource.errors import AlreadyQuarantined, NotQuarantined, ResourceError
+from nebula_resource.errors import AlreadyQuarantined, NotQuarantined
 
 __all__ = ["router"]
 
@@ -71,12 +71,12 @@ async def isolate(
     """Keep callers away until a person lets it out, or for ``expires_in`` seconds."""
     registration = state.find(who, body.resource_id)
     key = registration.public_id
+    if key in state.manager.watch.quarantine:
+        raise AlreadyQuarantined(registration.key)
     if body.dry_run:
-        if key in state.manager.watch.quarantine:
-            raise AlreadyQuarantined(registration.key)
         return answer({**body.model_dump(), "resource_id": key})
-    entry = state.manager.quarantine(key, body.reason, expires_in=body.expires_in, by=who.name)
-    state.note(who, "quarantine.enter", registration, body.reason)
+    with state.audit.deed(who, "quarantine.enter", registration, body.reason):
+        entry = state.manager.quarantine(key, body.reason, expires_in=body.expires_in, by=who.name)
     return answer(
         quarantine_view(state.manager, key, entry),
         status=201,
@@ -97,14 +97,8 @@ async def release(
         raise NotQuarantined(registration.key)
     shown = quarantine_view(state.manager, registration.public_id, entry)
     if not asked.dry_run:
-        try:
+        with state.audit.deed(who, f"quarantine.release.{asked.mode}", registration, asked.reason):
             await state.manager.release(registration.public_id, asked.mode, by=who.name)
-        except ResourceError as error:
-            state.note(
-                who, f"quarantine.release.{asked.mode}", registration, asked.reason, outcome=error.code
-            )
-            raise
-        state.note(who, f"quarantine.release.{asked.mode}", registration, asked.reason)
     admission = quarantine.admission(registration.public_id)
     return answer(
         {

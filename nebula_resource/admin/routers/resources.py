@@ -65,8 +65,8 @@ async def check_resource(
     wait = state.checks.ask(registration.public_id)
     if wait is not None:
         raise AdminProblem(429, "too_many_checks", "this resource was checked a moment ago", retry_after=wait)
-    status = await state.manager.check(registration.public_id)
-    state.note(who, "resource.check", registration, None, outcome="ok")
+    with state.audit.deed(who, "resource.check", registration, None):
+        status = await state.manager.check(registration.public_id)
     return answer(
         {
             "id": registration.public_id,

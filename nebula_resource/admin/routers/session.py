@@ -43,7 +43,6 @@ async def sign_in(
 ) -> Response:
     """Show a key, get a cookie: HttpOnly, SameSite=Strict, new at every sign-in."""
     authority = _keys(state)
-    authority.check_patience(request)
     key = authority.key_of(body.key)
     if key is None:
         authority.count_failure(request)

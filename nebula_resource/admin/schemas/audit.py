@@ -12,7 +12,7 @@ __all__ = ["AuditList", "AuditView", "audit_view"]
 
 
 class AuditView(TypedDict):
-    """One deed; ``outcome`` is ok, or the code of the error that stopped it."""
+    """One deed; ``outcome`` is under_way, ok, or the code of what stopped it."""
 
     number: int
     at: str
