@@ -239,8 +239,14 @@ async def test_every_choice_offers_something(world: World, query: str) -> None:
 async def test_the_annotation_marks_cascades(world: World) -> None:
     """The query behind the marks runs and finds the cascade of the traffic."""
     (mark,) = DASHBOARD["annotations"]["list"]
-    expr = _filled(mark["expr"]).removesuffix(" > 0")
-    assert await asyncio.to_thread(world.prometheus.query, expr)
+    assert await asyncio.to_thread(world.prometheus.query, _filled(mark["expr"]))
+
+
+async def test_the_first_cascade_is_counted(world: World) -> None:
+    """It begins the series at 1, of which ``increase`` alone sees nothing."""
+    (shown,) = (panel for panel in PANELS if panel["title"] == "Cascades, 24 h")
+    (query,) = shown["targets"]
+    assert await asyncio.to_thread(world.prometheus.value, _filled(query["expr"])) == 1
 
 
 async def test_every_metric_is_sent_and_shown(world: World) -> None:

@@ -7,6 +7,7 @@ from itertools import count
 from pathlib import Path
 
 from grafana_foundation_sdk.builders import dashboard
+from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import dashboard as values
 
@@ -58,7 +59,22 @@ def _choice(name: str, query: str) -> dashboard.QueryVariable:
     return choice.current(values.VariableOption(selected=True, text="All", value="$__all"))
 
 
-def _cascades() -> dashboard.AnnotationQuery:
-    """A mark on every panel where a cascade began."""
-    mark = dashboard.AnnotationQuery().name("Cascades").datasource(SOURCE).enable(True).icon_color("red")
-    return mark.expr(f"{grown(here('cascades_total'), 'root')} > 0")
+class _Mark(values.AnnotationQuery, Builder[values.AnnotationQuery]):
+    """A mark on every panel, with what Grafana's Prometheus source writes beside it and the schema does not know."""
+
+    def __init__(self, name: str, expr: str, saying: str) -> None:
+        super().__init__(name=name, datasource=SOURCE, enable=True, icon_color="red", expr=expr)
+        self._saying = saying
+
+    def build(self) -> values.AnnotationQuery:
+        """It is one already."""
+        return self
+
+    def to_json(self) -> dict[str, object]:
+        """As Grafana reads it."""
+        return {**super().to_json(), "titleFormat": self.name, "textFormat": self._saying}
+
+
+def _cascades() -> _Mark:
+    """Where a cascade began. Grafana asks for one value a minute."""
+    return _Mark("Cascades", f"{grown(here('cascades_total'), 'root', '1m')} > 0", "from {{root}}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nebula_dashboard.parts import PanelBuilder, Query, graph, heat, listing, number, timeline
-from nebula_dashboard.queries import HERE, grown, here, of_pool, of_resource, quantile, rate, since
+from nebula_dashboard.queries import HERE, grown, here, of_pool, of_resource, quantile, rate, since, spread
 
 __all__ = ["ROWS"]
 
@@ -11,6 +11,7 @@ Row = tuple[str, tuple[PanelBuilder, ...]]
 
 GREEN, YELLOW, ORANGE, RED, GREY = "green", "yellow", "orange", "red", "#808080"
 ANY_IS_BAD = ((None, GREEN), (1, RED))
+FAILED = 'outcome="failed"'  # `exhausted` stands beside the last of them
 
 HEALTH = {0: ("healthy", GREEN), 1: ("unknown", GREY), 2: ("degraded", YELLOW), 3: ("unhealthy", RED)}
 CIRCUIT = {0: ("closed", GREEN), 1: ("half open", YELLOW), 2: ("open", RED)}
@@ -38,19 +39,19 @@ OVERVIEW: Row = (
         number(
             "Quarantined",
             "Registrations whose callers are refused until they recover.",
-            Query(f"sum({of_resource('quarantine_active')}) or vector(0)"),
+            Query(f"sum({of_resource('quarantine_active')})"),
             steps=ANY_IS_BAD,
         ),
         number(
             "Circuits not closed",
             "Operations that failed too often and are not tried for a while.",
-            Query(f"sum({CIRCUITS_NOT_CLOSED}) or vector(0)"),
+            Query(f"sum({CIRCUITS_NOT_CLOSED})"),
             steps=ANY_IS_BAD,
         ),
         number(
             "Cascades, 24 h",
             "Roots that took most of their dependents along.",
-            Query(f"{grown(here('cascades_total'), window='24h')} or vector(0)"),
+            Query(grown(here("cascades_total"), window="24h")),
             steps=ANY_IS_BAD,
         ),
         number("Scraped", "0: a process is not reached.", Query(f"min(up{{{HERE}}})"), steps=((None, RED), (1, GREEN))),
@@ -100,7 +101,7 @@ POOLS: Row = (
         heat(
             "Time to acquire, spread",
             "How many took how long.",
-            Query(grown(of_pool("pool_acquire_duration_seconds_bucket"), "le"), "{{le}}"),
+            Query(spread(of_pool("pool_acquire_duration_seconds_bucket")), "{{le}}"),
             unit="s",
         ),
         graph(
@@ -191,7 +192,9 @@ HEALTH_ROW: Row = (
             "Why, how many registrations, how often recovery was tried in a day, seconds to the next try.",
             {
                 "registrations": Query(f"sum by (resource, reason) ({of_resource('quarantine_active')})"),
-                "tries": Query(grown(of_resource("quarantine_recovery_attempts_total"), "resource", "24h")),
+                "tries": Query(
+                    grown(of_resource("quarantine_recovery_attempts_total", FAILED), "resource", "24h")
+                ),
                 "next try in (s)": Query(
                     f"min by (resource) ({of_resource('quarantine_next_attempt_timestamp_seconds')}) - time()"
                 ),

@@ -68,8 +68,8 @@ def graph(
 
 
 def number(title: str, why: str, query: Query, *, steps: Steps = (), names: bool = False) -> stat.Panel:
-    """The number of now, large; ``names``: the name of the series is what is worth reading."""
-    panel = stat.Panel().title(title).description(why).datasource(SOURCE).height(4).span(4)
+    """The number of now, large, 0 where there is none; ``names``: the name of the series is what is worth reading."""
+    panel = stat.Panel().title(title).description(why).datasource(SOURCE).height(4).span(4).no_value("0")
     panel.with_target(_target("A", query).instant())
     panel.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
     if names:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["HERE", "N", "grown", "here", "of_pool", "of_resource", "quantile", "rate", "since"]
+__all__ = ["HERE", "N", "grown", "here", "of_pool", "of_resource", "quantile", "rate", "since", "spread"]
 
 N = "nebula_resource_"
 HERE = 'job=~"$job", instance=~"$instance"'
@@ -31,8 +31,16 @@ def rate(selected: str, by: str = "") -> str:
 
 
 def grown(selected: str, by: str = "", window: str = "$__rate_interval") -> str:
-    """How much a counter grew in a window, added up by labels."""
-    return _sum(f"increase({selected}[{window}])", by)
+    """How much a counter grew in a window, added up by labels; one that began in it grew by all that it holds.
+
+    ``increase`` alone sees nothing of a counter whose first sample is 1: the only cascade of a process would be none.
+    """
+    return _sum(f"({selected} unless {selected} offset {window}) or increase({selected}[{window}])", by)
+
+
+def spread(buckets: str) -> str:
+    """How many lay in each bucket."""
+    return _sum(f"increase({buckets}[$__rate_interval])", "le")
 
 
 def quantile(share: float, buckets: str, by: str = "") -> str:
