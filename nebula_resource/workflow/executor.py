@@ -110,10 +110,12 @@ class WorkflowExecutor:
     def cancel(self, execution_id: str, *, tenant: str | None = None, workflow: str | None = None) -> bool:
         """Ask an execution to stop; whoever waits for it gets a CANCELLED result when it has cleaned up.
 
-        Returns False when nothing of that id runs. ``tenant`` and ``workflow`` narrow the search.
+        Returns False when nothing of that id runs. ``tenant`` and ``workflow`` narrow the search; inside an open scope of
+        a tenant that is its own executions alone, so another's id says nothing and does nothing.
 
         Raises:
             ConfigurationError: several executions have that id.
+            InvalidScope: ``tenant`` is not the caller's.
         """
         run = self._find(execution_id, tenant, workflow)
         if run is not None:
@@ -130,8 +132,11 @@ class WorkflowExecutor:
     def result(
         self, definition_id: str, execution_id: str, *, tenant: str | None = None
     ) -> WorkflowResult | None:
-        """The remembered result of an execution that ended, or None."""
-        return self._results.get((tenant, definition_id, execution_id))
+        """The remembered result of an execution that ended, or None.
+
+        Inside an open scope of a tenant that tenant is the default, and no other is allowed (`InvalidScope`).
+        """
+        return self._results.get((_whose(tenant)[0], definition_id, execution_id))
 
     async def close(self) -> None:
         """Cancel what still runs and wait until it has cleaned up; nothing can be run any more."""
@@ -181,6 +186,7 @@ class WorkflowExecutor:
         return task.result()
 
     def _find(self, execution_id: str, tenant: str | None, workflow: str | None) -> Run | None:
+        tenant = _whose(tenant)[0]
         found = [
             run
             for (whose, which, execution), run in self._runs.items()
@@ -204,13 +210,13 @@ async def _ended(task: asyncio.Task[WorkflowResult], cancelled: asyncio.Cancelle
 
 
 def _whose(tenant: str | None) -> tuple[str | None, str | None]:
-    """Tenant and user of a new execution: those of the open scope that asks, which it may not leave."""
+    """Tenant and user of an execution: those of the open scope that asks, which it may not leave."""
     here = current_scope()
     if here is None:
         return tenant, None
     own = here.scope.tenant_id
     if tenant is not None and own is not None and tenant != own:
         raise InvalidScope(
-            "an open scope of one tenant cannot run a workflow for another: manager.detached() leaves it"
+            "an open scope of one tenant has nothing to do with another's workflows: manager.detached() leaves it"
         )
     return tenant or own, here.scope.user_id

@@ -561,6 +561,37 @@ async def test_an_execution_belongs_to_the_caller_s_tenant(shop: Shop) -> None:
             assert (await shop.executor.run(definition, tenant="globex")).ok
 
 
+async def test_a_tenant_reaches_no_execution_of_another(shop: Shop) -> None:
+    """Inside its scope neither an id that it guesses nor a tenant that it names cancels, watches or reads anything."""
+    started = asyncio.Event()
+
+    async def work() -> str:
+        started.set()
+        await asyncio.sleep(5)
+        return "a secret of globex"
+
+    definition = WorkflowDefinition("w", [Step(work)])
+    theirs = asyncio.create_task(shop.executor.run(definition, tenant="globex", execution_id="e1"))
+    await started.wait()
+    async with shop.manager.scope(tenant="acme", execution="request-1"):
+        assert shop.executor.progress("e1") is None
+        assert not shop.executor.cancel("e1")
+        assert not shop.executor.cancel("e1", workflow="w")
+        with pytest.raises(InvalidScope):
+            shop.executor.cancel("e1", tenant="globex")
+        with pytest.raises(InvalidScope):
+            shop.executor.progress("e1", tenant="globex")
+    result = await theirs
+    assert result.ok
+    async with shop.manager.scope(tenant="acme", execution="request-2"):
+        assert shop.executor.result("w", "e1") is None
+        with pytest.raises(InvalidScope):
+            shop.executor.result("w", "e1", tenant="globex")
+    async with shop.manager.scope(tenant="globex", execution="request-3"):
+        assert shop.executor.result("w", "e1") is result
+    assert shop.executor.result("w", "e1", tenant="globex") is result
+
+
 async def test_an_id_that_several_tenants_use_is_not_guessed_at(shop: Shop) -> None:
     """Cancelling and progress ask which one is meant."""
 
