@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from dependency_injector import providers
 from dependency_injector.containers import Container
 
+from nebula_resource.checks.ingredients import ingredients
 from nebula_resource.checks.keys import Keys
 from nebula_resource.di import Leased, ScopedSingleton
+from nebula_resource.di.wired import named_providers
 from nebula_resource.errors import FieldViolation
 from nebula_resource.model.scope import ScopeLevel
 
-__all__ = ["check_graph", "named_providers"]
+__all__ = ["check_graph"]
 
 
 def check_graph(container: Container, keys: Keys) -> Iterator[FieldViolation]:
@@ -30,17 +32,9 @@ def check_graph(container: Container, keys: Keys) -> Iterator[FieldViolation]:
             yield from _deeper(provider, name)
 
 
-def named_providers(container: Any, prefix: str = "") -> Iterable[tuple[providers.Provider[Any], str]]:
-    """Every provider that has a name in the container, with that name; those of containers inside it, too."""
-    for name, provider in container.providers.items():
-        yield provider, f"{prefix}{name}"
-        if isinstance(provider, providers.Container):
-            yield from named_providers(provider, f"{prefix}{name}.")
-
-
 def _captures(provider: providers.Provider[Any], name: str) -> Iterator[FieldViolation]:
     """One object for the whole process keeps what a scope gave it."""
-    for held in _given(provider):
+    for held in ingredients(provider, into_scopes=False):
         if isinstance(held, (Leased, ScopedSingleton)):
             yield FieldViolation(
                 f"container.{name}",
@@ -51,7 +45,7 @@ def _captures(provider: providers.Provider[Any], name: str) -> Iterator[FieldVio
 
 def _deeper(provider: ScopedSingleton[Any], name: str) -> Iterator[FieldViolation]:
     """An object of a scope is made in that scope, where nothing deeper is open."""
-    for held in _given(provider):
+    for held in ingredients(provider, into_scopes=False):
         level: ScopeLevel | None = None
         if isinstance(held, ScopedSingleton):
             level = held.level
@@ -63,17 +57,3 @@ def _deeper(provider: ScopedSingleton[Any], name: str) -> Iterator[FieldViolatio
                 f"must not be given {held}: no {level.name} is open where it is made",
                 str(provider),
             )
-
-
-def _given(provider: providers.Provider[Any]) -> Iterator[providers.Provider[Any]]:
-    """What a provider is given, directly or through factories; not what a scope's object is given in turn."""
-    seen: set[providers.Provider[Any]] = set()
-    waiting = list(provider.related)
-    while waiting:
-        each = waiting.pop()
-        if each in seen:
-            continue
-        seen.add(each)
-        yield each
-        if not isinstance(each, ScopedSingleton):
-            waiting.extend(each.related)

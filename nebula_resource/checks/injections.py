@@ -11,8 +11,9 @@ from dependency_injector import providers
 from dependency_injector.containers import Container
 
 from nebula_resource.checks.annotations import annotations_of, place
+from nebula_resource.checks.ingredients import has_to_be_awaited, ingredients
 from nebula_resource.checks.keys import Keys
-from nebula_resource.di import Leased
+from nebula_resource.di import Leased, ScopedSingleton
 from nebula_resource.di.injection import Injection, injections_in, is_marker
 from nebula_resource.di.signature import readable_signature
 from nebula_resource.di.wired import modules_of, unresolved_in
@@ -24,7 +25,7 @@ __all__ = ["check_injections"]
 def check_injections(container: Container, keys: Keys) -> Iterator[FieldViolation]:
     """Note the keys that functions inject, with their annotations; find what cannot work."""
     modules = modules_of([*_wired(container, "modules"), *_wired(container, "packages")])
-    yield from unresolved_in(modules)
+    yield from unresolved_in(modules, container)
     own: set[providers.Provider[Any]] = set(container.traverse())
     for injection in injections_in(*modules):
         yield from _check(injection, keys)
@@ -39,44 +40,38 @@ def _wired(container: Any, what: str) -> list[ModuleType]:
 
 
 def _check(injection: Injection, keys: Keys) -> Iterator[FieldViolation]:
-    annotations = annotations_of(injection.original)
-    leases: list[str] = []
+    fn = injection.original
+    annotations = annotations_of(fn)
     for parameter, provider in injection.providers.items():
-        where = place(injection.original, parameter)
+        where = place(fn, parameter)
         if isinstance(provider, Leased):
             keys.use(provider.key, where, annotations.get(parameter, inspect.Parameter.empty))
-        if _is_awaited(provider):
-            leases.append(parameter)
-            if parameter in injection.closing:
-                yield FieldViolation(
-                    where, "must not be Closing[...]: a scope ends its leases itself", "Closing"
-                )
-    if leases:
-        yield from _cannot_wait(injection.original, leases)
-
-
-def _is_awaited(provider: providers.Provider[Any]) -> bool:
-    """Whether it gives a lease, or something made from one."""
-    if isinstance(provider, providers.Delegate):
-        return False
-    return isinstance(provider, Leased) or any(True for _ in provider.traverse(types=[Leased]))
-
-
-def _cannot_wait(fn: Callable[..., Any], leases: list[str]) -> Iterator[FieldViolation]:
-    if inspect.iscoroutinefunction(fn):
-        return
-    for parameter in leases:
-        if inspect.isasyncgenfunction(fn):
+        leased = _is_leased(provider)
+        if leased and parameter in injection.closing:
+            yield FieldViolation(where, "must not be Closing[...]: a scope ends its leases itself", "Closing")
+        if leased and inspect.isasyncgenfunction(fn):
             yield FieldViolation(
-                place(fn, parameter),
+                where,
                 "must not be injected into an async generator: @inject passes no error on to it; take it inside: "
                 "await current_scope().get(key)",
                 "async generator",
             )
-        else:
+        elif has_to_be_awaited(provider) and not _can_wait(fn):
             yield FieldViolation(
-                place(fn, parameter), "must be injected into an async function: it has to be awaited", "def"
+                where, "must be injected into an async function: it has to be awaited", "def"
             )
+
+
+def _is_leased(provider: providers.Provider[Any]) -> bool:
+    """Whether a scope ends it, or something that it is made from."""
+    if isinstance(provider, providers.Delegate):
+        return False
+    kinds = (Leased, ScopedSingleton)
+    return isinstance(provider, kinds) or any(isinstance(each, kinds) for each in ingredients(provider))
+
+
+def _can_wait(fn: Callable[..., Any]) -> bool:
+    return inspect.iscoroutinefunction(fn) or inspect.isasyncgenfunction(fn)
 
 
 def _foreign(injection: Injection, own: set[providers.Provider[Any]]) -> Iterator[FieldViolation]:

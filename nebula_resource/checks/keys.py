@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import types
 from collections.abc import Iterable
@@ -11,6 +10,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from nebula_resource.errors import FieldViolation
 from nebula_resource.manager import Manager
 from nebula_resource.model.key import ResourceKey
+from nebula_resource.model.near import did_you_mean
 
 __all__ = ["Keys", "type_name"]
 
@@ -56,8 +56,7 @@ class Keys:
         for key, places in self._used.items():
             if key in self._known:
                 continue
-            near = difflib.get_close_matches(key, sorted(self._known), n=3, cutoff=0.5)
-            hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+            hint = did_you_mean(key, self._known)
             for where in places:
                 yield FieldViolation(where, f"must ask for a registered resource{hint}", repr(key))
 

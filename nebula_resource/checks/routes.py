@@ -21,7 +21,9 @@ def check_routes(app: FastAPI, keys: Keys) -> Iterator[FieldViolation]:
     """Note the keys that handlers and dependencies ask for; find what cannot work."""
     uses_leases = False
     for dependant in _dependants(app.routes):
+        yield from _unread(dependant)
         for parent, child in _edges(dependant):
+            yield from _unread(child)
             if isinstance(child.call, ResourceDependency):
                 uses_leases = True
                 yield from _lease(parent, child, keys)
@@ -91,6 +93,25 @@ def _has_to_be_awaited(lease: type[Any]) -> bool:
         for name in dir(lease)
         if not name.startswith("_")
     )
+
+
+def _unread(dependant: Any) -> Iterator[FieldViolation]:
+    """Parameters whose annotation is text that means nothing to FastAPI: it asks the client for them.
+
+    The usual one is ``db: Db`` under postponed annotations, with an alias made inside the function that makes the app.
+    """
+    if dependant.call is None:
+        return
+    annotations = annotations_of(dependant.call)
+    for field in (*dependant.query_params, *dependant.body_params):
+        text = annotations.get(field.name)
+        if isinstance(text, str):
+            yield FieldViolation(
+                place(dependant.call, field.name),
+                "must be annotated with names of its module: FastAPI cannot read it, and takes the parameter for the client's "
+                '(move the alias out of the function, or do without "from __future__ import annotations")',
+                text,
+            )
 
 
 def _is_marker(call: object) -> bool:

@@ -1,7 +1,7 @@
 """Injection: what dependency-injector's wiring knows of one function; all that we read of its private names.
 
-dependency-injector is pinned to the minor version this was written against; ``tests/unit/di/test_injection.py`` is the
-canary that fails first when a new one differs.
+dependency-injector is pinned to the minor version this was written against; ``tests/unit/di/test_wired.py`` holds the canary
+that fails first when a new one differs.
 """
 
 from __future__ import annotations

@@ -7,13 +7,16 @@ import pkgutil
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from types import ModuleType
+from typing import Any
 
+from dependency_injector import providers
 from dependency_injector.containers import Container
 
 from nebula_resource.di.injection import injections_in, shown
 from nebula_resource.errors import FieldViolation, ValidationFailed
+from nebula_resource.model.near import did_you_mean
 
-__all__ = ["modules_of", "unresolved_in", "wire", "wired"]
+__all__ = ["modules_of", "named_providers", "unresolved_in", "wire", "wired"]
 
 
 def wire(container: Container, *modules: ModuleType | str) -> None:
@@ -24,7 +27,7 @@ def wire(container: Container, *modules: ModuleType | str) -> None:
     """
     found = modules_of(modules)
     container.wire(modules=found)
-    violations = unresolved_in(found)
+    violations = unresolved_in(found, container)
     if violations:
         container.unwire()
         raise ValidationFailed(violations)
@@ -40,17 +43,32 @@ def wired(container: Container, *modules: ModuleType | str) -> Generator[None]:
         container.unwire()
 
 
-def unresolved_in(modules: Iterable[ModuleType]) -> list[FieldViolation]:
-    """A violation for every marker in these modules that no container resolved."""
+def unresolved_in(modules: Iterable[ModuleType], container: Container) -> list[FieldViolation]:
+    """A violation for every marker in these modules that no container resolved, with what it may be a slip for."""
+    known = [name for _, name in named_providers(container)]
     return [
         FieldViolation(
             f"{injection.qualified_name}({parameter})",
-            "must name a provider of the container that is wired to the module",
-            shown(injection.markers[parameter]),
+            f"must name a provider of the container that is wired to the module{_hint(marker, known)}",
+            shown(marker),
         )
         for injection in injections_in(*modules)
         for parameter in injection.unresolved
+        for marker in (injection.markers[parameter],)
     ]
+
+
+def _hint(marker: Any, known: Iterable[str]) -> str:
+    name = marker.provider
+    return did_you_mean(name, known) if isinstance(name, str) else ""
+
+
+def named_providers(container: Any, prefix: str = "") -> Iterable[tuple[providers.Provider[Any], str]]:
+    """Every provider that has a name in the container, with that name; those of containers inside it, too."""
+    for name, provider in container.providers.items():
+        yield provider, f"{prefix}{name}"
+        if isinstance(provider, providers.Container):
+            yield from named_providers(provider, f"{prefix}{name}.")
 
 
 def modules_of(names: Iterable[ModuleType | str]) -> list[ModuleType]:

@@ -136,6 +136,27 @@ async def test_a_sync_handler_that_would_have_to_await() -> None:
     assert "Database has to be awaited" in told["handler(db)"]
 
 
+async def test_an_annotation_that_fastapi_cannot_read() -> None:
+    """A local alias under postponed annotations: FastAPI would ask the client for ``db``, and nobody is told."""
+    app = FastAPI()
+
+    async def unit(db: "LocalDb") -> None: ...  # type: ignore[name-defined]  # noqa: F821  # as postponed
+
+    @app.get("/a")
+    async def handler(
+        db: "LocalDb",  # type: ignore[name-defined]  # noqa: F821  # as postponed
+        unit: Annotated[None, Depends(unit)],
+        fine: "Db",
+        text: str = "a default",
+        typed: "OnlyForCheckers" = Depends(resource(DB)),  # type: ignore[name-defined]  # noqa: F821  # as FastAPI is written
+    ) -> None: ...
+
+    told = await _check(app)
+    assert set(told) == {"handler(db)", "unit(db)"}
+    assert "FastAPI cannot read it" in told["handler(db)"]
+    assert told["handler(db)"].endswith("(got LocalDb)")
+
+
 async def test_an_application_that_was_never_installed() -> None:
     """One that uses leases and has no manager; one that uses none is fine."""
     app = FastAPI()

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import sys
 from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from typing import Annotated, Any, Protocol
 
 import pytest
 from dependency_injector import providers
+from dependency_injector.resources import AsyncResource
 from dependency_injector.wiring import Closing, Provide, Provider, as_int, inject, provided
 
 from nebula_resource import Manager, ResourceKey, ValidationFailed
@@ -178,6 +182,87 @@ async def test_sync_functions_that_inject_what_is_awaited(container: Any) -> Non
     assert set(told) == {"plain(db)", "plain(repo)", "generator(db)"}
     assert "async function" in told["plain(db)"]
     assert "passes no error on" in told["generator(db)"]
+
+
+async def coroutine() -> int:
+    """Has to be awaited."""
+    return 1
+
+
+async def generator() -> AsyncGenerator[int]:
+    """Has to be entered with an await."""
+    yield 1
+
+
+class Entered:
+    """Has to be entered with an await, too."""
+
+    async def __aenter__(self) -> int:
+        return 1
+
+    async def __aexit__(self, *_: object) -> None: ...
+
+
+class Initialised(AsyncResource[int]):
+    """dependency-injector awaits its ``init``."""
+
+    async def init(self, *args: Any, **kwargs: Any) -> int:
+        return 1
+
+
+class Awaited(App):
+    """Providers that give something to await, each for a reason of its own."""
+
+    of_generator = ScopedSingleton("execution", generator)
+    of_manager = ScopedSingleton("execution", asynccontextmanager(generator))
+    of_coroutine = ScopedSingleton("execution", coroutine)
+    of_lease = ScopedSingleton("execution", dict[str, Any], db=App.db)
+    coroutine = providers.Coroutine(coroutine)
+    factory = providers.Factory(coroutine)
+    singleton = providers.Singleton(coroutine)
+    nested = providers.Factory(dict[str, Any], n=providers.Factory(coroutine))
+    resource = providers.Resource(generator)
+    entered = providers.Resource(Entered)
+    initialised = providers.Resource(Initialised)
+
+
+class Ready(App):
+    """Providers that give something ready: what they make may call a provider later."""
+
+    of_scope = ScopedSingleton("execution", dict[str, Any])
+    listed = providers.List(providers.Object(1))
+    resource = providers.Resource(dict[str, Any])
+    later = providers.Factory(dict[str, Any], make=App.repo.provider)
+    delegated = providers.Factory(dict[str, Any], make=providers.DelegatedFactory(coroutine))
+    kept = providers.Singleton(dict[str, Any], make=App.repo.provider)
+
+
+@pytest.mark.parametrize("declared", [Awaited, Ready])
+async def test_a_sync_function_is_given_nothing_to_await(
+    container: Any, declared: type[ResourceContainer]
+) -> None:
+    """Leases or not: where dependency-injector would hand out a coroutine or a task, that is told; elsewhere not."""
+
+    def plain(**given: Any) -> dict[str, Any]:
+        return given
+
+    names = sorted(set(declared.providers) - set(App.providers))
+    vars(plain)["__signature__"] = inspect.Signature(
+        [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=Provide[name]) for name in names]
+    )  # where @inject looks
+    injected = inject(plain)
+    made = declared()
+    _wire(made)
+    told = await _check(made)
+    async with Manager() as manager:
+        await manager.register(Thing("db"), {})
+        async with manager.scope(execution="e"):
+            given = injected()
+            awaited = {name for name in names if inspect.isawaitable(given[name])}
+            await asyncio.gather(*(given[name] for name in awaited))
+    made.unwire()
+    assert set(told) == {f"plain({name})" for name in awaited}
+    assert awaited == (set(names) if declared is Awaited else set())
 
 
 async def test_the_trap_of_a_sync_function_itself(container: Any) -> None:

@@ -6,10 +6,11 @@ import sys
 from typing import Any
 
 import pytest
+from dependency_injector import providers
 from dependency_injector.wiring import Provide, inject
 
 from nebula_resource import ValidationFailed
-from nebula_resource.di import wire, wired
+from nebula_resource.di import ResourceContainer, wire, wired
 from nebula_resource.di.injection import Injection
 from nebula_resource.di.wired import modules_of
 from tests.unit.di.world import App
@@ -45,6 +46,35 @@ async def test_every_unresolved_marker_is_told_and_nothing_stays_wired() -> None
         assert type(await one()).__name__ == "Provide"
     finally:
         one.__module__ = "gone"  # the registry of dependency-injector never forgets a function
+
+
+def test_a_slip_is_told_with_the_names_that_look_like_it() -> None:
+    """Of the container and of the containers in it; a marker that holds a provider has no name to compare."""
+
+    class Outer(App):
+        inner = providers.Container(App, things=None)
+
+    class Foreign(ResourceContainer):
+        answer = providers.Object(1)
+
+    @inject
+    def slips(
+        near: Any = Provide["answr"],
+        deep: Any = Provide["inner.anser"],
+        far: Any = Provide["zzz"],
+        foreign: Any = Provide[Foreign.answer],
+    ) -> None: ...
+
+    try:
+        with pytest.raises(ValidationFailed) as caught:
+            wire(Outer(things=None), __name__)
+        told = {each.field.rpartition("(")[2][:-1]: each.constraint for each in caught.value.violations}
+        assert "the module; did you mean 'answer' or 'inner.answer'" in told["near"]
+        assert "did you mean 'inner.answer'" in told["deep"]
+        assert told["far"].endswith("the module")
+        assert told["foreign"].endswith("the module")
+    finally:
+        slips.__module__ = "gone"  # the registry of dependency-injector never forgets a function
 
 
 def test_a_package_is_all_that_is_in_it() -> None:
