@@ -185,12 +185,17 @@ class InvalidStateTransition(ResourceError):
 
 
 class ResourceNotFound(ResourceError):
-    """No registration serves this caller: unknown and foreign look the same, on purpose."""
+    """No registration serves this caller: unknown and foreign look the same, on purpose.
+
+    ``hint`` is added to the message. It may depend on the caller alone, never on what is registered.
+    """
 
     code = "resource_not_found"
 
-    def __init__(self, resource_id: str, *, scope: object | None = None) -> None:
-        super().__init__(f"no resource '{resource_id}' for this scope", resource_id=resource_id, scope=scope)
+    def __init__(self, resource_id: str, *, scope: object | None = None, hint: str = "") -> None:
+        super().__init__(
+            f"no resource '{resource_id}' for this scope{hint}", resource_id=resource_id, scope=scope
+        )
 
 
 class NotRegistered(ResourceNotFound):

@@ -39,6 +39,9 @@ __all__ = ["Checkout", "ManagedAcquisition", "ScopedAcquisition"]
 
 T = TypeVar("T")
 IN_USE, IDLE = Lifecycle.IN_USE, Lifecycle.IDLE
+_NOT_IN_A_SCOPE = (
+    "; no scope is open here: if it is a tenant's, wrap the call: async with manager.scope(tenant=...)"
+)
 HELD = marker()
 """In place of an entry: the use took the whole road, and a handle holds it."""
 
@@ -71,7 +74,13 @@ class Checkout:
             if here is not None and not here.scope.contains(scope):
                 # A caller may look deeper, never beside or above: manager.detached() is the spelt-out way out.
                 raise ResourceNotFound(key, scope=here.scope)
-        return self.find(key, scope, strategy), scope
+        try:
+            return self.find(key, scope, strategy), scope
+        except ResourceNotFound:
+            if here is not None or context is not None:
+                raise
+            # Said of what is foreign and of what is unknown, so it tells nothing of either.
+            raise ResourceNotFound(key, scope=scope, hint=_NOT_IN_A_SCOPE) from None
 
     def finder(self) -> Callable[[str, Scope], Registration]:
         """What finds the registration that serves a scope, without the detour where the strategy needs none."""

@@ -519,6 +519,24 @@ async def test_acquire_without_context_uses_the_innermost_scope() -> None:
                 assert one is not two
 
 
+async def test_what_is_asked_for_outside_a_scope_says_what_to_wrap() -> None:
+    """Of what a tenant has and of what nobody has in the same words; inside a scope, or with a context, nothing is added."""
+    async with Manager() as manager:
+        await manager.register(Thing("a"), {}, pool=FEW, scope=Scope.tenant("acme"))
+        told = []
+        for key in ("a", "b"):
+            with pytest.raises(ResourceNotFound) as caught:
+                await manager.acquire(key)
+            told.append(str(caught.value).replace(f"'{key}'", "it"))
+        assert told[0] == told[1]
+        assert "wrap the call: async with manager.scope(tenant=...)" in told[0]
+        with pytest.raises(ResourceNotFound, match=r"for this scope$"):
+            await manager.acquire("a", ResourceContext(Scope.GLOBAL))
+        async with manager.scope(tenant="globex"):
+            with pytest.raises(ResourceNotFound, match=r"for this scope$"):
+                await manager.acquire("a")
+
+
 async def test_an_explicit_context_must_be_equal_or_deeper() -> None:
     """Inside one tenant's scope another's cannot be named; ``manager.detached()`` is the way out."""
     async with Manager() as manager:
