@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from nebula_resource.di.action import action
-from nebula_resource.di.container import ResourceContainer, running
-from nebula_resource.di.leased import Leased
-from nebula_resource.di.manager_provider import ManagerProvider
-from nebula_resource.di.scoped_singleton import ScopedSingleton
-from nebula_resource.di.wired import wire, wired
+try:
+    from nebula_resource.di.action import action
+    from nebula_resource.di.container import ResourceContainer, running
+    from nebula_resource.di.leased import Leased
+    from nebula_resource.di.manager_provider import ManagerProvider
+    from nebula_resource.di.scoped_singleton import ScopedSingleton
+    from nebula_resource.di.wired import wire, wired
+except ModuleNotFoundError as error:
+    error.add_note("nebula_resource.di needs an extra: pip install 'nebula-resource[di]'")
+    raise
 
 __all__ = [
     "Leased",

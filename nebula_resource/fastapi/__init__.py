@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from nebula_resource.fastapi.dependency import ResourceDependency, resource
-from nebula_resource.fastapi.install import install
-from nebula_resource.fastapi.middleware import NebulaMiddleware
-from nebula_resource.fastapi.problems import ProblemResponse, problem_response
-from nebula_resource.fastapi.resolvers import (
-    BearerResolver,
-    ClaimResolver,
-    Claims,
-    HeaderResolver,
-    PathResolver,
-    Refused,
-    Resolver,
-)
+try:
+    from nebula_resource.fastapi.dependency import ResourceDependency, resource
+    from nebula_resource.fastapi.install import install
+    from nebula_resource.fastapi.middleware import NebulaMiddleware
+    from nebula_resource.fastapi.problems import ProblemResponse, problem_response
+    from nebula_resource.fastapi.resolvers import (
+        BearerResolver,
+        ClaimResolver,
+        Claims,
+        HeaderResolver,
+        PathResolver,
+        Refused,
+        Resolver,
+    )
+except ModuleNotFoundError as error:
+    error.add_note("nebula_resource.fastapi needs an extra: pip install 'nebula-resource[fastapi]'")
+    raise
 
 __all__ = [
     "BearerResolver",

@@ -165,3 +165,12 @@ def test_the_fence_holds(extra: str) -> None:
     done = run(modules_of(closure(CORE)), MODULES[extra])
     assert done.returncode == 1
     assert "fenced off" in done.stderr
+
+
+@pytest.mark.parametrize("extra", ["fastapi", "di"])
+def test_a_room_without_its_extra_says_what_to_install(extra: str) -> None:
+    """The error of the import that fails is followed by the line to type."""
+    done = run(modules_of(closure(CORE)), [f"nebula_resource.{extra}"])
+    assert done.returncode == 1
+    assert "ModuleNotFoundError: fenced off" in done.stderr
+    assert done.stderr.endswith(f"needs an extra: pip install 'nebula-resource[{extra}]'\n")
