@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeAlias
 
 from nebula_resource.errors import ConfigurationError, FieldViolation, ValidationFailed
@@ -91,9 +92,17 @@ class Step:
         if self.timeout is not None and not self.timeout > 0:
             raise ValidationFailed([FieldViolation("timeout", "must be above 0 seconds", str(self.timeout))])
         if not self.name:
-            object.__setattr__(self, "name", self.action.__name__)
+            object.__setattr__(self, "name", self.function.__name__)
         Scope.action(self.name)  # refuses what cannot be an id
         object.__setattr__(self, "context_parameter", _context_parameter(self.action))
+
+    @property
+    def function(self) -> Callable[..., Any]:
+        """The function itself, whatever `functools.partial` was put around it."""
+        action = self.action
+        while isinstance(action, partial):
+            action = action.func
+        return action
 
     def arguments(self, results: Results) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Positional and keyword arguments, given the results so far."""

@@ -221,7 +221,7 @@ class Run:
 
     async def _call(self, step: Step, call: Callable[[], Any]) -> Any:
         async with AsyncExitStack() as stack:
-            if getattr(step.action, "opens_action", False):
+            if getattr(step.function, "opens_action", False):
                 prepare_action(step.name)
             else:
                 await stack.enter_async_context(self._resources.action(step.name))

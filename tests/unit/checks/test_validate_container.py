@@ -217,7 +217,7 @@ class Awaited(App):
     of_manager = ScopedSingleton("execution", asynccontextmanager(generator))
     of_coroutine = ScopedSingleton("execution", coroutine)
     of_lease = ScopedSingleton("execution", dict[str, Any], db=App.db)
-    coroutine = providers.Coroutine(coroutine)
+    called = providers.Coroutine(coroutine)
     factory = providers.Factory(coroutine)
     singleton = providers.Singleton(coroutine)
     nested = providers.Factory(dict[str, Any], n=providers.Factory(coroutine))

@@ -151,6 +151,34 @@ async def test_naive_resource_is_closed_under_others(naive: Any) -> None:
     assert isinstance(results[1], TypeError) or "closed" in results[1]  # type: ignore[operator]  # the TypeError is 3.11's
 
 
+# ── who ends a resource second gets a TypeError, on 3.11 ──
+
+
+async def test_naive_second_shutdown_is_an_error_on_3_11(naive: Any) -> None:
+    """Out of a call that went well: what both used is ended by both."""
+
+    @inject
+    async def work(session: Any = Closing[Provide[Naive.session]]) -> None:
+        await asyncio.sleep(1)
+
+    naive.wire(modules=[sys.modules[__name__]])
+    results = await asyncio.gather(work(), work(), return_exceptions=True)
+    assert any(isinstance(result, TypeError) for result in results) is (sys.version_info < (3, 12))
+
+
+async def test_ours_ends_every_lease_once(app: World) -> None:
+    """Two calls at once, and every one ends what is its own."""
+
+    @app.live
+    @action
+    async def work(db: Instance = Provide["db"]) -> None:
+        await asyncio.sleep(1)
+
+    async with app.manager.scope(tenant="acme", execution="e"):
+        await asyncio.gather(work(), work())
+    assert app.log == ["commit", "commit"]
+
+
 # ── a wrapper with functools.wraps is wired once more, outside the scope ──
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -535,6 +536,23 @@ async def test_closing_cancels_what_runs(shop: Shop) -> None:
     assert (await run).status is WorkflowStatus.CANCELLED
     with pytest.raises(Unavailable):
         await shop.executor.run(definition)
+
+
+async def test_a_step_may_be_a_part_of_a_function(shop: Shop) -> None:
+    """``functools.partial`` of a function or an ``@action`` is called as the function, in one ACTION of that name."""
+
+    async def plain(greeting: str, ctx: ActionContext) -> str:
+        scope = current_scope()
+        assert scope is not None
+        return f"{greeting} from {scope.scope.action_id} {ctx.action_id}"
+
+    @action
+    async def acting(greeting: str, ctx: ActionContext) -> str:
+        return await plain(greeting, ctx)
+
+    steps = [Step(partial(plain, "hello")), Step(partial(partial(acting), greeting="goodbye"))]
+    result = await shop.executor.run(WorkflowDefinition("w", steps))
+    assert result.results == {"plain": "hello from plain plain", "acting": "goodbye from acting acting"}
 
 
 # ── whose it is ──
