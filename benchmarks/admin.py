@@ -31,7 +31,7 @@ __all__ = ["run"]
 
 CLIENTS = 50
 FROZEN = 20
-EVENTS = 12_000
+EVENTS = 8_000
 BURST = 500
 AHEAD = 4000
 """How far the publisher may be ahead of the slowest reader: half of what is kept for replay."""
