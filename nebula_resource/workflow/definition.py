@@ -166,8 +166,13 @@ class WorkflowDefinition:
 
 def _context_parameter(action: Callable[..., Any]) -> str | None:
     for name, parameter in inspect.signature(action).parameters.items():
-        annotation = parameter.annotation
-        said = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")
-        if name == "ctx" or said.rpartition(".")[2] == "ActionContext":
+        if name == "ctx" or _is_context(parameter.annotation):
             return name
     return None
+
+
+def _is_context(annotation: Any) -> bool:
+    """Whether it is `ActionContext`, or that or None; in text, if annotations are postponed."""
+    text = annotation.__name__ if isinstance(annotation, type) else str(annotation)
+    told = {each.strip().rpartition(".")[2] for each in text.split("|")}
+    return told - {"None"} == {"ActionContext"}

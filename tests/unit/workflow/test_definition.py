@@ -92,9 +92,16 @@ def test_who_gets_the_context() -> None:
 
     async def annotated(where: ActionContext) -> None: ...
 
-    async def neither(context: int) -> None: ...
+    async def optional(where: ActionContext | None = None) -> None: ...
 
-    assert [Step(fn).context_parameter for fn in (named, annotated, neither)] == ["ctx", "where", None]
+    async def evaluated(where: Any = None) -> None: ...
+
+    evaluated.__annotations__["where"] = ActionContext | None  # as without postponed annotations
+
+    async def neither(context: int, contexts: list[ActionContext], other: int | None = None) -> None: ...
+
+    steps = [Step(fn).context_parameter for fn in (named, annotated, optional, evaluated, neither)]
+    assert steps == ["ctx", "where", "where", "where", None]
 
 
 def test_what_is_worth_another_try() -> None:
