@@ -128,6 +128,7 @@ class BackendUp(Event):
 
 
 _ROUTINE = frozenset({"started", "step_started", "step_succeeded", "succeeded"})
+_AMISS = frozenset({"failed", "step_retrying"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +145,11 @@ class WorkflowProgress(Event):
     """Steps finished."""
     total: int = 0
     """Steps in all."""
+
+    @property
+    def severity(self) -> Severity:
+        """A warning where something failed; that somebody cancelled it is none."""
+        return Severity.WARNING if self.status in _AMISS else self.default_severity
 
     @property
     def is_routine(self) -> bool:

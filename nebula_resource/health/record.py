@@ -28,13 +28,17 @@ def combine(own: HealthState, causes: dict[str, HealthState]) -> HealthState:
 
 
 def is_real_change(old: HealthState, new: HealthState) -> bool:
-    """Whether people should hear of it: another kind, another reason, or served now and refused before.
+    """Whether people should hear of it: another kind, served now and refused before, or another degradation.
 
-    An impact that drifts from check to check is none: it would be an event per check.
+    An impact that drifts from check to check is none, and neither is another reason while it is Unhealthy: a server
+    that is down says "reset", "refused" and "timed out" in turn, and that would be an event per check. That it cannot
+    come back any more is one.
     """
-    if type(old) is not type(new) or old.is_usable() != new.is_usable() or old.because != new.because:
+    if type(old) is not type(new) or old.is_usable() != new.is_usable():
         return True
-    return isinstance(old, Unhealthy) and isinstance(new, Unhealthy) and old.recoverable != new.recoverable
+    if isinstance(old, Unhealthy) and isinstance(new, Unhealthy):
+        return old.recoverable != new.recoverable
+    return old.because != new.because
 
 
 class HealthRecord:

@@ -19,6 +19,7 @@ from nebula_resource.events import (
     HealthChanged,
     InstanceRetired,
     Severity,
+    WorkflowProgress,
     event_from_json,
 )
 from nebula_resource.events.event import builder
@@ -183,6 +184,22 @@ def test_building_leaves_defaults_to_the_constructor() -> None:
 def test_a_change_of_health_is_as_severe_as_where_it_went(new: str, severity: Severity) -> None:
     """Unhealthy is critical, recovery is information."""
     assert HealthChanged(seq=1, at=AT, old="healthy", new=new).severity is severity
+
+
+@pytest.mark.parametrize(
+    ("status", "severity"),
+    [
+        ("started", Severity.INFO),
+        ("succeeded", Severity.INFO),
+        ("cancelled", Severity.INFO),
+        ("step_retrying", Severity.WARNING),
+        ("failed", Severity.WARNING),
+    ],
+)
+def test_a_workflow_that_fails_is_a_warning(status: str, severity: Severity) -> None:
+    """So that one who asks for warnings alone hears of it; a cancellation is somebody's wish."""
+    event = WorkflowProgress(seq=1, at=AT, workflow="w", execution="e", status=status)
+    assert event.severity is severity
 
 
 def test_data_is_ready_for_json() -> None:

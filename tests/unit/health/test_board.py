@@ -234,6 +234,29 @@ def test_a_drifting_impact_is_no_real_change(board: HealthBoard, diary: Diary) -
     assert len(diary.owns) == 4
 
 
+def test_another_reason_during_an_outage_is_no_real_change(board: HealthBoard, diary: Diary) -> None:
+    """People hear once that it is down, whatever it says from check to check; that it is lost for good is news.
+
+    What it says now can be read all the while, and since when it is down stays true.
+    """
+    reasons = ("refused", "refused", "refused", "reset", "timed out", "refused")
+    for second, reason in enumerate(reasons):
+        board.observe("db", Unhealthy(reason), START + timedelta(seconds=second))
+    assert [(old.kind, new) for _, old, new, _ in diary.changes] == [("unknown", Unhealthy("refused"))]
+    assert (view(board).since, len(board.history("db"))) == (START + timedelta(seconds=2), 1)
+    board.observe("db", Unhealthy("reset"))
+    assert board.effective("db") == Unhealthy("reset")
+    board.observe("db", Unhealthy("schema gone", recoverable=False))
+    assert [new for _, _, new, _ in diary.changes[1:]] == [Unhealthy("schema gone", recoverable=False)]
+
+
+def test_another_reason_of_a_degradation_is_a_real_change(board: HealthBoard, diary: Diary) -> None:
+    """It is served all the while, but it is another thing to look at."""
+    for reason in ("slow", "slow", "dependency 'net' is down"):
+        board.observe("db", Degraded(reason, 0.5))
+    assert [new.because for _, _, new, _ in diary.changes] == ["slow", "dependency 'net' is down"]
+
+
 def test_history_keeps_the_last_fifty_changes(board: HealthBoard) -> None:
     """Older ones are dropped; each names what it was because of."""
     for step in range(80):

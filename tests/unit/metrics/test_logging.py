@@ -40,7 +40,7 @@ def bus() -> EventBus:
         (Acquired, {"waited_s": 0.5}, logging.DEBUG),
         (Released, {}, logging.DEBUG),
         (WorkflowProgress, {"workflow": "w", "execution": "1", "status": "step_started"}, logging.DEBUG),
-        (WorkflowProgress, {"workflow": "w", "execution": "1", "status": "failed"}, logging.INFO),
+        (WorkflowProgress, {"workflow": "w", "execution": "1", "status": "failed"}, logging.WARNING),
         (Registered, {}, logging.INFO),
         (HealthChanged, {"old": "unknown", "new": "healthy"}, logging.INFO),
         (HealthChanged, {"old": "healthy", "new": "degraded"}, logging.WARNING),
