@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks.measure import Table, machine, new_loop
 
 ROOT = Path(__file__).parent.parent
-SUITES = ("pool", "scopes", "fastapi", "events", "scrape", "admin")
+SUITES = ("pool", "scopes", "fastapi", "events", "health", "scrape", "admin")
 RESULTS = ROOT / "benchmarks" / "results.json"
 PAGE = ROOT / "docs" / "benchmarks.md"
 

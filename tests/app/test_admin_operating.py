@@ -3,11 +3,17 @@
 import asyncio
 from collections.abc import AsyncGenerator
 
+import httpx
 import pytest
 
+from nebula_resource.admin import create_admin
 from nebula_resource.errors import Unavailable
+from nebula_resource.manager import Manager
+from nebula_resource.model.context import ResourceContext
+from nebula_resource.model.health import HealthPolicy
 from nebula_resource.model.policy import OFF
 from tests.app.admin_world import Thing, ThingConfig, World, admin_world
+from tests.app.served_admin import serving
 
 WHY = {"reason": "a test"}
 
@@ -57,6 +63,37 @@ async def test_a_release_that_probes_what_is_ill_is_refused(world: World) -> Non
     assert problem["code"] == "probe_failed"
     assert problem["health"]["result"] == "unhealthy"
     assert (await world.post("/quarantine/db/release", {"mode": "force"}))["mode"] == "force"
+
+
+@pytest.mark.parametrize(("fails_from", "tries"), [(1, 1), (2, 2), (3, 3)], ids=str)
+async def test_a_release_tries_what_is_still_broken_so_often_at_most(fails_from: int, tries: int) -> None:
+    """Over a real port: 409 with at most `success_threshold` connects, and it stays where it was."""
+
+    class Flaky(Thing):
+        """Its first connects succeed."""
+
+        asked = 0
+
+        async def create(self, config: ThingConfig, context: ResourceContext) -> object:
+            self.asked += 1
+            if self.asked >= fails_from:
+                raise ConnectionError("refused")
+            return await super().create(config, context)
+
+    async with Manager() as manager:
+        app = create_admin(manager)
+        flaky = Flaky()
+        health = HealthPolicy(interval=3600.0, success_threshold=3)
+        await manager.register(flaky, ThingConfig(), pool={"min_size": 0}, health=health)
+        manager.quarantine("db", "disk")
+        async with serving(app) as port, httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+            answer = await client.post("/quarantine/db/release", json={"mode": "probe"})
+            listed = (await client.get("/quarantine")).json()["items"]
+        assert (answer.status_code, answer.json()["code"]) == (409, "probe_failed")
+        assert flaky.asked == tries
+        assert [entry["id"] for entry in listed] == ["db"]
+        with pytest.raises(Unavailable):
+            await manager.acquire("db")
 
 
 async def test_a_release_without_a_body_probes(world: World) -> None:
