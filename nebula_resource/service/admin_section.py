@@ -20,6 +20,7 @@ ENVIRONMENT: Mapping[str, str] = {
     "NEBULA_HOST": "host",
     "NEBULA_PORT": "port",
     "NEBULA_KEYS_FILE": "keys_file",
+    "NEBULA_AUDIT_FILE": "audit_file",
     "NEBULA_HOSTS": "hosts",
     "NEBULA_PAGE": "page",
     "NEBULA_PATH": "path",
@@ -41,6 +42,8 @@ class AdminSection(ResourceConfig):
     """The port; 0: any free one."""
     keys_file: Path | None = None
     """The keys and their roles; without it only this machine is served, and everything is open to it."""
+    audit_file: Path | None = None
+    """Where what people do is written, a line before and one after; where that cannot be written, nothing is done."""
     hosts: tuple[str, ...] = ()
     """Names, beside localhost, that a Host header may have."""
     groups: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
@@ -107,6 +110,12 @@ def read_admin(
             findings.add(places["keys_file"], why, "another file")
     elif not section.is_local:
         _refuse_host(places, findings)
+    if section.audit_file is not None:
+        here = Path() if places["audit_file"] == "NEBULA_AUDIT_FILE" else base
+        file = here / section.audit_file
+        section = section.model_copy(update={"audit_file": file})
+        if file.is_dir() or not file.parent.is_dir():
+            findings.add(places["audit_file"], "must be a file in a folder that exists", "another path")
     return section
 
 

@@ -60,6 +60,7 @@ def assemble(live: LiveConfig, manager: Manager, app: FastAPI | None = None) -> 
         groups=settings.groups,
         more_metrics=http.text,
         declared=live,
+        audit_file=settings.audit_file,
     )
     outer.mount("" if settings.path == "/" else settings.path, admin)
     outer.state.nebula_manager = manager

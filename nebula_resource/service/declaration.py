@@ -44,6 +44,7 @@ class Declaration:
                 "host": admin.host,
                 "port": admin.port,
                 "keys_file": None if admin.keys_file is None else str(admin.keys_file),
+                "audit_file": None if admin.audit_file is None else str(admin.audit_file),
                 "hosts": list(admin.hosts),
                 "groups": {name: list(members) for name, members in admin.groups.items()},
                 "page": admin.page,

@@ -184,15 +184,18 @@ def test_the_file_is_changed_broken_and_mended_under_load(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("dry", [True, False])
 def test_a_reload_by_hand_says_what_it_does(tmp_path: Path, dry: bool) -> None:
-    """What would be, or is, added and changed; a dry run changes nothing."""
-    file = tmp_path / "nebula.toml"
+    """What would be, or is, added and changed; a dry run changes nothing; who asked for it is written down."""
+    file, audit = tmp_path / "nebula.toml", tmp_path / "audit.jsonl"
     file.write_text(FILE.format(size=4))
-    with started(cwd=tmp_path, PAY_TOKEN=CANARY) as served:
+    with started(cwd=tmp_path, PAY_TOKEN=CANARY, NEBULA_AUDIT_FILE=str(audit)) as served:
         before = generation(served.url)
         if dry:
             # A dry run reads what is there: the file as it is.
             told = httpx.post(f"{served.url}/config/reload", json={"reason": "x", "dry_run": True}).json()
             assert (told["dry_run"], told["added"], told["changed"]) == (True, [], [])
+            httpx.post(f"{served.url}/config/reload", json={"reason": "as it is"}).raise_for_status()
+            last = [json.loads(line) for line in audit.read_text().splitlines()][-2:]
+            assert [each["reason"] for each in last] == ["as it is"] * 2
         else:
             file.write_text(
                 FILE.format(size=4) + '\n[resources.more]\ndriver = "sqlite"\nconfig = { path = "more.db" }\n'

@@ -152,3 +152,17 @@ def test_the_environment_wins_over_the_file_and_options_over_both(tmp_path: Path
     with pytest.raises(ValidationFailed) as caught:
         load(file, environment={"NEBULA_PORT": "many", "NEBULA_HOST": "0.0.0.0"})
     assert {each.field for each in caught.value.violations} == {"NEBULA_PORT", "NEBULA_HOST"}
+
+
+def test_the_file_of_the_audit_has_a_folder(tmp_path: Path) -> None:
+    """It stands beside the configuration, need not exist, and is no folder; by variable it is where one stands."""
+    file = tmp_path / "nebula.toml"
+    file.write_text('[admin]\naudit_file = "audit.jsonl"\n')
+    declared = load(file, environment={})
+    assert declared.admin.audit_file == tmp_path / "audit.jsonl"
+    assert declared.shown()["admin"]["audit_file"] == str(tmp_path / "audit.jsonl")
+    for wrong in ("gone/audit.jsonl", "."):
+        assert "admin.audit_file" in _found(tmp_path, f'[admin]\naudit_file = "{wrong}"\n')
+    assert "NEBULA_AUDIT_FILE" in _found(
+        tmp_path, "", NEBULA_AUDIT_FILE=str(tmp_path / "gone" / "audit.jsonl")
+    )
