@@ -170,7 +170,9 @@ async def run(loop: str) -> list[Table]:
         took = await interleaved(cases, count, ROUNDS)
         heard.add(f"{name}: a deque and a future", per_second(took["floor"], count))
         _add(heard, name, per_second(took["bus"], count), bar)
-    heard.notes.append("Process time, so that others' work is left out; all of it is on one thread that never waits.")
+    heard.notes.append(
+        "Process time, so that others' work is left out; all of it is on one thread that never waits."
+    )
     return [silence, heard]
 
 
