@@ -130,6 +130,7 @@ async def test_one_scope_goes_and_nothing_else_is_touched() -> None:
             pass
 
 
+@pytest.mark.alone
 async def test_a_hundred_idle_pools_end_at_once() -> None:
     """100 idle pooled resources are gone in under half a second of real time (SPEC §7)."""
     manager = Manager()

@@ -147,6 +147,7 @@ def test_a_pools_readout_is_read_at_scrape_time() -> None:
     assert (plain.refused, plain.target) == ({}, None)
 
 
+@pytest.mark.alone
 def test_a_scrape_stays_linear_and_quick() -> None:
     """A thousand busy pools are written in far less than ten times the target of 20 ms, whatever else the machine does."""
     renderer = TextRenderer()
