@@ -18,9 +18,13 @@ ARGUMENTS = [
 ]  # fmt: skip  # flags
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Generator[Browser]:
-    """Debian's Chromium; nothing is fetched for it, and nothing by it."""
+    """Debian's Chromium; nothing is fetched for it, and nothing by it.
+
+    One for each module: while it is there, Playwright's own loop counts as running, and no test of another folder that
+    this process comes to next could run a loop.
+    """
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=str(ensure_program("chromium")), args=ARGUMENTS)
         yield running
