@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import redis
 
-from nebula_resource import Manager, Scope
+from nebula_resource import HealthPolicy, Manager, Scope
 from nebula_resource.drivers.sqlalchemy import PostgresOptions, SqlAlchemyConfig, SqlAlchemyResource
 from nebula_resource.events import (
     ErrorOccurred,
@@ -55,6 +55,8 @@ QUICK = 0.025
 GRACE = 1.0
 """Seconds that the PostgreSQL driver gives a statement that still runs when its connection is closed: a check that was
 given up in the middle has not ended before, and there are never two checks of one resource."""
+CALM_HEALTH = HealthPolicy(interval=0.15, timeout=2.0, failure_threshold=2, success_threshold=1, jitter=0)
+"""The calm one's checks have time: a machine that stands still for a moment is no fault of its server."""
 ROLE, PASSWORD = "stricken", "first-password"  # of a server that lives for this test
 
 Fault = Callable[["Patient"], Awaitable[None]]
@@ -249,13 +251,23 @@ async def register_postgres(world: FaultWorld, key: str, tenant: str, name: str,
     settings = SqlAlchemyConfig(
         postgres=PostgresOptions(application_name=name), connect_timeout=0.3, **config
     )
-    await world.manager.register(SqlAlchemyResource(key), settings, pool=POOL, scope=Scope.of(tenant=tenant))
+    await world.manager.register(
+        SqlAlchemyResource(key),
+        settings,
+        pool=POOL,
+        scope=Scope.of(tenant=tenant),
+        health=CALM_HEALTH if key == "calm" else None,
+    )
 
 
 async def register_redis(world: FaultWorld, key: str, tenant: str, name: str, **config: Any) -> None:
     """A Redis of a tenant's own."""
     await world.manager.register(
-        RedisResource(key, name), RedisConfig(**config), pool=POOL, scope=Scope.of(tenant=tenant)
+        RedisResource(key, name),
+        RedisConfig(**config),
+        pool=POOL,
+        scope=Scope.of(tenant=tenant),
+        health=CALM_HEALTH if key == "calm" else None,
     )
 
 
