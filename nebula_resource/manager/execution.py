@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from nebula_resource.manager.block import Block
 from nebula_resource.manager.current import enter, reset
-from nebula_resource.manager.open_scope import IDLE
 from nebula_resource.model.scope import Scope, ScopeLevel
 
 if TYPE_CHECKING:
@@ -72,21 +71,13 @@ class ExecutionBlock(Block):
         self._token = enter(self)
 
     def leave_now(self) -> bool:
-        """End after what ended well, if that takes no wait; False: ``__aexit__`` does it, all of it."""
-        entry = self._entry
-        if self._rare is not None or self._more is not None or self._outer:
-            return False
-        if entry is not None and (entry.attention or self._pool.line.waiters):
+        """End after what ended well, if that takes no wait; False: ``__aexit__`` does what is left."""
+        if self._outer or not self.close_now():
             return False
         try:
             reset(self._token)
         except ValueError:
             pass  # left from another task: that context is gone anyway
-        self._closed = True
-        if entry is not None:
-            self._entry = None
-            entry.state = IDLE
-            self._pool.shelf.hot.append(entry)
         if self._manager.scope_listeners:
             self._tell_closed()
         else:
