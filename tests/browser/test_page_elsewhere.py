@@ -105,14 +105,15 @@ def test_a_page_elsewhere_cannot_frame_it(browser: Browser, isolated: PageWorld,
     context = browser.new_context()
     page = context.new_page()
     page.goto(elsewhere)
-    page.evaluate(
-        """url => new Promise(done => {
-            const frame = Object.assign(document.createElement('iframe'), {src: url, onload: done});
-            document.body.append(frame);
-        }).then(() => 0)""",
-        f"{isolated.url}/",
-    )
-    assert page.frames[1].url == "chrome-error://chromewebdata/"
+    with page.expect_event("framenavigated", lambda frame: frame.parent_frame is not None) as gone_to:
+        page.evaluate(
+            """url => {
+                const frame = Object.assign(document.createElement('iframe'), {src: url});
+                document.body.append(frame);
+            }""",
+            f"{isolated.url}/",
+        )
+    assert gone_to.value.url == "chrome-error://chromewebdata/"
     context.close()
 
 
