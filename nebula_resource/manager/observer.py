@@ -71,6 +71,10 @@ class RegistrationObserver(PoolObserver):
             event, registration.key, registration.scope, public_id=registration.public_id, **fields
         )
 
+    @property
+    def holds_back(self) -> bool:
+        return self._registration.is_refused(Cause.QUARANTINED)
+
     # ── spans ──
 
     @property

@@ -116,7 +116,7 @@ class ManagerParts:
             self._tasks,
         )
         self._shutdown = Shutdown(self.dependencies, self._tasks, self._releases, self._reload.beside)
-        self.watch.reopen = self._startup.open
+        self.watch.reopen = self._startup.reopen
         self.watch.on_road_changed = self._road.pave
         self.watch.on_released = self._released
 
@@ -140,6 +140,7 @@ class ManagerParts:
     def _released(self, registration: Registration) -> None:
         """It left quarantine: what waited for that, it itself for one, can be opened now."""
         if registration.is_open:
+            registration.pool.grant()  # nothing was made ahead of need meanwhile
             self._startup.begin_dependents(registration.key)
         else:
             self._startup.begin(registration)

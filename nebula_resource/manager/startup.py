@@ -94,13 +94,19 @@ class Startup:
 
     # ── opening ──
 
-    async def open(self, registration: Registration, *, required: bool = False) -> None:
+    async def reopen(self, registration: Registration) -> None:
+        """Open it for a recovery, with one instance at most: the rest is made when it is released. Raises as `open`."""
+        await self.open(registration, upfront=1)
+
+    async def open(
+        self, registration: Registration, *, required: bool = False, upfront: int | None = None
+    ) -> None:
         """Open it, and those that waited for it; or wait for the opening under way. Without what it needs it stays.
 
-        A cancelled caller stops waiting; the opening goes on. Raises what the opening raised, and `Unavailable` when
+        ``upfront``: how many instances it waits for at most. A cancelled caller stops waiting; the opening goes on. Raises what the opening raised, and `Unavailable` when
         it was taken down meanwhile.
         """
-        opening = self.begin(registration, required=required)
+        opening = self.begin(registration, required=required, upfront=upfront)
         if opening is None:
             return
         await asyncio.wait((opening,))
@@ -111,7 +117,7 @@ class Startup:
             raise error
 
     def begin(
-        self, registration: Registration, *, required: bool = False
+        self, registration: Registration, *, required: bool = False, upfront: int | None = None
     ) -> asyncio.Task[Exception | None] | None:
         """Start to open it, or join the opening under way; None: there is nothing to do, or something is missing.
 
@@ -127,7 +133,9 @@ class Startup:
         registration.state = RegistrationState.OPENING
         registration.refuse(Cause.NOT_OPEN, self._not_open(registration))
         opening = self._tasks.spawn(
-            self._open(registration, required=required), name=f"open {registration.public_id}", awaited=True
+            self._open(registration, required=required, upfront=upfront),
+            name=f"open {registration.public_id}",
+            awaited=True,
         )
         self._openings[registration] = opening
         opening.add_done_callback(lambda _: self._openings.pop(registration, None))
@@ -137,12 +145,14 @@ class Startup:
         """The opening under way, if there is one."""
         return self._openings.get(registration)
 
-    async def _open(self, registration: Registration, *, required: bool) -> Exception | None:
+    async def _open(
+        self, registration: Registration, *, required: bool, upfront: int | None
+    ) -> Exception | None:
         failure: Exception | None = None
         try:
             if registration.pool.was_opened:
                 self._build(registration)  # what an attempt that failed left is closed
-            await registration.pool.open()
+            await registration.pool.open(upfront=upfront)
         except Exception as error:
             failure = error
         if registration.state is not RegistrationState.OPENING:

@@ -40,25 +40,28 @@ class RegistrationWard(Ward):
         """Opens a registration whose opening had failed; set by the manager."""
 
     async def probe(self, id: str, /) -> HealthStatus:
-        """One check on a fresh instance; a registration that never opened is opened by it."""
+        """One check on a fresh instance; a registration that never opened is opened by it, and what that made checked.
+
+        It makes one instance at most: a release that fails has asked the server so often as it has probed.
+        """
         registration = self._registry.get(id)
         if registration is None:
             raise Postponed("it is registered no more")
-        if not registration.is_open:
-            return await self._open(registration)
+        opens = not registration.is_open
+        if opens:
+            await self._open(registration)
         probes = self._probes.get(id)
         if probes is not None:
-            return await probes.fresh()
-        async with registration.pool.borrow(fresh=True) as borrowed:
+            return await (probes.idle_or_fresh() if opens else probes.fresh())
+        async with registration.pool.borrow(fresh=not opens) as borrowed:
             borrowed.is_good = await registration.resource.is_valid(borrowed.instance)
             return HealthStatus.healthy() if borrowed.is_good else HealthStatus.unhealthy("not valid")
 
-    async def _open(self, registration: Registration) -> HealthStatus:
+    async def _open(self, registration: Registration) -> None:
         assert self.reopen is not None, "the manager sets it"
         await self.reopen(registration)
         if not registration.is_open:
             raise Postponed("something that it needs is not open")
-        return HealthStatus.healthy()
 
     def success_threshold(self, id: str, /) -> int:
         """How many passes in a row a release needs."""

@@ -100,6 +100,11 @@ class PoolObserver:
         """Whether `around` is to be asked at all."""
         return False
 
+    @property
+    def holds_back(self) -> bool:
+        """Whether nothing is to be made ahead of need now: the server is held for broken, and only a probe asks it."""
+        return False
+
     def around(self, step: str) -> AbstractContextManager[object]:
         """What one call of a user's hook runs inside of (a span); ``step`` is create, validate, recycle and so on."""
         return nullcontext()

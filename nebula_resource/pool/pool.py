@@ -89,17 +89,17 @@ class Pool(PoolParts, Generic[ConfigT, InstanceT, LeaseT]):
 
     # ── open ──
 
-    async def open(self) -> None:
+    async def open(self, *, upfront: int | None = None) -> None:
         """Fill to ``min_size`` (with ``warm_on_register``) and begin to serve.
 
-        Raises `CreateFailed` when not one of the first instances can be made (the pool is closed then), and
+        ``upfront``: wait for so many of them at most, the others follow by themselves. Raises `CreateFailed` when not one of the first instances can be made (the pool is closed then), and
         `InvalidStateTransition` when it was opened before.
         """
         if self.was_opened or self.state is not PoolState.NEW:
             raise InvalidStateTransition(self.state, PoolState.OPEN, resource_id=self.resource.id)
         self.settle_in()
         try:
-            await self._warm()
+            await self._warm(upfront)
         except BaseException:
             self.closing.begin(0.0)
             raise
@@ -112,9 +112,10 @@ class Pool(PoolParts, Generic[ConfigT, InstanceT, LeaseT]):
         if self.config.warm_on_register:
             self.upkeep.refill()
 
-    async def _warm(self) -> None:
+    async def _warm(self, upfront: int | None) -> None:
         if self.config.warm_on_register:
-            await self.sizing.make(self.ledger.min_size)
+            wanted = self.ledger.min_size
+            await self.sizing.make(wanted if upfront is None else min(upfront, wanted))
             if not self.ledger.entries and self.ledger.last_create_error is not None:
                 raise self.ledger.last_create_error[1]
 

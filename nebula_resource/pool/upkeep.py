@@ -165,9 +165,12 @@ class Upkeep:
     # ── refill, and its back-off ──
 
     def refill(self) -> None:
-        """Start what is missing to ``min_size``, unless creates have just failed: then when the back-off has passed."""
+        """Start what is missing to ``min_size``, unless creates have just failed: then when the back-off has passed.
+
+        While whoever observes the pool holds it back nothing is made here; a caller or a probe is still served.
+        """
         pool = self._pool
-        if pool.state is not PoolState.OPEN or self._refill_timer is not None:
+        if pool.state is not PoolState.OPEN or self._refill_timer is not None or pool.observer.holds_back:
             return
         ledger = pool.ledger
         for _ in range(min(ledger.min_size - ledger.living, pool.config.warm_concurrency - ledger.creating)):

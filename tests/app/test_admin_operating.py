@@ -12,6 +12,7 @@ from nebula_resource.manager import Manager
 from nebula_resource.model.context import ResourceContext
 from nebula_resource.model.health import HealthPolicy
 from nebula_resource.model.policy import OFF
+from nebula_resource.quarantine import QuarantinePolicy, RecoveryBackoff
 from tests.app.admin_world import Thing, ThingConfig, World, admin_world
 from tests.app.served_admin import serving
 
@@ -94,6 +95,52 @@ async def test_a_release_tries_what_is_still_broken_so_often_at_most(fails_from:
         assert [entry["id"] for entry in listed] == ["db"]
         with pytest.raises(Unavailable):
             await manager.acquire("db")
+
+
+@pytest.mark.parametrize("success_threshold", [1, 2])
+@pytest.mark.parametrize("size", [0, 5], ids=lambda size: f"min_size {size}")
+@pytest.mark.parametrize("was_open", [True, False], ids=["fell ill", "never opened"])
+@pytest.mark.parametrize("ill", ["answers no", "refuses"])
+async def test_a_release_connects_no_more_often_than_it_probes(
+    ill: str, was_open: bool, size: int, success_threshold: int
+) -> None:
+    """Over a real port: connects that succeed to a server that is not well, or fail; nothing is made beside them."""
+
+    class Server(Thing):
+        """Connects are counted."""
+
+        connects = 0
+        ill = "" if was_open else "refuses"
+
+        async def create(self, config: ThingConfig, context: ResourceContext) -> object:
+            self.connects += 1
+            if self.ill == "refuses":
+                raise ConnectionError("refused")
+            return object()
+
+        async def is_valid(self, instance: object) -> bool:
+            return self.ill != "answers no"
+
+    server = Server()
+    slow = QuarantinePolicy(backoff=RecoveryBackoff(base=3600.0, max=3600.0))
+    health = HealthPolicy(interval=3600.0, success_threshold=success_threshold)
+    async with Manager(quarantine=slow, health=health) as manager:
+        app = create_admin(manager)
+        await manager.register(server, ThingConfig(), pool={"min_size": size, "max_size": 6})
+        if "db" not in manager.watch.quarantine:
+            manager.quarantine("db", "disk")
+        server.ill, before = ill, server.connects
+        async with serving(app) as port, httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+            answer = await client.post("/quarantine/db/release", json={"mode": "probe"})
+            assert (answer.status_code, answer.json()["code"]) == (409, "probe_failed")
+            assert server.connects - before == 1, "the first that fails is the last"
+            server.ill = ""
+            assert (await client.post("/quarantine/db/release", json={"mode": "probe"})).status_code == 200
+            async with manager.acquire("db"):
+                pass
+        async with asyncio.timeout(5):
+            while manager.stats()["db"].idle < size:  # noqa: ASYNC110  # a pool tells nobody when it is full
+                await asyncio.sleep(0.005)
 
 
 async def test_a_release_without_a_body_probes(world: World) -> None:

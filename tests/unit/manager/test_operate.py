@@ -12,18 +12,21 @@ from nebula_resource import (
     NotQuarantined,
     NotRegistered,
     ProbeFailed,
+    ResourceContext,
     Unavailable,
     ValidationFailed,
 )
 from nebula_resource.events import (
     ConfigReloaded,
     ConfigReloadRejected,
+    Event,
     HealthChanged,
     Quarantined,
     QuarantineReleased,
+    RecoveryAttempted,
 )
 from nebula_resource.manager import ReloadResult
-from tests.unit.manager.things import Instance, Needy, Thing, assert_manager_sound
+from tests.unit.manager.things import Instance, Needy, Thing, ThingConfig, assert_manager_sound
 
 
 async def test_a_quarantine_by_hand_stays_until_it_is_released() -> None:
@@ -73,6 +76,38 @@ async def test_release_by_probe_needs_a_passing_probe_and_force_does_not() -> No
         assert len(thing.made) - made <= 2, "at most success_threshold connects"
         await manager.release("thing", "force")
         assert "thing" not in manager.watch.quarantine
+
+
+@pytest.mark.parametrize("was_open", [True, False], ids=["fell ill", "never opened"])
+async def test_while_it_is_quarantined_only_attempts_connect(was_open: bool) -> None:
+    """No refill knocks at a server that is down beside them; let out, the pool is filled at once."""
+
+    class Counting(Thing):
+        asked = 0
+
+        async def create(self, config: ThingConfig, context: ResourceContext) -> Instance:
+            self.asked += 1
+            return await super().create(config, context)
+
+    hourly = HealthPolicy(interval=3600, failure_threshold=1, jitter=0)
+    async with Manager(health=hourly) as manager:
+        thing = Counting()
+        thing.fails = None if was_open else ConnectionRefusedError("down")
+        await manager.register(thing, pool={"min_size": 3, "max_size": 4})
+        attempts: list[Event] = []
+        manager.events.add_listener(attempts.append, (RecoveryAttempted,))
+        thing.valid, thing.fails = False, ConnectionRefusedError("down")
+        await asyncio.sleep(100)
+        assert "thing" in manager.watch.quarantine
+        before = thing.asked
+        attempts.clear()
+        await asyncio.sleep(1000)
+        assert thing.asked - before == len(attempts) > 3
+        thing.valid, thing.fails = True, None
+        await asyncio.sleep(400)
+        assert "thing" not in manager.watch.quarantine, "parked, it was tried every five minutes"
+        assert manager.stats()["thing"].size >= 3
+        assert_manager_sound(manager)
 
 
 async def test_failing_checks_lead_into_quarantine_and_out_again() -> None:
