@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from prometheus_client.metrics_core import Metric
-from prometheus_client.parser import text_string_to_metric_families
-from prometheus_client.registry import Collector
+from nebula_resource._extras import needs_extra
+
+with needs_extra(__name__, "prometheus"):
+    from prometheus_client.metrics_core import Metric
+    from prometheus_client.parser import text_string_to_metric_families
+    from prometheus_client.registry import Collector
 
 from nebula_resource.admin.readings import ReadingsCollector
 from nebula_resource.manager import Manager

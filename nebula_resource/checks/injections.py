@@ -16,7 +16,7 @@ from nebula_resource.checks.keys import Keys
 from nebula_resource.di import Leased, ScopedSingleton
 from nebula_resource.di.injection import Injection, injections_in, is_marker
 from nebula_resource.di.signature import readable_signature
-from nebula_resource.di.wired import modules_of, unresolved_in
+from nebula_resource.di.wired import foreign_in, modules_of, unresolved_in
 from nebula_resource.errors import ConfigurationError, FieldViolation
 
 __all__ = ["check_injections"]
@@ -26,10 +26,9 @@ def check_injections(container: Container, keys: Keys) -> Iterator[FieldViolatio
     """Note the keys that functions inject, with their annotations; find what cannot work."""
     modules = modules_of([*_wired(container, "modules"), *_wired(container, "packages")])
     yield from unresolved_in(modules, container)
-    own: set[providers.Provider[Any]] = set(container.traverse())
+    yield from foreign_in(modules, container)
     for injection in injections_in(*modules):
         yield from _check(injection, keys)
-        yield from _foreign(injection, own)
     for module in modules:
         yield from _unseen(module)
 
@@ -72,22 +71,6 @@ def _is_leased(provider: providers.Provider[Any]) -> bool:
 
 def _can_wait(fn: Callable[..., Any]) -> bool:
     return inspect.iscoroutinefunction(fn) or inspect.isasyncgenfunction(fn)
-
-
-def _foreign(injection: Injection, own: set[providers.Provider[Any]]) -> Iterator[FieldViolation]:
-    for parameter, provider in injection.providers.items():
-        if isinstance(provider, providers.Self) or provider in own:
-            continue
-        made_from: list[providers.Provider[Any]] = list(provider.traverse())
-        if isinstance(provider, providers.Delegate) and provider.provides is not None:
-            made_from.append(provider.provides)
-        if not own.isdisjoint(made_from):
-            continue
-        yield FieldViolation(
-            place(injection.original, parameter),
-            "must be wired to one container: the last that is wired to a module wins for all of it",
-            "another container's provider",
-        )
 
 
 def _unseen(module: ModuleType) -> Iterator[FieldViolation]:

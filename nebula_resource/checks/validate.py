@@ -32,7 +32,7 @@ def validate(
     - a singleton (or a scope's object of an outer level) that captures a lease
     - a marker that no container resolves, or that nothing looks at
     - ``Closing[...]`` around a lease
-    - a module that two containers are wired to
+    - a module that another container was wired to after this one (`nebula_resource.di.wire` refuses the second of two)
     - an application that uses ``resource()`` and was never installed
     - a request-scoped ``yield`` dependency of the user that uses a lease which ends with the handler
 

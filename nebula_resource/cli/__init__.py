@@ -14,6 +14,6 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name not in {"httpx", "rich", "typer"}:
             raise
-        print(f"nebula needs {error.name}: install nebula-resource[cli]", file=sys.stderr)
+        print(f"nebula needs {error.name}: pip install 'nebula-resource[cli]'", file=sys.stderr)
         raise SystemExit(2) from None
     raise SystemExit(run())

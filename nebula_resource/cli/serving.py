@@ -77,7 +77,7 @@ def _service() -> tuple[Any, Any]:
         if error.name is None or error.name.startswith("nebula_resource"):
             raise
         raise Failure(
-            ExitCode.USAGE, f"serving needs {error.name}: install nebula-resource[service,cli]"
+            ExitCode.USAGE, f"serving needs {error.name}: pip install 'nebula-resource[service,cli]'"
         ) from None
     return run, Options
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-try:
+from nebula_resource._extras import needs_extra
+
+with needs_extra(__name__, "di"):
     from nebula_resource.di.action import action
     from nebula_resource.di.container import ResourceContainer, running
     from nebula_resource.di.leased import Leased
     from nebula_resource.di.manager_provider import ManagerProvider
     from nebula_resource.di.scoped_singleton import ScopedSingleton
     from nebula_resource.di.wired import wire, wired
-except ModuleNotFoundError as error:
-    error.add_note("nebula_resource.di needs an extra: pip install 'nebula-resource[di]'")
-    raise
 
 __all__ = [
     "Leased",

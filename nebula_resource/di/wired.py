@@ -16,16 +16,19 @@ from nebula_resource.di.injection import injections_in, shown
 from nebula_resource.errors import FieldViolation, ValidationFailed
 from nebula_resource.model.near import did_you_mean
 
-__all__ = ["modules_of", "named_providers", "unresolved_in", "wire", "wired"]
+__all__ = ["foreign_in", "modules_of", "named_providers", "unresolved_in", "wire", "wired"]
 
 
 def wire(container: Container, *modules: ModuleType | str) -> None:
     """Wire a container to modules (and the modules of packages); every marker in them must be in it.
 
     Raises:
-        ValidationFailed: with every marker that the container cannot resolve; nothing stays wired then.
+        ValidationFailed: with every marker that the container cannot resolve; nothing stays wired then. With every one that
+            another container was wired to before and never unwired; that one stays wired.
     """
     found = modules_of(modules)
+    if taken := foreign_in(found, container):
+        raise ValidationFailed(taken)
     container.wire(modules=found)
     violations = unresolved_in(found, container)
     if violations:
@@ -56,6 +59,32 @@ def unresolved_in(modules: Iterable[ModuleType], container: Container) -> list[F
         for parameter in injection.unresolved
         for marker in (injection.markers[parameter],)
     ]
+
+
+def foreign_in(modules: Iterable[ModuleType], container: Container) -> list[FieldViolation]:
+    """A violation for every marker in these modules that another container resolves: the last to be wired did so for all."""
+    own: set[providers.Provider[Any]] = set(container.traverse())
+    return [
+        FieldViolation(
+            f"{injection.qualified_name}({parameter})",
+            "must be wired to one container, and the last that is wired to a module wins for all of it: unwire() the other "
+            "(with wired(...): does so at its end)",
+            "another container's provider",
+        )
+        for injection in injections_in(*modules)
+        for parameter, provider in injection.providers.items()
+        if not _is_of(provider, own)
+    ]
+
+
+def _is_of(provider: providers.Provider[Any], own: set[providers.Provider[Any]]) -> bool:
+    """Whether it is one of these, or made from one: ``Provide["repo.provider"]`` is resolved to something new."""
+    if isinstance(provider, providers.Self) or provider in own:
+        return True
+    made_from: list[providers.Provider[Any]] = list(provider.traverse())
+    if isinstance(provider, providers.Delegate) and provider.provides is not None:
+        made_from.append(provider.provides)
+    return not own.isdisjoint(made_from)
 
 
 def _hint(marker: Any, known: Iterable[str]) -> str:

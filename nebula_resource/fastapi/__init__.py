@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-try:
+from nebula_resource._extras import needs_extra
+
+with needs_extra(__name__, "fastapi"):
     from nebula_resource.fastapi.dependency import ResourceDependency, resource
     from nebula_resource.fastapi.install import install
     from nebula_resource.fastapi.middleware import NebulaMiddleware
@@ -16,9 +18,6 @@ try:
         Refused,
         Resolver,
     )
-except ModuleNotFoundError as error:
-    error.add_note("nebula_resource.fastapi needs an extra: pip install 'nebula-resource[fastapi]'")
-    raise
 
 __all__ = [
     "BearerResolver",

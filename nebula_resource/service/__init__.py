@@ -1,10 +1,13 @@
 """Service: what runs an application: its port, its signals, its end in good order."""
 
-from nebula_resource.service.lifespan import Lifespan
-from nebula_resource.service.listener import Listener, PortNotAvailable, claim
-from nebula_resource.service.server import CLEANUP, DRAIN, Server, ShutdownOverdue, serve
-from nebula_resource.service.signals import stop_on_signal
-from nebula_resource.service.telemetry import is_traced, telemetry, with_trace_context
+from nebula_resource._extras import needs_extra
+
+with needs_extra(__name__, "service"):
+    from nebula_resource.service.lifespan import Lifespan
+    from nebula_resource.service.listener import Listener, PortNotAvailable, claim
+    from nebula_resource.service.server import CLEANUP, DRAIN, Server, ShutdownOverdue, serve
+    from nebula_resource.service.signals import stop_on_signal
+    from nebula_resource.service.telemetry import is_traced, telemetry, with_trace_context
 
 __all__ = [
     "CLEANUP",

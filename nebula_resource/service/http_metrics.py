@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fastapi import FastAPI
-from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
-from prometheus_client.openmetrics import exposition
-from prometheus_fastapi_instrumentator import Instrumentator
-from starlette.types import ASGIApp, Receive, Scope, Send
+from nebula_resource._extras import needs_extra
+
+with needs_extra(__name__, "service"):
+    from fastapi import FastAPI
+    from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+    from prometheus_client.openmetrics import exposition
+    from prometheus_fastapi_instrumentator import Instrumentator
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 from nebula_resource.fastapi import problem_response
 from nebula_resource.model.problems import problem_of_status

@@ -7,8 +7,11 @@ import logging
 import sys
 from typing import IO, Any, Literal
 
-import structlog
-from structlog.typing import EventDict, ExcInfo, Processor
+from nebula_resource._extras import needs_extra
+
+with needs_extra(__name__, "service"):
+    import structlog
+    from structlog.typing import EventDict, ExcInfo, Processor
 
 from nebula_resource.model.printable import printable
 

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from nebula_resource._aio import OwnedTasks
+from nebula_resource._extras import needs_extra
 
 __all__ = ["Signature", "signature_of", "watching"]
 
@@ -64,7 +65,8 @@ async def watching(
 async def _watch(
     files: Callable[[], frozenset[Path]], changed: Callable[[], Awaitable[bool]], known: Signature
 ) -> None:
-    from watchfiles import awatch  # lazily: a service that is configured in code does without
+    with needs_extra(__name__, "service"):
+        from watchfiles import awatch  # lazily: a service that is configured in code does without
 
     while True:
         folders = _folders(files())

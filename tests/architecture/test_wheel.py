@@ -1,6 +1,7 @@
 """Wheel: it holds nebula_resource alone, and works where nothing but its declared needs is installed."""
 
 import hashlib
+import json
 import subprocess
 import sys
 import venv
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.architecture.test_extras import MODULES
 from tests.architecture.test_locks import RUN, requirements
 from tests.architecture.tree import ROOT, tracked
 
@@ -94,6 +96,35 @@ def test_the_wheel_works_in_an_empty_environment(wheel: Path, tmp_path: Path) ->
         str(python), "-I", "-c", "import nebula_resource; print(*nebula_resource.__path__)", cwd=tmp_path
     )
     assert Path(where.strip()).is_relative_to(environment)
+    _what_needs_an_extra_says_which(python, tmp_path)
+
+
+def _what_needs_an_extra_says_which(python: Path, folder: Path) -> None:
+    """The error of each import that fails here is followed by the line to type; it is no less of an error for that."""
+    # postgres is needed by a URL, cli by a command (below), prometheus by a module of a room that needs fastapi first.
+    rooms = {extra: MODULES[extra][0] for extra in MODULES.keys() - {"postgres", "cli", "prometheus"}}
+    notes = json.loads(_run(str(python), "-I", "-c", NOTES, *rooms.values(), cwd=folder))
+    assert notes == {
+        room: f"{room} needs an extra: pip install 'nebula-resource[{extra}]'"
+        for extra, room in rooms.items()
+    }
+    command = subprocess.run(
+        [python.with_name("nebula"), "pools"], capture_output=True, text=True, check=False, cwd=folder
+    )
+    assert command.returncode == 2
+    assert command.stderr.endswith("pip install 'nebula-resource[cli]'\n")
+
+
+NOTES = """
+import importlib, json, sys
+def notes(module):
+    try:
+        importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        return " ".join(error.__notes__)
+    return "nothing was missing"
+print(json.dumps({module: notes(module) for module in sys.argv[1:]}))
+"""
 
 
 def _run(*command: str, cwd: Path) -> str:

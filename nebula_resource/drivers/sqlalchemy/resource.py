@@ -194,6 +194,9 @@ def _wrong_with_options(config: SqlAlchemyConfig, address: Address) -> Iterator[
 
 
 def _wrong_with_sqlite(config: SqlAlchemyConfig, address: Address) -> Iterator[FieldViolation]:
+    if importlib.util.find_spec("aiosqlite") is None:
+        yield FieldViolation("url", "needs aiosqlite: install nebula-resource[sqlalchemy]", "not installed")
+        return
     from nebula_resource.drivers.sqlalchemy.sqlite import in_memory_possible
 
     if config.postgres != PostgresOptions():

@@ -29,6 +29,23 @@ async def test_wired_inside_the_block_and_not_after() -> None:
         assert not isinstance(await _good(), int)
 
 
+async def test_a_module_is_wired_to_one_container_at_a_time() -> None:
+    """Whoever wired it first, and in whatever way, keeps it; wiring the same container again is no second one."""
+    first, second = App(things=None, answer=1), App(things=None, answer=2)
+    first.wire(modules=[__name__])
+    try:
+        with pytest.raises(ValidationFailed) as caught:
+            wire(second, __name__)
+        assert [each.field for each in caught.value.violations] == [f"{__name__}._good(answer)"]
+        assert "unwire() the other" in str(caught.value)
+        assert await _good() == 1
+        wire(first, __name__)
+    finally:
+        first.unwire()
+    with wired(second, __name__):
+        assert await _good() == 2
+
+
 async def test_every_unresolved_marker_is_told_and_nothing_stays_wired() -> None:
     """dependency-injector hands markers to the function silently."""
 

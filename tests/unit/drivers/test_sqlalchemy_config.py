@@ -181,10 +181,13 @@ def test_a_login_in_the_url_beside_one_in_fields_is_refused() -> None:
 
 
 def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without asyncpg a PostgreSQL URL names the extra to install; an SQLite before 3.36 has no shared memory."""
+    """A URL whose library is not installed names the extra that brings it; an SQLite before 3.36 has no shared memory."""
     monkeypatch.setitem(sys.modules, "asyncpg", None)
     [violation] = violations("postgresql://db/app")
     assert "nebula-resource[postgres]" in violation.constraint
+    monkeypatch.setitem(sys.modules, "aiosqlite", None)
+    [violation] = violations("sqlite://")
+    assert "nebula-resource[sqlalchemy]" in violation.constraint
     assert not in_memory_possible((3, 35, 5))
     assert in_memory_possible((3, 36, 0))
 
