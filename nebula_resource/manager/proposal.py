@@ -48,9 +48,7 @@ def check_proposal(
     try:
         pool_config = PoolConfig.of(pool)
     except ValidationFailed as error:
-        violations += [
-            FieldViolation(f"pool.{each.field}", each.constraint, each.actual) for each in error.violations
-        ]
+        violations += map(_of_the_pool, error.violations)
     violations += _wrong_dependencies(resource.dependencies)
     violations += _wrong_scope(resource.min_level, scope)
     if violations:
@@ -101,6 +99,14 @@ def config_model(resource: Resource[Any, Any, Any]) -> type[BaseModel] | None:
                 if isinstance(first, type) and issubclass(first, BaseModel):
                     return first
     return None
+
+
+def _of_the_pool(violation: FieldViolation) -> FieldViolation:
+    """The path of a setting as `register` has it; of what is no settings at all it is that already."""
+    field = violation.field
+    return FieldViolation(
+        field if field == "pool" else f"pool.{field}", violation.constraint, violation.actual
+    )
 
 
 def _wrong_dependencies(dependencies: object) -> list[FieldViolation]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from math import inf
 
 from nebula_resource.errors import FieldViolation, ValidationFailed
 
@@ -27,12 +28,12 @@ class Backoff:
     def violations(self) -> list[FieldViolation]:
         """Every rule that the values break."""
         found = []
-        if not self.base > 0:
+        if not 0 < self.base < inf:
             found.append(FieldViolation("base", "must be above 0 seconds", f"{self.base}"))
         if not self.factor >= 1:
             found.append(FieldViolation("factor", "must be at least 1", f"{self.factor}"))
-        if not self.max >= self.base:
-            found.append(FieldViolation("max", "must be at least base", f"{self.max}"))
+        if not self.base <= self.max < inf:
+            found.append(FieldViolation("max", "must be at least base, and finite", f"{self.max}"))
         if not 0 <= self.jitter <= 1:
             found.append(FieldViolation("jitter", "must be from 0 to 1", f"{self.jitter}"))
         return found

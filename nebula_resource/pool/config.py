@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from enum import Enum
@@ -127,6 +128,9 @@ class PoolConfig:
             return cls()
         if isinstance(value, PoolConfig):
             return value
+        if not isinstance(value, Mapping):
+            rule = "must be a PoolConfig or a mapping of its fields"
+            raise ValidationFailed([FieldViolation("pool", rule, _shown(value))])
         known = {field.name for field in fields(cls)}
         unknown = [
             FieldViolation(name, "is no setting of a pool", "an unknown field")
@@ -244,12 +248,13 @@ def _is_int(value: object) -> bool:
 
 
 def _is_seconds(value: object) -> bool:
-    return (
-        isinstance(value, int | float)
-        and not isinstance(value, bool)
-        and value == value
-        and value != float("inf")
-    )
+    """Whether it is a number that a clock can be asked for: no int beyond the floats either."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def _shown(value: object) -> str:

@@ -37,6 +37,9 @@ async def test_an_invalid_registration_names_everything_and_leaves_no_trace() ->
         assert caught.value.resource_id == "thing"
         assert manager.pools() == ()
         assert manager.dependencies.order() == ()
+        with pytest.raises(ValidationFailed) as caught:
+            await manager.register(Thing(), {"name": 7}, pool="large")  # type: ignore[arg-type]  # that is the point
+        assert [violation.field for violation in caught.value.violations] == ["name", "pool"]
 
 
 async def test_the_class_itself_is_no_resource() -> None:

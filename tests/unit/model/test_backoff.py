@@ -32,7 +32,7 @@ def test_jitter_stays_within_its_share() -> None:
 
 
 def test_every_wrong_value_is_named_at_once() -> None:
-    """Not a number is wrong as well."""
+    """Not a number is wrong as well, and so is a wait without an end."""
     with pytest.raises(ValidationFailed) as caught:
         Backoff(base=0, factor=0.5, max=-1, jitter=2)
     assert {each.field for each in caught.value.violations} == {"base", "factor", "max", "jitter"}
@@ -40,4 +40,7 @@ def test_every_wrong_value_is_named_at_once() -> None:
     with pytest.raises(ValidationFailed) as caught:
         Backoff(base=nan, factor=nan, max=nan, jitter=nan)
     assert len(caught.value.violations) == 4
+    with pytest.raises(ValidationFailed) as caught:
+        Backoff(base=float("inf"), max=float("inf"))
+    assert {each.field for each in caught.value.violations} == {"base", "max"}
     assert Backoff().violations() == []

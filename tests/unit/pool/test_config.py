@@ -97,7 +97,7 @@ def test_max_waiting_is_none_or_a_count(value: object) -> None:
 
 
 @pytest.mark.parametrize("name", TIMES_OR_NONE)
-@pytest.mark.parametrize("value", [0, -1.0, float("nan"), float("inf"), "1", True])
+@pytest.mark.parametrize("value", [0, -1.0, float("nan"), float("inf"), 10**400, "1", True])
 def test_limits_are_positive_or_none(name: str, value: object) -> None:
     """A limit of nothing, of not-a-number or for ever is refused; None says for ever."""
     assert violations(**{name: value}) == {name: "must be None or above 0 seconds"}
@@ -105,7 +105,7 @@ def test_limits_are_positive_or_none(name: str, value: object) -> None:
 
 
 @pytest.mark.parametrize("name", ["acquire_timeout", "circuit_open_for"])
-@pytest.mark.parametrize("value", [0, -1.0, None, float("inf")])
+@pytest.mark.parametrize("value", [0, -1.0, None, float("inf"), 10**400])
 def test_some_times_have_no_none(name: str, value: object) -> None:
     """Nobody may wait for ever for an instance, and no circuit stays open for ever."""
     assert violations(**{name: value}) == {name: "must be above 0 seconds"}
@@ -165,6 +165,19 @@ def test_of_takes_a_config_a_mapping_or_nothing() -> None:
     with pytest.raises(ValidationFailed) as caught:
         PoolConfig.of({"maxsize": 3, "max_size": 0})
     assert [each.field for each in caught.value.violations] == ["maxsize", "max_size"]
+
+
+@pytest.mark.parametrize("value", [3, "fifo", ["max_size"], object()])
+def test_what_is_no_settings_at_all_is_a_violation(value: Any) -> None:
+    """Not a TypeError from inside, nor one violation for each letter of a word; the value is not echoed."""
+    with pytest.raises(ValidationFailed) as caught:
+        PoolConfig.of(value)
+    [violation] = caught.value.violations
+    assert (violation.field, violation.constraint) == (
+        "pool",
+        "must be a PoolConfig or a mapping of its fields",
+    )
+    assert violation.actual in {"3", f"a {type(value).__name__}"}
 
 
 def test_it_survives_json() -> None:
