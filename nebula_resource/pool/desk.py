@@ -258,8 +258,11 @@ class Desk:
         return pool.state is PoolState.OPEN and pool.ledger.size == 0 and not pool.maker.circuit.is_closed
 
     def could_serve(self) -> bool:
-        """Whether somebody who waits unattended could be helped now; then nobody may be waiting."""
-        return bool(self._pool.shelf) or self._pool.maker.may_start()
+        """Whether somebody who waits unattended could be helped now; then nobody may be waiting.
+
+        What a budget would say is left out: asking it is taking.
+        """
+        return bool(self._pool.shelf) or (self._pool.maker.may_start() and not self._pool.is_budgeted)
 
     def _circuit_error(self) -> CircuitOpen:
         pool = self._pool

@@ -130,7 +130,8 @@ class Pool(PoolParts, Generic[ConfigT, InstanceT, LeaseT]):
         self.check_owner()
         if self.leases:
             raise ConfigurationError(
-                "a lease is entered asynchronously; use acquire(timeout=0)", resource_id=self.resource.id
+                "a lease is entered asynchronously: use acquire(timeout=…), which bounds that as well",
+                resource_id=self.resource.id,
             )
         self.desk.refuse_if_shut()
         if self.line or self.state is not PoolState.OPEN:

@@ -68,7 +68,8 @@ class SharedDesk(Desk):
             super()._refuse_if_hopeless()
 
     def could_serve(self) -> bool:
-        return self.resident() is not None or (not self._is_coming() and self._pool.maker.may_start())
+        may_make = not self._is_coming() and self._pool.maker.may_start() and not self._pool.is_budgeted
+        return self.resident() is not None or may_make
 
     def _pick_ready(self) -> Entry | None:
         pool = self._pool

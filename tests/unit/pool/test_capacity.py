@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from nebula_resource.errors import ConfigurationError, CreateFailed
-from nebula_resource.testing.asserts import assert_no_leaks
+from nebula_resource.testing.asserts import assert_no_leaks, assert_sound
 from nebula_resource.testing.mock import MockResource, Outcome
 from tests.unit.pool.support import MockPool, now, opened, turns
 
@@ -57,12 +57,14 @@ async def test_every_place_is_given_back() -> None:
     assert budget.taken == 0
 
 
-async def test_without_a_place_callers_wait_until_one_is_granted() -> None:
-    """The budget hears how many wait, and withdraws; grant starts what may be started."""
+@pytest.mark.parametrize("sharing", ["exclusive", "shared"])
+async def test_without_a_place_callers_wait_until_one_is_granted(sharing: str) -> None:
+    """The budget hears how many wait, and withdraws; grant starts what may be started. To wait for it is sound."""
     budget = Budget(0)
-    async with opened(capacity=budget) as pool:
+    async with opened(capacity=budget, sharing=sharing) as pool:
         waiting = [asyncio.create_task(_use(pool)) for _ in range(2)]
         await turns()
+        assert_sound(pool)
         assert (pool.stats().waiting, budget.wanted[-1]) == (2, 2)
         budget.places = 1
         pool.grant()
