@@ -17,7 +17,7 @@ from nebula_resource.errors import (
 )
 from nebula_resource.events import Acquired, AcquireRejected, Event, EventBus, RejectReason
 from nebula_resource.hooks import HookRegistry, HookRun
-from nebula_resource.hooks.payload import OnAcquire
+from nebula_resource.manager.around import Around
 from nebula_resource.manager.current import current_scope
 from nebula_resource.manager.handle import ManagedHandle, end_hooks, leave_all
 from nebula_resource.manager.registration import Registration
@@ -116,6 +116,7 @@ class Checkout:
         if registration.refusal is not None:
             raise refused(registration, scope)
         tickets: list[Ticket] = []
+        around: Around | None = None
         run: HookRun | None = None
         handle: Handle[Any] | None = None
         try:
@@ -124,7 +125,9 @@ class Checkout:
                 if ticket is not None:
                     tickets.append(ticket)
             if registration.acquire_hooks:
-                run = await self._before_hooks(registration, scope, timeout)
+                around = Around(self.hooks, registration, scope, context, timeout)
+                run = await around.before()
+                timeout = around.time_left
             handle = await self._obtain(registration, scope, context, timeout)
             # ours from here on
             if registration.refusal is not None:
@@ -144,8 +147,8 @@ class Checkout:
             raise
         if self.bus.wants(Acquired):
             self._publish(registration, Acquired, waited_s=managed.usage.waited_s)
-        if run is not None:
-            await self._after_hooks(run, managed)
+        if run is not None and around is not None:
+            await around.after(run, managed)
         return managed
 
     async def _obtain(
@@ -180,20 +183,6 @@ class Checkout:
             event, registration.key, registration.scope, public_id=registration.public_id, **fields
         )
 
-    async def _before_hooks(self, registration: Registration, scope: Scope, timeout: float | None) -> HookRun:
-        payload = OnAcquire(
-            resource_id=registration.key, public_id=registration.public_id, scope=scope, timeout_s=timeout
-        )
-        return await self.hooks.run_before(registration.acquire_hooks, payload)
-
-    async def _after_hooks(self, run: HookRun, managed: ManagedHandle[Any]) -> None:
-        """The caller has the handle only when this returns: cancelled here, it is given back."""
-        try:
-            await run.after(None)
-        except BaseException as error:
-            await managed.release(error)
-            raise
-
 
 async def traced(
     tracing: Tracing, registration: Registration, scope: Scope, work: Coroutine[Any, Any, T]
@@ -227,7 +216,7 @@ def time_left(pool: Pool[Any, Any, Any], since: float, timeout: float | None) ->
 def _for_pool(
     context: ResourceContext | None, scope: Scope, registration: Registration
 ) -> ResourceContext | None:
-    """What the pool is told of the caller; without a lease it needs to know nothing."""
+    """What the pool is told of a caller without a context; without a lease it needs to know nothing."""
     if context is None and registration.pool.leases:
         return ResourceContext(scope)
     return context
@@ -267,6 +256,8 @@ class ManagedAcquisition(Generic[T]):
         registration, scope = self._locate()
         if not registration.is_plain or registration.refusal is not None:
             return await self._enter_fully(registration, scope)
+        if self._context is not None and self._context.cancellation is not None:
+            return await self._enter_slowly(registration, scope)  # there the token is looked at
         pool = self._pool = registration.pool
         try:
             self._entry = entry = pool.take()
@@ -307,13 +298,14 @@ class ManagedAcquisition(Generic[T]):
         return work if tracing is None else traced(tracing, registration, scope, work)
 
     async def _wait(self, registration: Registration, scope: Scope) -> T:
-        pool = registration.pool
+        pool = self._pool = registration.pool
         since = pool.clock()
+        context = self._brought()
         try:
-            if self._context is None and self._timeout is None:
+            if self._timeout is None and (context is None or not context.bounds_waits):
                 entry = await pool.wait()
             else:
-                entry = await pool.obtain(self._context, self._timeout)
+                entry = await pool.obtain(context, self._timeout)
         except ResourceError as error:
             if isinstance(error, Unavailable) and was_swapped(registration, pool):
                 self._timeout = time_left(pool, since, self._timeout)
@@ -331,8 +323,14 @@ class ManagedAcquisition(Generic[T]):
             pool.time_this(entry)
         return entry.instance  # type: ignore[no-any-return]  # the key says what it is
 
+    def _brought(self) -> ResourceContext | None:
+        """What goes with this acquire: the caller's own context, else that of the scope it is made in."""
+        if self._context is None and (here := current_scope()) is not None:
+            return here.context
+        return self._context
+
     async def _enter_fully(self, registration: Registration, scope: Scope) -> T:
-        handle = await self._checkout.take(registration, scope, self._context, self._timeout)
+        handle = await self._checkout.take(registration, scope, self._brought(), self._timeout)
         self._handle = handle
         self._entry = HELD
         self._pool = registration.pool
@@ -364,7 +362,7 @@ class ManagedAcquisition(Generic[T]):
             raise entered_twice(self._key)
         self._entry = SPENT
         registration, scope = self._locate()
-        return await self._checkout.take(registration, scope, self._context, self._timeout)
+        return await self._checkout.take(registration, scope, self._brought(), self._timeout)
 
 
 class ScopedAcquisition(ManagedAcquisition[T]):

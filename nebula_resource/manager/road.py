@@ -50,9 +50,12 @@ class Road:
         key = registration.key
         registration.acquire_hooks = self._hooks.for_resource(key, HookEvent.ACQUIRE)
         registration.release_hooks = self._hooks.for_resource(key, HookEvent.RELEASE)
+        # Whoever stands beside every use, or is told of its end, is told how long it was.
+        are_told = bool(registration.acquire_hooks or registration.release_hooks) or self._bus.wants(Released)
         for pool in (registration.pool, *self._beside(registration)):
             assert isinstance(pool.observer, RegistrationObserver), "Construction gave it one"
             pool.observer.look_at_hooks()
+            pool.time_uses(are_told)
         registration.pave(self._is_plain(registration))
 
     def _is_plain(self, registration: Registration) -> bool:

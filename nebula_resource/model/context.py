@@ -124,6 +124,11 @@ class ResourceContext:
         """The action of the scope."""
         return self.scope.action_id
 
+    @property
+    def bounds_waits(self) -> bool:
+        """Whether it may end a wait: by its deadline, or by its cancellation."""
+        return self.deadline is not None or self.cancellation is not None
+
     # ── copies ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def with_scope(self, scope: Scope) -> ResourceContext:

@@ -11,7 +11,7 @@ from nebula_resource._aio import TokenGuard, earliest
 from nebula_resource.errors import AcquireCancelled, AcquireTimeout
 from nebula_resource.model.context import ResourceContext
 from nebula_resource.model.lifecycle import Lifecycle
-from nebula_resource.pool.config import Backpressure, Sharing, UseTiming
+from nebula_resource.pool.config import Backpressure, Sharing
 from nebula_resource.pool.entry import Entry, Use
 from nebula_resource.pool.handle import Handle
 from nebula_resource.pool.leaks import caller_frame, capture_six
@@ -130,7 +130,7 @@ class Obtainer:
         loop = pool.loop
         timer: asyncio.TimerHandle | None = None
         unsubscribe: Callable[[], None] | None = None
-        deadline = self._deadline(since, context, timeout)
+        deadline = self.deadline(since, context, timeout)
         if deadline <= since:
             time_out(waiter)
         elif deadline < since + pool.config.acquire_timeout:  # else the line's own timer does it
@@ -149,7 +149,7 @@ class Obtainer:
             if unsubscribe is not None:
                 unsubscribe()
 
-    def _deadline(self, since: float, context: ResourceContext | None, timeout: float | None) -> float:
+    def deadline(self, since: float, context: ResourceContext | None, timeout: float | None) -> float:
         """The earliest of all that bound a wait which began at ``since``."""
         limit = self._pool.config.acquire_timeout
         deadline = since + (limit if timeout is None else min(limit, timeout))
@@ -163,7 +163,7 @@ class Obtainer:
         assert isinstance(told, BaseException), "a waiter is told an entry or an error"
         if told is TIMED_OUT:
             pool.desk.give_up(waiter)
-            told = self._timed_out("acquire", since)
+            told = self.timed_out("acquire", since)
         elif told is CALLED_OFF:
             pool.desk.give_up(waiter)
             pool.ledger.cancelled += 1
@@ -173,7 +173,8 @@ class Obtainer:
         told.__suppress_context__ = True  # that the quick way found nothing is no caller's business
         return told
 
-    def _timed_out(self, operation: str, since: float) -> AcquireTimeout:
+    def timed_out(self, operation: str, since: float) -> AcquireTimeout:
+        """A caller's time is over, whatever it waited for since then."""
         pool = self._pool
         waited = pool.loop.time() - since
         pool.ledger.add_timeout(waited)
@@ -195,11 +196,7 @@ class Obtainer:
         """Remember what a handle's use needs to be told, timed and traced."""
         pool = self._pool
         config = pool.config
-        if (
-            config.use_timing is UseTiming.ALWAYS
-            or config.leak_threshold is not None
-            or not entry.uses & pool.sample_mask
-        ):
+        if not entry.uses & pool.sample_mask:
             use.started = pool.loop.time()
         if config.leak_threshold is not None:
             use.frames = capture_six(caller_frame())
@@ -219,7 +216,7 @@ class Obtainer:
         now = pool.loop.time()
         since = now - use.waited
         limit = pool.config.lease_timeout
-        deadline = earliest(self._deadline(since, context, timeout), None if limit is None else now + limit)
+        deadline = earliest(self.deadline(since, context, timeout), None if limit is None else now + limit)
         lent_to = context if context is not None else ResourceContext()
         watch = asyncio.timeout_at(deadline)
         try:
@@ -238,5 +235,5 @@ class Obtainer:
             if isinstance(error, asyncio.CancelledError | AcquireCancelled):
                 pool.ledger.cancelled += 1
             if isinstance(error, TimeoutError) and watch.expired():
-                raise self._timed_out("lease entry", since) from error
+                raise self.timed_out("lease entry", since) from error
             raise

@@ -94,8 +94,9 @@ class PoolParts:
         self.state = PoolState.NEW
         self.fails_suspended = False
         self.leases = overrides(resource, "lease")
-        # With timing off no number has none of these bits, so no use is ever picked.
-        self.sample_mask = SAMPLE if config.use_timing is UseTiming.SAMPLED else -1
+        self.sample_mask = 0
+        """A use is timed when its number has none of these bits."""
+        self.time_uses(False)
         self.clock: Callable[[], float] = time.monotonic  # noqa: TID251  # replaced when it is opened
         self._context_factory = context_factory
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -198,6 +199,14 @@ class PoolParts:
             "a task of the pool failed", exc_info=error, extra={"resource.id": self.resource.id, "task": task}
         )
         self.observer.failed(error)
+
+    def time_uses(self, all_of_them: bool) -> None:
+        """Time every use from now on, for somebody wants to know how long each was; or as the settings say."""
+        config = self.config
+        if all_of_them or config.use_timing is UseTiming.ALWAYS or config.leak_threshold is not None:
+            self.sample_mask = 0
+        else:  # with timing off: no number has none of these bits, so no use is ever picked
+            self.sample_mask = SAMPLE if config.use_timing is UseTiming.SAMPLED else -1
 
     # ── the way in and out, as quick acquisitions and handles see it ──
 

@@ -25,7 +25,7 @@ from nebula_resource import (
 )
 from nebula_resource.manager import OpenScope
 from nebula_resource.manager.open_scope import NOTHING, Finalizer
-from tests.unit.manager.things import Leasing, Thing, assert_manager_sound
+from tests.unit.manager.things import Instance, Leasing, Thing, assert_manager_sound
 
 ONE = PoolConfig(min_size=0, max_size=1)
 FEW = PoolConfig(min_size=0, max_size=3)
@@ -517,6 +517,28 @@ async def test_acquire_without_context_uses_the_innermost_scope() -> None:
         async with manager.scope(tenant="acme", execution="e1"):
             async with manager.acquire("a") as one, manager.acquire("a") as two:
                 assert one is not two
+
+
+async def test_a_lease_acquired_in_a_scope_sees_the_scope_s_context() -> None:
+    """What a request brings along (metadata, credentials) goes with ``manager.acquire`` as it does with ``get``."""
+    seen: list[ResourceContext] = []
+
+    class Looking(Leasing):
+        def lease(
+            self, instance: Instance, context: ResourceContext
+        ) -> AbstractAsyncContextManager[Instance]:
+            seen.append(context)
+            return self._lease(instance, context)
+
+    async with Manager() as manager:
+        await manager.register(Looking("a"), {}, pool=FEW)
+        context = ResourceContext(Scope.execution("e1"), metadata={"request": 7})
+        async with manager.scope(context) as scope:
+            await scope.get("a")
+            async with manager.acquire("a"):
+                pass
+            await (await manager.acquire("a")).release()
+        assert [(each.scope, each.metadata["request"]) for each in seen] == [(context.scope, 7)] * 3
 
 
 async def test_what_is_asked_for_outside_a_scope_says_what_to_wrap() -> None:
