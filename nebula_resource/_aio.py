@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import threading
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
+from contextlib import suppress
 from contextvars import Context
 from functools import partial
 from time import perf_counter
@@ -27,6 +29,7 @@ __all__ = [
     "OwnedTasks",
     "TokenGuard",
     "WorkCancelled",
+    "beside",
     "cancel_soundly",
     "earliest",
     "finish",
@@ -253,6 +256,33 @@ def run_to_end(
 ) -> Coroutine[Any, Any, T]:
     """Return `finish` (``wait=True``) or `leave` of the work."""
     return (finish if wait else leave)(work, owner, name=name, context=context)
+
+
+async def beside(work: Callable[[], T], *, name: str) -> T:
+    """Run a function that may stand still, such as one that reads a file, in a thread that nobody has to wait for.
+
+    The loop's own threads are waited for when the loop and the interpreter end: one that hangs would keep the process.
+    Whoever is cancelled leaves at once; what the function returns or raises then is lost.
+    """
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[T] = loop.create_future()
+
+    def give(settle: Callable[[Any], None], value: object) -> None:
+        if not answer.done():  # cancelled meanwhile
+            settle(value)
+
+    def run() -> None:
+        settle: Callable[[Any], None]
+        value: object
+        try:
+            settle, value = answer.set_result, work()
+        except BaseException as error:  # raised where it is awaited
+            settle, value = answer.set_exception, error
+        with suppress(RuntimeError):  # the loop has ended: nobody waits any more
+            loop.call_soon_threadsafe(give, settle, value)
+
+    threading.Thread(target=run, name=name, daemon=True).start()
+    return await answer
 
 
 def _result(task: asyncio.Task[T]) -> T:

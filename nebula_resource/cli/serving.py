@@ -26,7 +26,9 @@ def serve(
     config: Config = None,
     app: Annotated[
         str | None,
-        typer.Option("--app", metavar="MODULE:FACTORY", help="Your application, or what makes it."),
+        typer.Option(
+            "--app", metavar="MODULE:FACTORY", envvar="NEBULA_APP", help="Your application, or what makes it."
+        ),
     ] = None,
     host: Annotated[str | None, typer.Option("--host", help="The address to listen on.")] = None,
     port: Annotated[int | None, typer.Option("--port", min=0, max=65535, help="0: any free one.")] = None,

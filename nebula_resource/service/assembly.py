@@ -86,7 +86,9 @@ def _compose(
     async def lifespan(running: FastAPI) -> AsyncGenerator[Any]:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(telemetry(manager))
-            known = signature_of(live.files)  # opening takes its time, and the file may change meanwhile
+            known = await signature_of(
+                live.files
+            )  # opening takes its time, and the file may change meanwhile
             await live.start()
             stack.push_async_callback(live.close)
             stack.push_async_callback(tasks.cancel_all)

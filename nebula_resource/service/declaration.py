@@ -14,10 +14,10 @@ from nebula_resource.manager import DependencyGraph
 from nebula_resource.service.admin_section import AdminSection, read_admin
 from nebula_resource.service.findings import Findings, near, under
 from nebula_resource.service.resource_section import DeclaredResource, read_resource
-from nebula_resource.service.secret_references import SecretReferences
+from nebula_resource.service.secret_references import Contents, SecretReferences, read_secrets
 from nebula_resource.service.toml_file import read_toml
 
-__all__ = ["Declaration", "declare", "load"]
+__all__ = ["Declaration", "Source", "declare", "load"]
 
 _SECTIONS = ("admin", "resources")
 _LATER = ("scopes", "budgets")
@@ -56,6 +56,21 @@ class Declaration:
         }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """What there is to read, read: a file's document and the secrets beside it. ``path`` None: there is no file."""
+
+    path: Path | None = None
+    document: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    secrets: Contents = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def read(cls, path: Path) -> Source:
+        """Read a file and those it names for secrets. Raises `ConfigurationError` where it is no file that can be read."""
+        document = read_toml(path)
+        return cls(path=path, document=document, secrets=read_secrets(document, path.parent))
+
+
 def load(
     path: Path,
     *,
@@ -66,22 +81,20 @@ def load(
 
     ``options`` are settings of ``[admin]`` from the command line; None as a value: not given.
     """
-    return declare(
-        read_toml(path), base=path.parent, source=path, environment=environment, options=options or {}
-    )
+    return declare(Source.read(path), environment=environment, options=options)
 
 
 def declare(
-    document: Mapping[str, Any],
+    source: Source,
     *,
-    base: Path,
-    source: Path | None = None,
     environment: Mapping[str, str] = os.environ,
     options: Mapping[str, Any] | None = None,
 ) -> Declaration:
-    """Check a whole document. Relative paths in it start from ``base``. Raises `ValidationFailed`."""
+    """Check a whole document. Relative paths in it start from its file's folder. Raises `ValidationFailed`."""
+    document = source.document
+    base = Path() if source.path is None else source.path.parent
     findings = Findings()
-    references = SecretReferences(base, environment, findings)
+    references = SecretReferences(base, environment, source.secrets, findings)
     for key in document:
         if key in _LATER:
             findings.add(key, "is not supported yet: leave it out", "a section of a later version")
@@ -105,7 +118,7 @@ def declare(
     findings.raise_if_any()
     keys = () if admin.keys_file is None else (admin.keys_file,)
     return Declaration(
-        source=source,
+        source=source.path,
         admin=admin,
         resources=tuple(ordered),
         files=frozenset({*references.files, *keys}),

@@ -48,7 +48,9 @@ class Lifespan:
             self._stopping = self._tasks.spawn(self._stop(self._task), name="stop", awaited=True)
         await asyncio.wait((self._stopping,), timeout=seconds)
         if self._stopping.done():
-            self._stopping.result()
+            failed = self._stopping.exception()  # not result(): asked twice, that loses the traceback
+            if failed is not None:
+                raise failed
             return True
         if cancel:
             self._tasks.cancel()

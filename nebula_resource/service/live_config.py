@@ -5,22 +5,26 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from nebula_resource._aio import beside, within
 from nebula_resource.admin.configuration import ConfigurationReading, ReloadInProgress, ReloadReport
 from nebula_resource.errors import ConfigurationError, FieldViolation, ValidationFailed
 from nebula_resource.events import ConfigReloaded, ConfigReloadRejected
 from nebula_resource.manager import Manager
 from nebula_resource.service.admin_section import HOT, AdminSection
-from nebula_resource.service.declaration import Declaration, load
+from nebula_resource.service.declaration import Declaration, Source, declare
 from nebula_resource.service.plan import Plan, plan_of
 from nebula_resource.service.transaction import Transaction
 
-__all__ = ["LiveConfig"]
+__all__ = ["READ_SECONDS", "LiveConfig", "read_beside"]
+
+READ_SECONDS = 10.0
+"""What does not come by then is on a disk that does not answer."""
 
 log = logging.getLogger("nebula_resource.service.config")
 
@@ -33,6 +37,7 @@ class LiveConfig:
         declared: what is in force once `start` has returned.
         environment: where ``env:`` and ``NEBULA_*`` look.
         options: settings of the command line, which win over the file.
+        read: how the file is read again.
     """
 
     def __init__(
@@ -42,6 +47,7 @@ class LiveConfig:
         *,
         environment: Mapping[str, str] = os.environ,
         options: Mapping[str, Any] | None = None,
+        read: Callable[[Path], Awaitable[Source]] | None = None,
     ) -> None:
         self.declared = declared
         self.generation = 1
@@ -51,6 +57,7 @@ class LiveConfig:
         self._transaction = Transaction(manager)
         self._environment = environment
         self._options = options or {}
+        self._read_source = read or read_beside
         self._loaded_at = datetime.now(UTC)
         self._turn = asyncio.Lock()
         self._is_next = False  # a look at the file that nobody waits for stands in line
@@ -132,7 +139,7 @@ class LiveConfig:
             raise
 
     async def _reload(self, dry_run: bool) -> ReloadReport:
-        declared = self._read()
+        declared = await self._read()
         if self.declared.resources and not declared.resources:
             # An editor, a full disk or a template that failed leave such files; somebody who wants that stops the service.
             raise ValidationFailed(
@@ -158,16 +165,17 @@ class LiveConfig:
         self._become(replace(declared, resources=plan.resources), report)
         return replace(report, generation=self.generation)
 
-    def _read(self) -> Declaration:
-        source = self.declared.source
-        if source is None:
+    async def _read(self) -> Declaration:
+        path = self.declared.source
+        if path is None:
             raise ValidationFailed([FieldViolation("file", "must have been given at the start", "nothing")])
         try:
-            return load(source, environment=self._environment, options=self._options)
+            source = await self._read_source(path)
         except ValidationFailed:
             raise
         except ConfigurationError as error:
             raise ValidationFailed([FieldViolation("file", error.message, "another file")]) from None
+        return declare(source, environment=self._environment, options=self._options)
 
     def _become(self, declared: Declaration, report: ReloadReport) -> None:
         # What waits for a restart is not in force: the settings of the start stay, but for those that are hot.
@@ -202,6 +210,16 @@ class LiveConfig:
         lines = tuple(map(str, error.violations))
         log.error("configuration refused: what was in force stays", extra={"violations": list(lines)})
         self._manager.events.publish(ConfigReloadRejected, violations=lines)
+
+
+async def read_beside(path: Path) -> Source:
+    """Read a file while the loop goes on: a disk that does not answer stops nobody. Raises `ConfigurationError`."""
+    try:
+        async with within(READ_SECONDS):
+            return await beside(lambda: Source.read(path), name="nebula configuration reader")
+    except TimeoutError:
+        rule = f"must be read within {READ_SECONDS:g} s, and the secrets that it names"
+        raise ValidationFailed([FieldViolation("file", rule, "a disk that does not answer")]) from None
 
 
 def _changed(old: AdminSection, new: AdminSection, *, hot: bool) -> tuple[str, ...]:

@@ -3,26 +3,52 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from pydantic import BaseModel
 
 from nebula_resource.model.config import Secret
 from nebula_resource.model.config_leaks import step
+from nebula_resource.model.plain_file import NotPlain, read_plain
 from nebula_resource.model.secret_names import SECRET_TYPES, is_secret_name, parts_of
 from nebula_resource.service.findings import Findings, under
 
-__all__ = ["SecretReferences"]
+__all__ = ["Contents", "SecretReferences", "read_secrets"]
 
 MOST_BYTES = 64 * 1024
 """What a file with one secret may have."""
+
+Contents: TypeAlias = Mapping[Path, bytes | Exception]
+"""What each file holds, or why it cannot be read."""
 
 _REFERENCE = re.compile(r"(env):(.*)|(file):(?!//)(.+)", re.DOTALL)
 _USUAL_NAME = re.compile(r"[A-Z][A-Z0-9_]*")
 _LOGIN = re.compile(r"://[^/?#\s]*:[^/?#\s]*@")
 _RULE = "must be env:NAME or file:PATH: a secret never stands in the file itself"
+
+
+def read_secrets(document: object, base: Path) -> Contents:
+    """Read every file that a document names as ``file:PATH``, in whatever place; may stand still as long as a disk does."""
+    names = {match[4] for match in map(_REFERENCE.fullmatch, _texts(document)) if match and match[3]}
+    return {base / name: _content(base / name) for name in names}
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Every text in it that is no key."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list):
+        for each in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(each)
+
+
+def _content(file: Path) -> bytes | Exception:
+    try:
+        return read_plain(file, MOST_BYTES)
+    except (OSError, ValueError) as error:
+        return error
 
 
 class SecretReferences:
@@ -31,12 +57,16 @@ class SecretReferences:
     Args:
         base: the folder that relative paths start from: the configuration file's own.
         environment: where ``env:`` looks.
+        contents: what the files hold that ``file:`` names, or why that cannot be told: `read_secrets`.
         findings: where violations go; neither a value nor a path of a secret is in them.
     """
 
-    def __init__(self, base: Path, environment: Mapping[str, str], findings: Findings) -> None:
+    def __init__(
+        self, base: Path, environment: Mapping[str, str], contents: Contents, findings: Findings
+    ) -> None:
         self._base = base
         self._environment = environment
+        self._contents = contents
         self._findings = findings
         self.files: set[Path] = set()
         """The files that were named, whether or not they could be read."""
@@ -91,19 +121,23 @@ class SecretReferences:
         return None
 
     def _from_file(self, name: str, path: str) -> str | None:
+        file = self._base / name
+        self.files.add(file)
+        content = self._contents[file]
+        if isinstance(content, NotPlain):
+            self._findings.add(path, "the file it names must be a regular one", "a pipe or a device")
+            return None
+        if isinstance(content, Exception):
+            kind = type(content).__name__
+            self._findings.add(path, "the file it names must be one that can be read", kind)
+            return None
+        if len(content) > MOST_BYTES:
+            self._findings.add(path, f"the file it names must not exceed {MOST_BYTES // 1024} KiB", "more")
+            return None
         try:
-            file = self._base / name
-            self.files.add(file)
-            with file.open("rb") as opened:
-                content = opened.read(MOST_BYTES + 1)
-            if len(content) > MOST_BYTES:
-                self._findings.add(
-                    path, f"the file it names must not exceed {MOST_BYTES // 1024} KiB", "more"
-                )
-                return None
             text = content.decode("utf-8")
-        except (OSError, ValueError) as error:
-            self._findings.add(path, "the file it names must be one that can be read", type(error).__name__)
+        except UnicodeDecodeError:
+            self._findings.add(path, "the file it names must be text in UTF-8", "something else")
             return None
         text = text.removesuffix("\n").removesuffix("\r")  # editors and echo end a line
         if not text:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nebula_resource.errors import ConfigurationError
+from nebula_resource.model.plain_file import NotPlain, read_plain
 
 __all__ = ["MOST_BYTES", "read_toml"]
 
@@ -20,8 +21,11 @@ _PLACE = re.compile(r"\(at (line \d+, column \d+|end of document)\)")
 def read_toml(path: Path) -> dict[str, Any]:
     """Return what the file holds. Raises `ConfigurationError`, which names the file and what is wrong with it."""
     try:
-        with path.open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
+        content = read_plain(path, MOST_BYTES)
+    except NotPlain:
+        raise ConfigurationError(
+            f"{path} must be a regular file: a pipe or a device cannot be read again"
+        ) from None
     except IsADirectoryError:
         raise ConfigurationError(f"{path} is a folder: name the file in it") from None
     except FileNotFoundError:

@@ -13,7 +13,12 @@ from nebula_resource.service.findings import Findings, under
 from nebula_resource.service.plan import Plan
 from nebula_resource.service.resource_section import DeclaredResource
 
-__all__ = ["Transaction"]
+__all__ = ["OPENABLE", "Transaction"]
+
+OPENABLE = "must be one that can be opened"
+"""The rule that a resource has broken whose opening failed."""
+
+_DRIVERS = "nebula_resource.drivers."
 
 log = logging.getLogger("nebula_resource.service.config")
 
@@ -183,12 +188,18 @@ class Transaction:
 
 
 def _failures(name: str | None, error: BaseException) -> list[FieldViolation]:
-    """What could not be done, all of it; of a foreign error the type alone."""
+    """What could not be done, all of it."""
     path = "resources" if name is None else under("resources", name)
     if isinstance(error, ValidationFailed):
         return [
             FieldViolation(f"{path}.{each.field}", each.constraint, each.actual) for each in error.violations
         ]
+    return [FieldViolation(path, OPENABLE, _why(error))]
+
+
+def _why(error: BaseException) -> str:
+    """What a driver of ours says of it holds no secret; of anything else that only the types are known of."""
     cause = getattr(error, "cause", None)
-    kind = type(error).__name__ if cause is None else f"{type(error).__name__}: {type(cause).__name__}"
-    return [FieldViolation(path, "must be one that can be opened", kind)]
+    if isinstance(cause, ResourceError) and type(cause).__module__.startswith(_DRIVERS):
+        return cause.message
+    return type(error).__name__ if cause is None else f"{type(error).__name__}: {type(cause).__name__}"

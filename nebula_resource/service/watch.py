@@ -8,8 +8,10 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from nebula_resource._aio import OwnedTasks
+from nebula_resource._aio import OwnedTasks, beside
 from nebula_resource._extras import needs_extra
+from nebula_resource.model.plain_file import read_plain
+from nebula_resource.service.toml_file import MOST_BYTES
 
 __all__ = ["Signature", "signature_of", "watching"]
 
@@ -26,15 +28,20 @@ Signature = tuple[tuple[str, str | None], ...]
 """The content of each file, as a digest; None: it cannot be read."""
 
 
-def signature_of(files: frozenset[Path]) -> Signature:
-    """What the files hold now. By content: a file that was only touched is the same."""
-    return tuple((str(each), _digest(each)) for each in sorted(files))
+async def signature_of(files: frozenset[Path]) -> Signature:
+    """What the files hold now. By content: a file that was only touched is the same.
+
+    Read beside the loop: a disk that does not answer holds up this watch and nobody else.
+    """
+    return await beside(
+        lambda: tuple((str(each), _digest(each)) for each in sorted(files)), name="nebula configuration watch"
+    )
 
 
 def _digest(file: Path) -> str | None:
     try:
-        return hashlib.sha256(file.read_bytes()).hexdigest()
-    except OSError:
+        return hashlib.sha256(read_plain(file, MOST_BYTES)).hexdigest()
+    except (OSError, ValueError):
         return None
 
 
@@ -53,7 +60,7 @@ async def watching(
     Their folders are watched, not the files: editors, Kubernetes and ``mv`` put a new file in the place of the old.
     ``files`` is asked again after each call.
     """
-    start = signature_of(files()) if known is None else known
+    start = await signature_of(files()) if known is None else known
     tasks = OwnedTasks("nebula configuration watch")
     tasks.start(_watch(files, changed, start), name="watch")
     try:
@@ -69,7 +76,7 @@ async def _watch(
         from watchfiles import awatch  # lazily: a service that is configured in code does without
 
     while True:
-        folders = _folders(files())
+        folders = await _folders(files())
         async for _ in awatch(
             *folders,
             debounce=DEBOUNCE,
@@ -78,28 +85,32 @@ async def _watch(
             recursive=False,
             ignore_permission_denied=True,
         ):
-            if signature_of(files()) == known:
+            if await signature_of(files()) == known:
                 continue
             now = await _settled(files)
             if now != known and await changed():
                 # As they were before the call: what has changed since is seen next time. Where it names other files
                 # now, it is called once more, and finds nothing to do.
                 known = now
-            if _folders(files()) != folders:
+            if await _folders(files()) != folders:
                 break
 
 
-def _folders(files: frozenset[Path]) -> list[Path]:
+async def _folders(files: frozenset[Path]) -> list[Path]:
     """Where their names stand, and where these lead to."""
-    found = {each.parent for each in files} | {each.resolve().parent for each in files}
-    return sorted(each for each in found if each.is_dir())
+
+    def look() -> list[Path]:
+        found = {each.parent for each in files} | {each.resolve().parent for each in files}
+        return sorted(each for each in found if each.is_dir())
+
+    return await beside(look, name="nebula configuration watch")
 
 
 async def _settled(files: Callable[[], frozenset[Path]]) -> Signature:
-    before = signature_of(files())
+    before = await signature_of(files())
     while True:
         await asyncio.sleep(SETTLE)
-        now = signature_of(files())
+        now = await signature_of(files())
         if now == before:
             return now
         before = now

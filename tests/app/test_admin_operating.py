@@ -275,6 +275,8 @@ async def test_an_operation_may_be_cancelled(world: World) -> None:
     done = await world.until(where, lambda operation: operation["state"] != "running")
     assert done["state"] == "cancelled"
     assert (await world.get("/pools/db"))["state"] == "draining"
+    last = (await world.get("/audit"))["items"][0]
+    assert (last["action"], last["pool"], last["outcome"]) == ("pool.drain.cancel", "db", "ok")
     await world.post("/pools/db/resume", WHY)
     await handle.release()
     await world.get("/operations/op_nothing", status=404)

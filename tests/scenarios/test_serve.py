@@ -134,6 +134,25 @@ def test_what_is_no_file_is_said_in_a_line(tmp_path: Path) -> None:
         assert port in done.stderr
 
 
+def test_a_required_resource_that_cannot_open_is_one_line(tmp_path: Path) -> None:
+    """Exit code 1: which one, by its path, and why; nothing was served, and nothing secret is told."""
+    file = """
+        [resources.db]
+        driver = "postgres"
+        required = true
+        config = { host = "127.0.0.1", port = 1, database = "x", user = "env:WHO", password = "env:WORD" }
+        pool = { min_size = 1 }
+        """
+    (tmp_path / "nebula.toml").write_text(file)
+    done = nebula("serve", cwd=tmp_path, NEBULA_PORT="0", NEBULA_LOG_LEVEL="ERROR", WHO=CANARY, WORD=CANARY)
+    assert (done.returncode, done.stdout) == (1, "")
+    why = "could not connect to the database: the server was not reached (ConnectionRefusedError)"
+    *logged, said = done.stderr.splitlines()
+    assert said == f"cannot start: resources.db cannot be opened: {why}"
+    assert not [each for each in logged if "[error" not in each]
+    assert CANARY not in done.stderr
+
+
 def test_the_file_is_changed_broken_and_mended_under_load(tmp_path: Path) -> None:
     """A good change is taken over and no caller notices; a bad one changes nothing; SIGHUP and the API read it too."""
     file = tmp_path / "nebula.toml"

@@ -12,10 +12,14 @@ from typing import Any, Protocol
 from nebula_resource.admin.auth.key import Key
 from nebula_resource.admin.auth.role import Role
 from nebula_resource.errors import ConfigurationError
+from nebula_resource.model.plain_file import read_plain
 
 __all__ = ["KeyFile", "KeyList", "KeySource"]
 
 log = logging.getLogger("nebula_resource.admin")
+
+MOST_BYTES = 1024 * 1024
+"""What a file of keys may have: some six thousand of them."""
 
 _FIELDS = {"digest", "role", "name", "tenant", "expires_at"}
 
@@ -95,8 +99,11 @@ class KeyFile:
 
     def _read(self) -> dict[str, Key]:
         try:
-            value = tomllib.loads(self._path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            content = read_plain(self._path, MOST_BYTES)
+            if len(content) > MOST_BYTES:
+                raise ConfigurationError(f"a key file has at most {MOST_BYTES // 1024 // 1024} MiB")
+            value = tomllib.loads(content.decode("utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
             raise ConfigurationError(f"the key file cannot be read ({type(error).__name__})") from None
         keys = value.get("keys")
         if not isinstance(keys, dict) or not keys or set(value) != {"keys"}:

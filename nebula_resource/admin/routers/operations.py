@@ -28,13 +28,20 @@ async def get_operation(state: State, who: Operator, op: str, _: Annotated[NoQue
     return answer(operation_view(_find(state, who, op)))
 
 
-@router.delete("/operations/{op}", response_model=OperationView, status_code=202, responses=problems(409))
+@router.delete(
+    "/operations/{op}",
+    response_model=OperationView,
+    status_code=202,
+    responses=problems(408, 409, 413, 415, 503),
+)
 async def cancel_operation(state: State, who: Operator, op: str, _: Annotated[NoQuery, Query()]) -> Response:
     """Stop watching it to its end. A drain that is cancelled leaves the pool draining: ``resume`` opens it."""
     operation = _find(state, who, op)
     if operation.state != "running":
         raise AdminProblem(409, "operation_ended", "this operation has ended")
-    state.operations.cancel(operation)
+    registration = state.manager.registry.get(operation.pool)
+    with state.audit.deed(who, f"pool.{operation.kind}.cancel", registration, None):
+        state.operations.cancel(operation)
     return answer(operation_view(operation), status=202)
 
 

@@ -1,11 +1,14 @@
 """The watch of configuration files misses no change, whenever it is made."""
 
 import asyncio
+import threading
 from pathlib import Path
 
 import pytest
 
-from nebula_resource.service import watch
+from nebula_resource.errors import ValidationFailed
+from nebula_resource.service import live_config, toml_file, watch
+from nebula_resource.service.live_config import read_beside
 from nebula_resource.service.watch import signature_of, watching
 
 LONG = 20.0
@@ -21,7 +24,7 @@ async def test_a_change_made_before_anything_watches_is_noticed(tmp_path: Path) 
     """The file was read, then changed, and only then watched."""
     file = tmp_path / "nebula.toml"
     file.write_text("a = 1")
-    read = signature_of(frozenset({file}))
+    read = await signature_of(frozenset({file}))
     file.write_text("a = 2")
     noticed = asyncio.Event()
 
@@ -37,7 +40,7 @@ async def test_one_that_could_not_be_looked_at_is_told_again(tmp_path: Path) -> 
     """While another reload is under way nothing is read; the change is not forgotten for that."""
     file = tmp_path / "nebula.toml"
     file.write_text("a = 1")
-    read = signature_of(frozenset({file}))
+    read = await signature_of(frozenset({file}))
     file.write_text("a = 2")
     answers = [True, False, False]
     noticed = asyncio.Event()
@@ -56,7 +59,7 @@ async def test_a_change_made_during_a_reload_that_names_other_files_is_noticed(t
     file, secret = tmp_path / "nebula.toml", tmp_path / "secret"
     file.write_text("a = 1")
     secret.write_text("x")
-    read = signature_of(frozenset({file}))
+    read = await signature_of(frozenset({file}))
     file.write_text("a = 2")
     watched = {file}
     seen: list[str] = []
@@ -73,3 +76,52 @@ async def test_a_change_made_during_a_reload_that_names_other_files_is_noticed(t
 
     async with watching(lambda: frozenset(watched), changed, known=read):
         await asyncio.wait_for(noticed.wait(), LONG)
+
+
+class SlowDisk:
+    """Whoever reads a file stands still until `answer` is called."""
+
+    def __init__(self) -> None:
+        self.begun = threading.Event()
+        self._goes_on = threading.Event()
+
+    def read(self, path: Path, most: int) -> bytes:
+        self.begun.set()
+        assert self._goes_on.wait(LONG)
+        return path.read_bytes()
+
+    def answer(self) -> None:
+        self._goes_on.set()
+
+
+async def test_a_disk_that_stands_still_stops_the_watch_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loop turns meanwhile, and whoever has enough of waiting leaves at once."""
+    disk = SlowDisk()
+    monkeypatch.setattr(watch, "read_plain", disk.read)
+    file = tmp_path / "nebula.toml"
+    file.write_text("a = 1")
+
+    async def changed() -> bool:
+        return True
+
+    async with watching(lambda: frozenset({file}), changed, known=()):
+        async with asyncio.timeout(LONG):
+            while not disk.begun.is_set():  # noqa: ASYNC110  # a thread sets it
+                await asyncio.sleep(0.01)
+    disk.answer()
+
+
+async def test_a_reload_does_not_wait_for_a_disk_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says so; what comes of the reading later is nobody's business."""
+    disk = SlowDisk()
+    monkeypatch.setattr(toml_file, "read_plain", disk.read)
+    monkeypatch.setattr(live_config, "READ_SECONDS", 0.05)
+    file = tmp_path / "nebula.toml"
+    file.write_text("a = 1")
+    with pytest.raises(ValidationFailed, match=r"within 0.05 s.*a disk that does not answer"):
+        await read_beside(file)
+    disk.answer()

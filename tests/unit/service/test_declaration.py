@@ -1,5 +1,6 @@
 """The reader of nebula.toml: everything that is wrong with a configuration file, at once, and no value of it."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,23 @@ def test_a_secret_that_is_no_good_reference_is_refused(tmp_path: Path, given: st
     found = _found(tmp_path, text, EMPTY="", U="u")
     assert set(found) == {"resources.orders.config.password"}
     assert "canary" not in str(found)
+
+
+def test_what_could_keep_its_reader_waiting_is_not_read(tmp_path: Path) -> None:
+    """A pipe that nobody writes to, in the place of a secret, of the keys and of the file itself."""
+    os.mkfifo(tmp_path / "pipe")
+    text = (
+        '[admin]\nkeys_file = "pipe"\n[resources.orders]\ndriver = "postgres"\n'
+        'config = { host = "db", database = "d", user = "env:U", password = "file:pipe" }\n'
+    )
+    found = _found(tmp_path, text, U="u")
+    assert found == {
+        "admin.keys_file": "admin.keys_file: the key file cannot be read (NotPlain) (got another file)",
+        "resources.orders.config.password": "resources.orders.config.password: "
+        "the file it names must be a regular one (got a pipe or a device)",
+    }
+    with pytest.raises(ConfigurationError, match="must be a regular file"):
+        load(tmp_path / "pipe", environment={})
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 from nebula_resource import Manager, Resource, ResourceContext, ValidationFailed
 from nebula_resource.admin.configuration import ReloadInProgress
 from nebula_resource.events import ConfigReloaded, ConfigReloadRejected, Event
-from nebula_resource.service.declaration import load
+from nebula_resource.service.declaration import Source, load
 from nebula_resource.service.live_config import LiveConfig
 
 TWO = f"""
@@ -54,12 +54,17 @@ async def live(file: Path, text: str = TWO) -> AsyncGenerator[tuple[LiveConfig, 
     async with Manager() as manager:
         told: list[Event] = []
         manager.events.add_listener(told.append, types=(ConfigReloaded, ConfigReloadRejected))
-        config = LiveConfig(manager, load(file, environment={}), environment={})
+        config = LiveConfig(manager, load(file, environment={}), environment={}, read=read_here)
         await config.start()
         try:
             yield config, manager, told
         finally:
             await config.close()
+
+
+async def read_here(path: Path) -> Source:
+    """At once: virtual time waits for no thread."""
+    return Source.read(path)
 
 
 def say(file: Path, text: str) -> None:
