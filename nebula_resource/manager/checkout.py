@@ -303,9 +303,9 @@ class ManagedAcquisition(Generic[T]):
         context = self._brought()
         try:
             if self._timeout is None and (context is None or not context.bounds_waits):
-                entry = await pool.wait()
+                entry, waited = await pool.wait()
             else:
-                entry = await pool.obtain(context, self._timeout)
+                entry, waited = await pool.obtain(context, self._timeout)
         except ResourceError as error:
             if isinstance(error, Unavailable) and was_swapped(registration, pool):
                 self._timeout = time_left(pool, since, self._timeout)
@@ -316,7 +316,7 @@ class ManagedAcquisition(Generic[T]):
             raise
         # ours from here on
         if registration.refusal is not None:
-            pool.obtainer.forgo(entry, pool.obtainer.waited)
+            pool.obtainer.forgo(entry, waited)
             raise refused(registration, scope)
         self._entry = entry
         if not entry.uses & pool.sample_mask:

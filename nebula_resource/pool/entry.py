@@ -29,7 +29,8 @@ class Use:
         self.reported = False
         """Its being held too long was told (shared pools; else `Entry.leak_reported`)."""
         self.started: float | None = None
-        self.waited = 0.0
+        self.waited: float | None = None
+        """Seconds that its caller waited for it; None: something was idle."""
 
 
 class Entry:

@@ -84,7 +84,7 @@ class Handle(Generic[T]):
         held = self._held
         if held is None and started is not None and self._entry is not None:
             held = self._pool.loop.time() - started
-        return Usage(self._use.waited, held)
+        return Usage(self._use.waited or 0.0, held)
 
     def taint(self, reason: str) -> None:
         """Say that the instance must not be lent again; ``reason`` goes to the log. Raises `HandleReleased`."""
@@ -134,10 +134,7 @@ class Handle(Generic[T]):
         self._entry = None
         entry.use = None
         pool.ledger.look_again(entry)
-        if self._use.waited:
-            pool.obtainer.forgo(entry, self._use.waited)
-        else:  # nobody waited: the verdict fell while hooks ran
-            pool.desk.take_back(entry)
+        pool.obtainer.forgo(entry, self._use.waited)
         return True
 
     def _settle(self, entry: Entry) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from nebula_resource._aio import TokenGuard, earliest
 from nebula_resource.errors import AcquireCancelled, AcquireTimeout
@@ -22,13 +22,16 @@ if TYPE_CHECKING:
     from nebula_resource.pool.parts import PoolParts
     from nebula_resource.pool.waiters import Waiter
 
-__all__ = ["Obtainer"]
+__all__ = ["Obtainer", "Taken"]
+
+Taken: TypeAlias = "tuple[Entry, float | None]"
+"""An entry, and how long its caller waited for it (seconds); None: not at all, it was there."""
 
 
 class Obtainer:
     """The way in, for everybody who does not find an idle instance on the short way."""
 
-    __slots__ = ("_pool", "joins", "waited")
+    __slots__ = ("_pool", "joins")
 
     def __init__(self, pool: PoolParts) -> None:
         self._pool = pool
@@ -41,13 +44,11 @@ class Obtainer:
         )
         """Where somebody waits unattended, a further caller simply stands behind: there is nothing that `Desk.seek`
         could find, or refuse. (Behind attended callers alone there may be room for another creation.)"""
-        self.waited = 0.0
-        """How long the one waited who was served last after a wait (seconds)."""
 
     # ── a caller with neither a context nor a limit ──
 
-    async def plainly(self) -> Entry:
-        """`entry` for those who bring nothing, written in three steps, for contention pays each of them."""
+    async def plainly(self) -> Taken:
+        """`take` for those who bring nothing, written in three steps, for contention pays each of them."""
         since = self._pool.clock()
         waiter = self.ask(since)
         try:
@@ -57,9 +58,9 @@ class Obtainer:
             raise
         if type(result) is not Entry:
             raise self.translated(result, waiter, since)
-        self.waited = waited = self._pool.clock() - since
+        waited = self._pool.clock() - since
         self._pool.ledger.wait_times.add(waited)
-        return result
+        return result, waited
 
     def ask(self, since: float) -> Waiter:
         """Join the line, or whatever else serves this caller; returns what to await."""
@@ -85,16 +86,14 @@ class Obtainer:
         """Take an instance and wrap it, its lease entered."""
         pool = self._pool
         use = Use()
-        entry = await self.entry(context, timeout, use)
+        entry, use.waited = await self.take(context, timeout)
         # ours from here on
         self.note(entry, use)
         if not pool.leases:
             return Handle(pool, entry, use, entry.instance)
         return Handle(pool, entry, use, await self._enter_lease(entry, use, context, timeout))
 
-    async def entry(
-        self, context: ResourceContext | None, timeout: float | None, use: Use | None = None
-    ) -> Entry:
+    async def take(self, context: ResourceContext | None, timeout: float | None) -> Taken:
         """Take an entry: idle, made for us, or handed to us in line."""
         pool = self._pool
         pool.check_owner()
@@ -106,22 +105,21 @@ class Obtainer:
             ready = pool.shelf.take_hot()
             ready.state = Lifecycle.IN_USE
             ready.uses += 1
-            return ready
+            return ready, None
         since = loop.time()
         waiter: Waiter = loop.create_future()
         pool.desk.seek(waiter, since)
+        waited: float | None = None
         if waiter.done():
             result = waiter.result()
         else:
             result = await self._watch(waiter, since, context, timeout)
-            self.waited = waited = loop.time() - since
-            if use is not None:
-                use.waited = waited
-            if type(result) is Entry:
-                pool.ledger.wait_times.add(waited)
-        if type(result) is Entry:
-            return result
-        raise self.translated(result, waiter, since)
+            waited = loop.time() - since
+        if type(result) is not Entry:
+            raise self.translated(result, waiter, since)
+        if waited is not None:
+            pool.ledger.wait_times.add(waited)
+        return result, waited
 
     async def _watch(
         self, waiter: Waiter, since: float, context: ResourceContext | None, timeout: float | None
@@ -185,9 +183,10 @@ class Obtainer:
             error.__cause__ = last[1]
         return error
 
-    def forgo(self, entry: Entry, waited: float) -> None:
-        """Whoever was just served after a wait is refused after all: the use that never began is not counted."""
-        self._pool.ledger.unserve(waited)
+    def forgo(self, entry: Entry, waited: float | None) -> None:
+        """Whoever was just served is refused after all: the use that never began is not counted, nor its wait."""
+        if waited is not None:
+            self._pool.ledger.unserve(waited)
         self._pool.desk.take_back(entry)
 
     # ── a use begins ──
@@ -214,7 +213,7 @@ class Obtainer:
         """Let the resource make what the caller gets; the instance is given back when it cannot."""
         pool = self._pool
         now = pool.loop.time()
-        since = now - use.waited
+        since = now - (use.waited or 0.0)
         limit = pool.config.lease_timeout
         deadline = earliest(self.deadline(since, context, timeout), None if limit is None else now + limit)
         lent_to = context if context is not None else ResourceContext()

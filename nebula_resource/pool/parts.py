@@ -26,7 +26,7 @@ from nebula_resource.pool.entry import Use
 from nebula_resource.pool.inspector import Inspector
 from nebula_resource.pool.ledger import Ledger
 from nebula_resource.pool.maker import Maker
-from nebula_resource.pool.obtain import Obtainer
+from nebula_resource.pool.obtain import Obtainer, Taken
 from nebula_resource.pool.release import Releaser
 from nebula_resource.pool.retire import Retirer
 from nebula_resource.pool.returns import Returns
@@ -210,15 +210,13 @@ class PoolParts:
 
     # ── the way in and out, as quick acquisitions and handles see it ──
 
-    def wait(self) -> Coroutine[Any, Any, Entry]:
+    def wait(self) -> Coroutine[Any, Any, Taken]:
         """`obtain` for a caller with neither a context nor a limit."""
         return self.obtainer.plainly()
 
-    def obtain(
-        self, context: ResourceContext | None, timeout: float | None, use: Use | None = None
-    ) -> Coroutine[Any, Any, Entry]:
+    def obtain(self, context: ResourceContext | None, timeout: float | None) -> Coroutine[Any, Any, Taken]:
         """Take an entry: idle, made for us, or handed to us in line."""
-        return self.obtainer.entry(context, timeout, use)
+        return self.obtainer.take(context, timeout)
 
     def obtain_handle(
         self, context: ResourceContext | None, timeout: float | None

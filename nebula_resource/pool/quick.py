@@ -139,7 +139,8 @@ def _timed_class(pool: PoolParts) -> type[QuickAcquisition]:
                 entry.state = IN_USE
                 entry.uses += 1
             else:
-                self._entry = entry = await pool.obtainer.plainly()
+                entry, _ = await pool.obtainer.plainly()
+                self._entry = entry
             if where is not None:
                 entry.frames = where(sys._getframe(1))
             entry.lent_at = clock()

@@ -141,11 +141,11 @@ async def test_a_slow_acquisition_left_twice_warns() -> None:
 async def test_an_entry_may_be_obtained_without_a_handle() -> None:
     """As a manager's shortest road does: the entry is given back by itself."""
     async with opened(max_size=1) as pool:
-        first = await pool.obtain(None, None)
+        first, _ = await pool.obtain(None, None)
         asking = asyncio.create_task(pool.obtain(None, 5.0))
         await turns(1)
         await pool.give_back(first, None, None)
-        second = await asking
+        second, _ = await asking
         assert second is first
         await pool.give_back(second, Use(), None)
         assert_no_leaks(pool)
