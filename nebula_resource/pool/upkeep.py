@@ -7,6 +7,7 @@ import random
 import sys
 from typing import TYPE_CHECKING
 
+from nebula_resource._aio import earliest
 from nebula_resource.model.lifecycle import Lifecycle
 from nebula_resource.model.reasons import CleanupReason
 from nebula_resource.pool.entry import SLACK
@@ -32,36 +33,67 @@ def _references_of_a_forgotten_entry() -> int:
 
 
 class Upkeep:
-    """Two clocks. The *tick* only marks (synchronous, cheap, exists only while there are entries); the *sweep* acts."""
+    """Two rhythms, one timer. The *tick* only marks (synchronous, cheap, only while there are entries); the *sweep* acts."""
 
-    __slots__ = ("_failures", "_pool", "_references", "_refill_timer", "_sweep_timer", "_tick_timer")
+    __slots__ = (
+        "_failures", "_pool", "_references", "_refill_timer", "_rings_at", "_sweeps_at", "_ticks_at", "_timer",
+    )  # fmt: skip  # one list of names
 
     def __init__(self, pool: PoolParts) -> None:
         self._pool = pool
         self._references = _references_of_a_forgotten_entry()
-        self._tick_timer: asyncio.TimerHandle | None = None
-        self._sweep_timer: asyncio.TimerHandle | None = None
+        self._ticks_at: float | None = None
+        self._sweeps_at: float | None = None
+        """When the next of each comes (loop time, seconds); None: not before there is an entry."""
+        self._timer: asyncio.TimerHandle | None = None
+        """Rings at the earlier of the two: an idle pool holds nothing but its instances and this."""
+        self._rings_at = 0.0
         self._refill_timer: asyncio.TimerHandle | None = None
         self._failures = 0
 
-    # ── the tick: mark ──
+    # ── when ──
 
     def wake(self) -> None:
-        """There is an entry to look after."""
+        """There is an entry to look after, in a pool that drains, too: what is held there too long is told."""
         pool = self._pool
-        if pool.unwanted() is not None:
+        config = pool.config
+        if pool.state in {PoolState.CLOSING, PoolState.CLOSED}:
             return
-        if self._tick_timer is None and pool.config.tick is not None:
-            self._tick_timer = pool.loop.call_later(pool.config.tick, self._tick)
-        if self._sweep_timer is None and pool.config.maintenance_interval is not None:
-            self._sweep_timer = pool.loop.call_later(pool.config.maintenance_interval, self._sweep)
+        now = pool.loop.time()
+        if self._ticks_at is None and config.tick is not None:
+            self._ticks_at = now + config.tick
+        if self._sweeps_at is None and config.maintenance_interval is not None:
+            self._sweeps_at = now + config.maintenance_interval
+        self._set_timer()
 
-    def _tick(self) -> None:
+    def _set_timer(self) -> None:
+        moment = earliest(self._ticks_at, self._sweeps_at)
+        if self._timer is not None:
+            if moment is None or self._rings_at <= moment:
+                return
+            self._timer.cancel()
+        if moment is not None:
+            self._rings_at = moment
+            self._timer = self._pool.loop.call_at(moment, self._ring)
+
+    def _ring(self) -> None:
+        """A moment has come: for the tick, for the sweep, or for both."""
         pool = self._pool
-        self._tick_timer = None
-        self.mark()
+        self._timer = None
+        # What this timer was set for is due, whatever the loop's clock rounds to.
+        now = max(pool.loop.time(), self._rings_at)
+        if self._ticks_at is not None and self._ticks_at <= now:
+            self._ticks_at = None
+            self.mark()
+        if self._sweeps_at is not None and self._sweeps_at <= now:
+            self._sweeps_at = None
+            self.sweep()
         if pool.ledger.entries:
             self.wake()
+        else:
+            self._set_timer()
+
+    # ── the tick: mark ──
 
     def mark(self) -> None:
         """Note what was used, what is past its time, what was lost; send what is due to be looked at.
@@ -116,21 +148,16 @@ class Upkeep:
 
     # ── the sweep: act ──
 
-    def _sweep(self) -> None:
-        self._sweep_timer = None
-        self.sweep()
-        if self._pool.ledger.entries:
-            self.wake()
-
     def sweep(self) -> None:
         """Retire what is past its time, check what is due, refill to ``min_size``; all of it in tasks of the pool.
 
-        A suspended pool asks nothing of its server: there it only retires.
+        A suspended pool asks nothing of its server: there it only retires. One that drains has nothing to look after
+        but what is out.
         """
         pool = self._pool
+        self.mark()
         if pool.unwanted() is not None:
             return
-        self.mark()
         now = pool.loop.time()
         for entry in list(pool.shelf):
             reason = self._reason_to_go(entry, now)
@@ -210,7 +237,7 @@ class Upkeep:
 
     def stop(self) -> None:
         """Cancel the timers."""
-        for timer in (self._tick_timer, self._sweep_timer, self._refill_timer):
+        for timer in (self._timer, self._refill_timer):
             if timer is not None:
                 timer.cancel()
-        self._tick_timer = self._sweep_timer = self._refill_timer = None
+        self._timer = self._refill_timer = self._ticks_at = self._sweeps_at = None

@@ -127,6 +127,35 @@ async def test_a_lost_sampled_use_is_seen_by_the_sweep_too() -> None:
         assert pool.stats().leaks == 1
 
 
+async def test_a_drain_is_told_who_holds_it_up() -> None:
+    """Whoever holds an instance too long is reported while the pool drains, and not only before."""
+    notes = Notes()
+    async with opened(min_size=1, leak_threshold=20.0, observer=notes) as pool:
+        async with pool.acquire():
+            assert not await pool.drain(timeout=60.0)
+            [(held_s, where)] = notes.of("leaked")
+            assert 20.0 <= held_s <= 30.0
+            assert "test_a_drain_is_told" in where[0]
+        assert pool.state.value == "drained"
+
+
+@pytest.mark.parametrize("ticks", [True, False])
+async def test_a_use_that_is_lost_in_a_drain_does_not_hold_it_up_for_ever(ticks: bool) -> None:
+    """The tick, or without one the sweep, sees that nobody holds the instance any more; the drain ends."""
+    quiet = {} if ticks else {"validation_interval": None, "idle_timeout": None, "max_lifetime": None}
+    async with opened(min_size=1, **quiet) as pool:
+        stack = AsyncExitStack()
+        await stack.enter_async_context(pool.acquire())
+        draining = asyncio.create_task(pool.drain())
+        await asyncio.sleep(70)
+        assert not draining.done()
+        del stack
+        gc.collect()
+        await asyncio.sleep(60)
+        assert draining.done()
+        assert pool.stats().destroyed == {"leaked": 1}
+
+
 async def test_a_lost_lease_is_rolled_back() -> None:
     """The lease is told that its handle was lost."""
     resource = MockResource(lease_entry=Outcome.OK)

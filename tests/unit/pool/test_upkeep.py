@@ -119,8 +119,7 @@ async def test_an_empty_pool_has_no_timers() -> None:
         await (await pool.acquire()).release()
         await asyncio.sleep(100)
         assert pool.stats().size == 0
-        assert pool.upkeep._tick_timer is None
-        assert pool.upkeep._sweep_timer is None
+        assert pool.upkeep._timer is None
         await (await pool.acquire()).release()
         await asyncio.sleep(100)
         assert pool.stats().size == 0
