@@ -66,10 +66,10 @@ def _bare(fn: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Coroutin
         try:
             result = await fn(*args, **kwargs)
         except BaseException as error:
-            leave(token)
+            leave(scope, token)
             await end_scopes([scope], error)
             raise
-        leave(token)
+        leave(scope, token)
         if scope.close_now():
             scope.manager.scope_closed(scope.scope)
         else:
@@ -93,10 +93,10 @@ def _injecting(injection: Injection, signature: inspect.Signature) -> Callable[.
                 kwargs[parameter] = await holder.wait(slot, key)
             result = await target(*args, **kwargs)
         except BaseException as error:
-            leave(token)
+            leave(scope, token)
             await end_scopes([scope], error)
             raise
-        leave(token)
+        leave(scope, token)
         if scope.close_now():
             scope.manager.scope_closed(scope.scope)
         else:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from dependency_injector import providers
 
 from nebula_resource.di.leased import outside
-from nebula_resource.manager.current import enter, leave
+from nebula_resource.manager.current import enter, restore
 from nebula_resource.manager.open_scope import NOTHING, current_scope
 from nebula_resource.model.scope import ScopeLevel
 
@@ -108,15 +108,14 @@ class ScopedSingleton(providers.Provider[T]):
             raise outside(str(self))
         holder = scope.at(self._level)
         kept = holder.kept(self)
-        if kept is NOTHING:
-            return holder.wait(self, str(self))
         if kept is not None:
-            return kept
+            return holder.value_of(kept, str(self)) if kept.value is NOTHING else kept.value
+        holder.check_open(str(self))  # before it is made: nobody would end it
         token = enter(holder)
         try:
             made = self._factory(*args, **kwargs)
         finally:
-            leave(token)
+            restore(token)
         if inspect.isawaitable(made) or _is_async(made):
             return holder.keep(self, _Object(made))
         value = made.__enter__() if _is_sync(made) else made

@@ -11,7 +11,8 @@ from nebula_resource.errors import InternalError, ResourceError
 from nebula_resource.fastapi.adapter import ExitStack, Until, leave
 from nebula_resource.fastapi.record import RECORD, RequestRecord
 from nebula_resource.manager import Manager, OpenScope, current_scope
-from nebula_resource.manager.current import enter, reset
+from nebula_resource.manager.current import enter
+from nebula_resource.manager.current import leave as leave_scope
 from nebula_resource.manager.open_scope import IDLE
 from nebula_resource.manager.scope_part import ScopePart
 from nebula_resource.model.problems import status_of
@@ -90,10 +91,7 @@ class RequestLeases(ScopePart):
         elif not self.close_now():
             return False
         if (token := self._token) is not None:
-            try:
-                reset(token)
-            except ValueError:
-                pass  # left from another task: that context is gone anyway
+            leave_scope(self, token)
         if self._counted:
             self._count(-1)
         return True

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from nebula_resource.errors import ConfigurationError
-from nebula_resource.manager.current import enter, reset
+from nebula_resource.manager.current import current_scope, enter, is_inside, leave, reset
 from nebula_resource.manager.open_scope import IDLE, OpenScope
 from nebula_resource.manager.scope_end import end_scopes
 from nebula_resource.model.context import ResourceContext
@@ -16,7 +16,7 @@ from nebula_resource.model.scope import Scope, ScopeLevel
 if TYPE_CHECKING:
     from nebula_resource.manager.manager import Manager
 
-__all__ = ["Block", "QuickBlock"]
+__all__ = ["Block", "QuickBlock", "Sibling"]
 
 _ONE_LEVEL = len(ScopeLevel) - 1
 """How many places of a scope's ids are empty when it names one level."""
@@ -94,10 +94,13 @@ class Block(OpenScope):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            reset(self._token)
-        except ValueError:
-            pass  # left from another task: that context is gone anyway
+        if self._parent is None or current_scope() is self:  # `leave`, written out
+            try:
+                reset(self._token)
+            except ValueError:
+                pass  # left from another task: that context is gone anyway
+        else:
+            leave(self, self._token)
         # The shortest road back, written out: one lease at most, of what wants no attention and nobody waits for.
         if error is None and self._rare is None and self._more is None and not self._outer:
             entry = self._entry
@@ -149,6 +152,31 @@ class Block(OpenScope):
             if ids[level] is not None:
                 counts[level] += by
         counts[own] += by
+
+
+class Sibling(Block):
+    """What ``scope.detach()`` gives: it is entered beside that scope, which may end before it."""
+
+    __slots__ = ("_origin",)
+
+    def __init__(self, beside: OpenScope, context: ResourceContext) -> None:
+        super().__init__(beside.manager, beside.scope, context, beside.parent)
+        self._origin = beside
+
+    @property
+    def origin(self) -> OpenScope | None:
+        """The scope that it is beside."""
+        return self._origin
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        here = current_scope()
+        try:
+            await super().__aexit__(kind, error, trace)
+        finally:
+            if not is_inside(here, self):
+                enter(here)  # it went back to a scope that was left meanwhile: see `leave`
 
 
 class QuickBlock(Block):

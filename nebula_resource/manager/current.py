@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from nebula_resource.manager.open_scope import OpenScope
 
-__all__ = ["Detached", "current_scope", "enter", "leave", "reset"]
+__all__ = ["Detached", "current_scope", "enter", "is_inside", "leave", "reset", "restore"]
 
 _current: ContextVar[OpenScope | None] = ContextVar("nebula_resource_scope", default=None)
 
@@ -23,13 +23,30 @@ reset = _current.reset
 """Take back what `enter` did; a ValueError in another task than that."""
 
 
-def leave(token: Token[OpenScope | None]) -> None:
+def restore(token: Token[OpenScope | None]) -> None:
     """Take back what `enter` did."""
     try:
         reset(token)
     except ValueError:
         # Left from another task (an async generator that was collected): that context is gone anyway.
         pass
+
+
+def leave(scope: OpenScope, token: Token[OpenScope | None]) -> None:
+    """Take back the `enter` of a scope that ends, with what was opened inside of it and never left.
+
+    Where the one it was entered in ended before it, the call chain is out of both already, and must not come back: it would
+    go on as the tenant of a scope that is over.
+    """
+    if is_inside(current_scope(), scope):
+        restore(token)
+
+
+def is_inside(here: OpenScope | None, scope: OpenScope) -> bool:
+    """Whether ``here`` is this scope, or was opened in its block, inside of it or as its ``detach``."""
+    while here is not None and here is not scope:
+        here = here.origin
+    return here is scope
 
 
 class Detached:
@@ -43,4 +60,4 @@ class Detached:
         self._token = enter(None)
 
     def __exit__(self, *_: object) -> None:
-        leave(self._token)
+        restore(self._token)

@@ -6,7 +6,7 @@ import random
 from typing import TYPE_CHECKING
 
 from nebula_resource.manager.block import Block
-from nebula_resource.manager.current import enter, reset
+from nebula_resource.manager.current import enter, leave
 from nebula_resource.model.scope import Scope, ScopeLevel
 
 if TYPE_CHECKING:
@@ -74,10 +74,7 @@ class ExecutionBlock(Block):
         """End after what ended well, if that takes no wait; False: ``__aexit__`` does what is left."""
         if self._outer or not self.close_now():
             return False
-        try:
-            reset(self._token)
-        except ValueError:
-            pass  # left from another task: that context is gone anyway
+        leave(self, self._token)
         if self._manager.scope_listeners:
             self._tell_closed()
         else:

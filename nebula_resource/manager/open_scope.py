@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Hashable
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Hashable
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, overload
 
 from nebula_resource._aio import OwnedTasks
 from nebula_resource.errors import NoOpenScope
-from nebula_resource.manager.current import current_scope, enter, leave
+from nebula_resource.manager.current import current_scope, enter, restore
 from nebula_resource.manager.held import NOTHING, Held, Hit, Kept, Lease
 from nebula_resource.manager.hold import holder_of
 from nebula_resource.model.context import ResourceContext
@@ -107,6 +107,11 @@ class OpenScope:
     def opener(self) -> OpenScope | None:
         """The open scope in whose block it was opened."""
         return self._opener
+
+    @property
+    def origin(self) -> OpenScope | None:
+        """The same; of what ``detach`` gave, the scope that it was beside."""
+        return self.opener
 
     @property
     def context(self) -> ResourceContext:
@@ -222,6 +227,10 @@ class OpenScope:
         if held is None:  # it failed, or the scope closed, before anyone waited: say so by asking again
             value = self.take(slot, key)
             return await self.wait(slot, key) if value is NOTHING else value
+        return await self.value_of(held, key)
+
+    async def value_of(self, held: Entry | Held, key: str) -> Any:
+        """What is held, or what became of fetching it; whoever asks for it has found it before."""
         if held.value is not NOTHING or not isinstance(held, Lease):
             return held.value
         task = held.task
@@ -236,8 +245,14 @@ class OpenScope:
         try:
             value = await acquisition.__aenter__()
         except BaseException:
-            del leases[slot]
+            if leases.get(slot) is lease:
+                del leases[slot]
             raise
+        if leases.get(slot) is not lease:
+            # The scope has ended, and could not wait for it any longer.
+            late = self._not_open(str(slot))
+            await acquisition.__aexit__(type(late), late, None)
+            raise late
         # ours from here on: it is in the books, so closing gives it back, and before what it was made from
         leases[slot] = leases.pop(slot)
         lease.acquisition = acquisition
@@ -275,12 +290,13 @@ class OpenScope:
         Under one ``slot`` one is kept: who asks for another gets the first. It is begun now, and the result is awaited.
         Its exit may take `END_TIMEOUT` seconds. Raises `NoOpenScope` and what entering raises.
         """
-        if not self.holds(slot):
-            lease = self._new_lease(slot)
+        held = self._find(slot)
+        if held is None:
+            held = lease = self._new_lease(slot)
             lease.task = self.tasks.spawn(
                 self._acquire(slot, lease, Kept(manager, self.tasks)), name=f"keep {slot}"
             )
-        return self.wait(slot, str(slot))
+        return self.value_of(held, str(slot))
 
     def put(self, slot: Hashable, value: object, manager: AbstractAsyncContextManager[Any]) -> None:
         """Keep a value whose context manager is to be left only. Raises `NoOpenScope`."""
@@ -288,14 +304,18 @@ class OpenScope:
         lease.acquisition = Kept(manager, self.tasks)
         lease.value = value
 
-    def kept(self, slot: Hashable) -> Any:
-        """What `keep` or `put` holds under ``slot``; `NOTHING` when it is on its way (`wait`); None when there is none."""
+    def kept(self, slot: Hashable) -> Lease | None:
+        """What `keep` or `put` holds under ``slot``; its value is `NOTHING` while it is on its way: see `value_of`."""
         held = self._find(slot)
-        return held.value if isinstance(held, Lease) else None
+        return held if isinstance(held, Lease) else None
+
+    def check_open(self, what: str) -> None:
+        """Raise `NoOpenScope` where it gives nothing: before its block began, and after."""
+        if self._closed is not False:
+            raise self._not_open(what)
 
     def _new_lease(self, slot: Hashable) -> Lease:
-        if self._closed is not False:
-            raise self._not_open(str(slot))
+        self.check_open(str(slot))
         lease = self._others()[slot] = Lease()
         return lease
 
@@ -340,17 +360,17 @@ class OpenScope:
         try:
             return await work
         finally:
-            leave(token)
+            restore(token)
 
     def detach(self) -> Block:
         """A sibling with its own leases, for background work: ``async with scope.detach():`` may outlive this one.
 
         Neither the deadline nor the cancellation of this scope's context goes with it.
         """
-        from nebula_resource.manager.block import Block  # it is an open scope
+        from nebula_resource.manager.block import Sibling  # it is an open scope
 
         free = self.context.with_deadline(None).with_cancellation(None)
-        return Block(self._manager, self.scope, free, self.parent)
+        return Sibling(self, free)
 
     # ── the end ──
 
@@ -379,6 +399,13 @@ class OpenScope:
         held = () if self._more is None else self._more.values()
         tasks = [each.task for each in held if isinstance(each, Lease) and each.task is not None]
         return [task for task in tasks if not task.done()]
+
+    def give_up(self, tasks: Collection[asyncio.Task[Any]]) -> None:
+        """Take what these tasks still acquire out of the books: they give it back themselves if they ever get it."""
+        more = self._others()
+        for slot, held in list(more.items()):
+            if isinstance(held, Lease) and held.task in tasks:
+                del more[slot]
 
     def pop(self) -> Held | None:
         """Take the newest lease out of the books, for whoever ends it; None when there is none left."""

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from nebula_resource._aio import cancel_soundly
-from nebula_resource.manager.held import end_held, end_in_time
+from nebula_resource.errors import CleanupError
+from nebula_resource.manager.held import END_TIMEOUT, end_held, end_in_time
 
 if TYPE_CHECKING:
     from nebula_resource.manager.open_scope import OpenScope
@@ -72,8 +73,8 @@ async def end_scope(
 
 
 async def _end(scope: OpenScope, error: BaseException | None) -> list[BaseException]:
-    errors: list[BaseException] = []
-    await _cancel_pending(scope)
+    errors = await _cancel_pending(scope)
+    error = error or (errors[0] if errors else None)
     finalizers = scope.finalizers
     while finalizers:
         try:
@@ -93,9 +94,17 @@ async def _end(scope: OpenScope, error: BaseException | None) -> list[BaseExcept
     return errors
 
 
-async def _cancel_pending(scope: OpenScope) -> None:
+async def _cancel_pending(scope: OpenScope) -> list[BaseException]:
     pending = scope.pending()
     for task in pending:
         cancel_soundly(task)
-    if pending:
-        await asyncio.wait(pending)
+    if not pending:
+        return []
+    _, late = await asyncio.wait(pending, timeout=END_TIMEOUT)
+    scope.give_up(late)
+    return [
+        CleanupError(
+            TimeoutError(f"{task.get_name()}: it did not stop within {END_TIMEOUT:g} s of being cancelled")
+        )
+        for task in late
+    ]

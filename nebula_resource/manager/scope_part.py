@@ -56,7 +56,7 @@ class ScopePart(OpenScope):
             self.left()
             return
         if self._token is not None:
-            leave(self._token)
+            leave(self, self._token)
         try:
             await end_scopes([self], error, counted=False)
         finally:
@@ -66,7 +66,7 @@ class ScopePart(OpenScope):
     def left(self) -> None:
         """It has closed without a wait: it is not the current scope any more, and not counted."""
         if self._token is not None:
-            leave(self._token)
+            leave(self, self._token)
         if self._counted:
             self._count(-1)
 

@@ -19,7 +19,7 @@ from nebula_resource.manager import Manager, current_scope
 from nebula_resource.workflow.bridge import Resources
 from nebula_resource.workflow.definition import WorkflowDefinition
 from nebula_resource.workflow.result import Progress, WorkflowResult
-from nebula_resource.workflow.run import Run
+from nebula_resource.workflow.run import Run, is_a_step_of
 
 __all__ = ["WorkflowExecutor"]
 
@@ -76,9 +76,10 @@ class WorkflowExecutor:
             definition: what to run.
             tenant: whose it is; inside an open scope of a tenant that is the default, and no other is allowed.
             execution_id: names this execution; a new id when not given.
-            cancellation: cancelling it cancels the execution, as `cancel` does.
+            cancellation: cancelling it cancels the execution, as `cancel` does; also that which another began.
 
         Raises:
+            ConfigurationError: a step waits for its own execution.
             InvalidScope: an id cannot be one, or ``tenant`` is not the caller's.
             Unavailable: the executor is closed.
         """
@@ -102,7 +103,11 @@ class WorkflowExecutor:
                     cancellation=CancellationToken() if cancellation is None else cancellation.child(),
                 )
                 run = self._start(identity, Run(self._manager, definition, resources))
-            result = await self._join(run)
+            elif is_a_step_of(run):
+                raise ConfigurationError(
+                    f"a step of execution '{execution}' waits for that execution, which would never end"
+                )
+            result = await self._join(run, cancellation)
             if result is not None:
                 return result
             # It was given up by its other callers while this one came: begin anew.
@@ -167,11 +172,12 @@ class WorkflowExecutor:
             while len(self._results) > self._remember:
                 self._results.popitem(last=False)
 
-    async def _join(self, run: Run) -> WorkflowResult | None:
+    async def _join(self, run: Run, cancellation: CancellationToken | None) -> WorkflowResult | None:
         """Wait for its result; None when it was given up."""
         task = run.task
         assert task is not None, "a run has a task from its start"
         run.waiting += 1
+        unsubscribe = None if cancellation is None else cancellation.subscribe(run.cancel)
         try:
             await asyncio.wait((task,))
         except asyncio.CancelledError as error:
@@ -181,6 +187,8 @@ class WorkflowExecutor:
             raise
         finally:
             run.waiting -= 1
+            if unsubscribe is not None:
+                unsubscribe()
         if run.abandoned:
             return None
         return task.result()

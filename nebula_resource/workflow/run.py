@@ -7,6 +7,7 @@ import random
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -20,7 +21,15 @@ from nebula_resource.workflow.context import ActionContext
 from nebula_resource.workflow.definition import Parallel, Step, WorkflowDefinition
 from nebula_resource.workflow.result import Progress, WorkflowResult, WorkflowStatus
 
-__all__ = ["Run"]
+__all__ = ["Run", "is_a_step_of"]
+
+_around: ContextVar[tuple[Run, ...]] = ContextVar("nebula_resource_runs", default=())
+"""The runs that this call chain is a step of, the outermost first."""
+
+
+def is_a_step_of(run: Run) -> bool:
+    """Whether whoever calls this is inside one of its steps, which would never end if they waited for it."""
+    return run in _around.get()
 
 
 class Run:
@@ -102,6 +111,7 @@ class Run:
 
     async def execute(self) -> WorkflowResult:
         """Run it; an error is part of the result, whose scopes are closed when this returns."""
+        _around.set((*_around.get(), self))  # in a task of its own
         started_at = datetime.now(UTC)
         status, error = WorkflowStatus.SUCCEEDED, None
         self._tell("started")

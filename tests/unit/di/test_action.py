@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import pytest
@@ -396,6 +397,22 @@ async def test_a_nested_action_is_a_sibling(app: World) -> None:
 
 
 # ── what it refuses ──
+
+
+async def test_an_action_that_leaves_a_sibling_open_is_over_all_the_same(app: World) -> None:
+    """When that ends, later, the caller is in its own scope, not in the action's that ended before."""
+    async with AsyncExitStack() as stack:
+
+        @action
+        async def leaves_one_open() -> None:
+            here = current_scope()
+            assert here is not None
+            await stack.enter_async_context(here.detach())
+
+        async with app.manager.scope(tenant="acme", execution="e1") as scope:
+            await leaves_one_open()
+            await stack.aclose()
+            assert current_scope() is scope
 
 
 async def test_outside_a_scope_it_says_which_call_to_wrap() -> None:

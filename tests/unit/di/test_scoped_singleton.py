@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 from dependency_injector import providers
+from dependency_injector.wiring import Provide, inject
 
 from nebula_resource import NoOpenScope, ScopeLevel
-from nebula_resource.di import Leased, ScopedSingleton
+from nebula_resource.di import Leased, ScopedSingleton, action
 from tests.unit.di.world import Repo, Unit, World, world
 
 
@@ -82,6 +83,69 @@ async def test_a_failure_is_not_remembered(app: World) -> None:
 
 
 LOG: list[str] = []
+
+
+async def test_who_injects_it_is_told_why_it_could_not_be_made(app: World) -> None:
+    """The maker's own error, whoever waits for it and however late: dependency-injector does so in tasks of its own."""
+
+    async def make() -> Repo:
+        raise LookupError("the maker's own")
+
+    failing = ScopedSingleton("execution", make)
+
+    @app.live
+    @inject
+    async def directly(unit: Any = Provide["unit"]) -> None: ...
+
+    @app.live
+    @inject
+    async def deeper(repo: Any = Provide["repo"]) -> None: ...
+
+    @app.live
+    @action
+    async def acts(repo: Any = Provide["repo"]) -> None: ...
+
+    with app.container.unit.override(failing), app.container.repo.override(providers.Factory(Repo, failing)):
+        for call in (directly, deeper, acts):
+            async with app.manager.scope(execution="e1"):
+                with pytest.raises(LookupError, match="the maker's own"):
+                    await call()
+
+
+async def test_nothing_is_an_object_too(app: World) -> None:
+    """What gives None is made once and ended once, as a generator that only sets up and takes down does."""
+    log: list[str] = []
+
+    def plain() -> Generator[None]:
+        log.append("up")
+        yield
+        log.append("down")
+
+    async def awaited() -> None:
+        log.append("made")
+
+    units = [ScopedSingleton("execution", plain), ScopedSingleton("execution", awaited)]
+    async with app.manager.scope(execution="e1"):
+        for _ in range(2):
+            assert units[0]() is None
+            assert await units[1].async_() is None
+    assert log == ["up", "made", "down"]
+
+
+async def test_nothing_is_made_in_a_scope_that_is_over(app: World) -> None:
+    """In a task that outlives it: nobody would end it."""
+    made: list[str] = []
+    late = ScopedSingleton("execution", made.append, "made")
+
+    async def background() -> None:
+        await asyncio.sleep(1)
+        with pytest.raises(NoOpenScope, match=r"scope\.detach\(\)"):
+            late()
+
+    async with app.manager.scope(execution="e1"):
+        task = asyncio.create_task(background())
+    await task
+    assert made == []
 
 
 def _sync() -> Generator[str]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+import itertools
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
@@ -177,6 +178,36 @@ async def _entered(manager: Manager) -> AsyncGenerator[None]:
     """The other ways to be in a scope and out of one, left in the same foreign task."""
     with manager.detached():
         yield
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+async def test_blocks_left_in_any_order_leave_no_scope_behind(order: Sequence[int]) -> None:
+    """Whoever is entered in what was left before it does not come back there: the next in line is nobody's tenant."""
+    async with Manager() as manager:
+        blocks = []
+        ids: dict[str, str]
+        for ids in ({"tenant": "acme"}, {"workflow": "w"}, {"execution": "e"}):
+            blocks.append(manager.scope(**ids))
+            await blocks[-1].__aenter__()
+        for index in order:
+            await blocks[index].__aexit__(None, None, None)
+            here = current_scope()
+            assert here is None or not here.is_closed
+        assert current_scope() is None
+        assert not any(manager.open_scopes.values())
+
+
+async def test_a_detached_sibling_that_outlives_its_scope_does_not_come_back_to_it() -> None:
+    """In one call chain: a worker that keeps one open while it goes on to the next tenant."""
+    async with Manager() as manager:
+        for outer in ({"tenant": "acme"}, {"tenant": "acme", "execution": "e"}):
+            async with AsyncExitStack() as stack:
+                async with manager.scope(**outer) as scope:
+                    await stack.enter_async_context(scope.detach())
+                assert current_scope() is None
+                async with manager.scope(tenant="globex"):
+                    pass
+            assert current_scope() is None
 
 
 async def test_an_action_inside_a_custom_scope_alone() -> None:

@@ -38,10 +38,10 @@ async def _action() -> AsyncGenerator[OpenScope]:
     try:
         yield scope
     except BaseException as error:
-        leave(token)
+        leave(scope, token)
         await end_scopes([scope], error)
         raise
-    leave(token)
+    leave(scope, token)
     await end_scopes([scope], None)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
@@ -643,7 +644,9 @@ async def test_keep_enters_once_and_leaves_with_the_leases() -> None:
                 *(scope.keep("slot", _noting(thing.log, index)) for index in range(3))
             )
             assert values == [0, 0, 0]
-            assert scope.kept("slot") == 0
+            kept = scope.kept("slot")
+            assert kept is not None
+            assert kept.value == 0
             assert scope.kept("other") is None
         assert _endings(thing.log) == ["enter", "left", "commit"]
 
@@ -693,6 +696,57 @@ async def test_something_kept_may_fail_to_begin_or_never_begin() -> None:
             await asyncio.sleep(1)
         with pytest.raises(NoOpenScope):
             await waiting
+
+
+async def test_an_error_that_came_before_anybody_waited_is_not_lost() -> None:
+    """Who kept it waits later, as everybody does whom dependency-injector gives it: the error is that of the beginning."""
+
+    @asynccontextmanager
+    async def fails() -> AsyncGenerator[str]:
+        raise OSError("down")
+        yield "never"
+
+    async with _manager() as manager, manager.scope(execution="e1") as scope:
+        waits = scope.keep("slot", fails())
+        await asyncio.sleep(1)
+        with pytest.raises(OSError, match="down"):
+            await waits
+
+
+async def test_closing_ends_although_something_does_not_stop_beginning() -> None:
+    """Ten seconds after it was cancelled it is given up, and that is told; when it has begun at last, it is left again."""
+    log: list[str] = []
+    may_begin = asyncio.Event()
+
+    @asynccontextmanager
+    async def stubborn() -> AsyncGenerator[str]:
+        while not may_begin.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await may_begin.wait()
+        log.append("begun")
+        try:
+            yield "value"
+        except NoOpenScope:
+            log.append("left")
+            raise
+
+    async with _manager(thing := Leasing("a")) as manager:
+
+        async def block() -> None:
+            async with manager.scope(execution="e1") as scope:
+                await scope.get("a")
+                waiting.append(asyncio.create_task(_waits(scope, stubborn())))
+                await asyncio.sleep(1)
+
+        waiting: list[asyncio.Task[str]] = []
+        with pytest.raises(CleanupError) as caught:
+            await block()
+        assert "keep hangs: it did not stop within 10 s" in str(caught.value.cause)
+        assert _endings(thing.log) == ["rollback CleanupError"]
+        may_begin.set()
+        with pytest.raises(NoOpenScope):
+            await waiting[0]
+        assert log == ["begun", "left"]
 
 
 async def _waits(scope: OpenScope, manager: AbstractAsyncContextManager[str]) -> str:

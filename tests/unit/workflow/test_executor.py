@@ -447,6 +447,40 @@ async def test_a_token_cancels_as_well(shop: Shop) -> None:
     assert result.status is WorkflowStatus.CANCELLED
 
 
+async def test_the_token_of_whoever_joins_cancels_as_well(shop: Shop) -> None:
+    """It is their execution, too; afterwards the token means nothing to it."""
+    endless = WorkflowDefinition("w", [Step(asyncio.sleep, (3600,))])
+    running = asyncio.create_task(shop.executor.run(endless, execution_id="e1"))
+    await asyncio.sleep(1)
+    token = CancellationToken()
+    joined = asyncio.create_task(shop.executor.run(endless, execution_id="e1", cancellation=token))
+    await asyncio.sleep(1)
+    token.cancel()
+    assert (await running).status == "cancelled"
+    assert await joined is await running
+    token = CancellationToken()
+    result = await shop.executor.run(WorkflowDefinition("w", []), execution_id="e2", cancellation=token)
+    assert result.ok
+    assert repr(token) == "<CancellationToken 0 listening>"
+
+
+@pytest.mark.parametrize("deeper", [False, True])
+async def test_a_step_that_waits_for_its_own_execution_is_refused(shop: Shop, deeper: bool) -> None:
+    """It would wait for ever; directly, or through another workflow that it runs."""
+
+    async def again(ctx: ActionContext) -> None:
+        (await shop.executor.run(outer, execution_id="e1")).raise_for_status()
+
+    async def other() -> None:
+        inner = WorkflowDefinition("inner", [Step(again)])
+        (await shop.executor.run(inner, execution_id="e1")).raise_for_status()
+
+    outer = WorkflowDefinition("outer", [Step(other if deeper else again)])
+    result = await shop.executor.run(outer, execution_id="e1")
+    assert isinstance(result.error, ConfigurationError)
+    assert "would never end" in str(result.error)
+
+
 async def test_a_step_that_swallows_its_cancellation_is_the_last(shop: Shop) -> None:
     """The next one is not begun."""
 
