@@ -5,7 +5,6 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.NOTPARALLEL:
 
 PYTHON ?=
 PORT ?= 8000
@@ -39,7 +38,10 @@ demo: run-environment ## start the service on 127.0.0.1:8000 with embedded SQLit
 	@exec $(RUN) app
 
 .PHONY: test check
-test: lint types floors servers pytest ## lint, types, floors and every test, against real PostgreSQL and Redis
+test: dev-environment ## lint, types, floors and every test, against real PostgreSQL and Redis
+# What only reads goes side by side, while Debian's packages are fetched where they are missing.
+	@$(MAKE) --no-print-directory --jobs --output-sync=target lint mypy pyright floors servers
+	@$(MAKE) --no-print-directory pytest
 	@printf '\n== all passed\n'
 check: test ## the same: what CI runs
 
@@ -51,9 +53,13 @@ lint: dev-environment ## ruff: rules and format; bandit: nothing of high severit
 	@$(RUN) bandit --quiet --severity-level high --recursive nebula_resource containers app
 
 .PHONY: types
-types: dev-environment ## mypy --strict and pyright
+types: ## mypy --strict and pyright
+	@$(MAKE) --no-print-directory --jobs --output-sync=target mypy pyright
+
+.PHONY: mypy pyright
+mypy pyright: dev-environment
 	$(say)
-	@$(RUN) mypy & checking=$$!; $(RUN) pyright; found=$$?; wait $$checking && exit $$found
+	@$(RUN) $@
 
 .PHONY: floors
 floors: dev-environment ## imports go down, never up, never sideways

@@ -76,7 +76,9 @@ class Line:
         """How many wait unattended."""
         if not self.waiters:  # as nearly always; a scrape asks thousands of lines
             return 0
-        return sum(not waiter.done() and waiter not in self.attended for waiter, _ in self)
+        attended = self.attended
+        places = self.waiters + self.behind
+        return sum([not waiter.done() and waiter not in attended for waiter, _ in places])
 
     def __bool__(self) -> bool:
         return self.first() is not None
