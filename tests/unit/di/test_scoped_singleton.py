@@ -124,7 +124,10 @@ async def test_nothing_is_an_object_too(app: World) -> None:
     async def awaited() -> None:
         log.append("made")
 
-    units = [ScopedSingleton("execution", plain), ScopedSingleton("execution", awaited)]
+    units: list[ScopedSingleton[Any]] = [
+        ScopedSingleton("execution", plain),
+        ScopedSingleton("execution", awaited),
+    ]
     async with app.manager.scope(execution="e1"):
         for _ in range(2):
             assert units[0]() is None

@@ -185,9 +185,8 @@ async def test_blocks_left_in_any_order_leave_no_scope_behind(order: Sequence[in
     """Whoever is entered in what was left before it does not come back there: the next in line is nobody's tenant."""
     async with Manager() as manager:
         blocks = []
-        ids: dict[str, str]
-        for ids in ({"tenant": "acme"}, {"workflow": "w"}, {"execution": "e"}):
-            blocks.append(manager.scope(**ids))
+        for value in (Scope.tenant("acme"), Scope.workflow("w"), Scope.execution("e")):
+            blocks.append(manager.scope(value))
             await blocks[-1].__aenter__()
         for index in order:
             await blocks[index].__aexit__(None, None, None)
@@ -200,9 +199,9 @@ async def test_blocks_left_in_any_order_leave_no_scope_behind(order: Sequence[in
 async def test_a_detached_sibling_that_outlives_its_scope_does_not_come_back_to_it() -> None:
     """In one call chain: a worker that keeps one open while it goes on to the next tenant."""
     async with Manager() as manager:
-        for outer in ({"tenant": "acme"}, {"tenant": "acme", "execution": "e"}):
+        for outer in (Scope.tenant("acme"), Scope.execution("e", tenant="acme")):
             async with AsyncExitStack() as stack:
-                async with manager.scope(**outer) as scope:
+                async with manager.scope(outer) as scope:
                     await stack.enter_async_context(scope.detach())
                 assert current_scope() is None
                 async with manager.scope(tenant="globex"):
