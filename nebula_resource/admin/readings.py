@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, TypeAlias
 
 from nebula_resource.admin.circuits import CircuitCounts
+from nebula_resource.events import ConfigReloaded, Deregistered, Event, Registered
 from nebula_resource.manager import Manager, Registration
 from nebula_resource.metrics import (
     EventTally,
@@ -82,8 +83,13 @@ class ReadingsCollector:
         self._one_at_a_time = asyncio.Lock()
         self._sums = PoolSums()
         self._pools: dict[AnyPool, _Seen] = {}
+        self._current: dict[str, AnyPool] = {}
+        self._leaving: dict[AnyPool, None] = {}
         self._health: dict[str, _Watched] = {}
         manager.events.add_listener(self._tally, types=self._tally.types)
+        manager.events.add_listener(self._pool_changed, types=(Registered, Deregistered, ConfigReloaded))
+        for registration in manager.pools():
+            self._begin(registration)
 
     async def text(
         self, *, openmetrics: bool = False, families: Callable[[], tuple[Family, ...]] = tuple
@@ -158,23 +164,53 @@ class ReadingsCollector:
             if not done % SLICE:
                 yield
         self._health = watched
-        for pool, seen in gone.items():
+        for pool in gone:
             # Swapped by a reload or taken off: what it did since the last scrape still counts, until it is closed.
-            seen.update(pool)
-            self._sums.put(pool, seen.reading)
-            if pool.state is PoolState.CLOSED:
-                del self._pools[pool]
-                self._sums.drop(pool)
+            self._take_in(pool)
         yield
 
     def _look_at(self, registration: Registration) -> None:
         pool = registration.pool
-        seen = self._pools.get(pool)
-        if seen is None:
-            tenant = self._renderer.tenant_label(registration.scope.tenant_id)
-            seen = self._pools[pool] = _Seen(registration, tenant)
+        if pool not in self._pools:
+            if pool.state is PoolState.CLOSED:
+                return  # it ended while this scrape let others run, and is counted
+            self._begin(registration)
+        seen = self._pools[pool]
         seen.update(pool)
         self._sums.put(pool, seen.reading)
+
+    def _take_in(self, pool: AnyPool) -> None:
+        """One that serves no more: its numbers of now; once it is closed they are its last, and stay in the sums."""
+        seen = self._pools.get(pool)
+        if seen is None:
+            return  # taken in meanwhile, for good
+        seen.update(pool)
+        self._sums.put(pool, seen.reading)
+        if pool.state is PoolState.CLOSED:
+            del self._pools[pool]
+            self._leaving.pop(pool, None)
+            self._sums.drop(pool)
+
+    def _begin(self, registration: Registration) -> None:
+        """From now on this pool's numbers are known, whether or not a scrape comes while it lives."""
+        pool = registration.pool
+        self._current[registration.public_id] = pool
+        if pool not in self._pools:
+            tenant = self._renderer.tenant_label(registration.scope.tenant_id)
+            self._pools[pool] = _Seen(registration, tenant)
+
+    def _pool_changed(self, event: Event) -> None:
+        """A pool came, went or was swapped. Those that have ended by now are taken in, so that none is kept for a scrape."""
+        if event.public_id is None:
+            return
+        registration = self._manager.registry.get(event.public_id)
+        old = self._current.pop(event.public_id, None)
+        if registration is not None:
+            self._begin(registration)
+        if old is not None and (registration is None or registration.pool is not old):
+            self._leaving[old] = None
+        for pool in [each for each in self._leaving if each.state is PoolState.CLOSED]:
+            self._take_in(pool)
 
     # ── health ────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +63,9 @@ class Around:
                 return await self._hooks.run_before(self._these, self._payload)
         except TimeoutError as error:
             raise self._pool.obtainer.timed_out("before-hooks", self._since) from error
+        except (asyncio.CancelledError, AcquireCancelled):
+            self._pool.ledger.cancelled += 1  # the pool has not been asked yet
+            raise
 
     async def after(self, run: HookRun, managed: ManagedHandle[Any]) -> None:
         """Run each ``after``, for a caller who has the handle only when this returns: cancelled, it is given back.

@@ -11,9 +11,12 @@ from enum import Enum, IntEnum
 from typing import Any
 
 from nebula_resource.errors import (
+    AcquireCancelled,
+    AcquireTimeout,
     CircuitOpen,
     CreateFailed,
     HookCancelled,
+    PoolExhausted,
     QuotaExceeded,
     ResourceError,
     Unavailable,
@@ -32,12 +35,15 @@ __all__ = ["Cause", "Registration", "RegistrationState", "public_id"]
 
 Refusal = Callable[[], ResourceError]
 
+_BY_POOL = (AcquireTimeout, PoolExhausted)
+"""What the pool itself counts, as it does every cancellation."""
 _OUTCOMES: dict[type[BaseException], str] = {
     CircuitOpen: "circuit_open",
     CreateFailed: "create_failed",
     HookCancelled: "hook_cancelled",
     QuotaExceeded: "quota",
 }
+FAILED = "failed"
 _WHY = frozenset({"not_open", "draining", "suspended", "quarantined", "unhealthy", "closed"})
 
 
@@ -193,12 +199,21 @@ class Registration:
         return tuple(sorted(self._causes))
 
     def count_refused(self, error: BaseException) -> None:
-        """A caller got this error instead of a handle; those that the pool itself counts are left out."""
-        outcome = _OUTCOMES.get(type(error))
-        if isinstance(error, Unavailable):
-            outcome = error.why if error.why in _WHY else "unavailable"  # a user's own word is no label
+        """A caller got this error instead of a handle: one outcome; what the pool itself counts is left out."""
+        outcome = self._outcome(error)
         if outcome is not None:
             self.refused[outcome] = self.refused.get(outcome, 0) + 1
+
+    def _outcome(self, error: BaseException) -> str | None:
+        if not isinstance(error, Exception) or isinstance(error, AcquireCancelled):
+            return None
+        if isinstance(error, ResourceError) and error.resource_id in (None, self.key):
+            if isinstance(error, _BY_POOL):
+                return None
+            if isinstance(error, Unavailable):
+                return error.why if error.why in _WHY else "unavailable"  # a user's own word is no label
+            return _OUTCOMES.get(type(error), FAILED)
+        return FAILED  # the lease's entry raised it: something foreign, or of another resource that it needs
 
     def _settle(self) -> None:
         self.refusal = self._causes[min(self._causes)] if self._causes else None

@@ -1,8 +1,8 @@
 """PoolSums: the pools of one resource in many scopes added up, at the cost of those that have changed.
 
 Ten thousand tenants' pools make a handful of readings. A pool that is gone takes its gauges along and leaves its
-counters behind: a sum of counters never falls while one of its pools is there, or Prometheus would take the fall for a
-restart and count everything twice.
+counters behind: a sum of counters never falls, or Prometheus would take the fall for a restart and count everything
+twice; and what the last pool of a resource did in the end is told by the scrapes that come after it.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ _COUNTERS = (
 )  # fmt: skip  # one list of names
 _TIMES = ("wait", "use", "create", "wait_timeout", "wait_refused", "cleanup")
 
+KEPT = 1000
+"""Sets of labels without a pool whose counters are kept; beyond them those that are so longest end, as series do."""
+
 Labels = tuple[str, str, str, str | None]
 """(resource id, driver, scope level, tenant's label)."""
 
@@ -33,26 +36,37 @@ class PoolSums:
     def __init__(self) -> None:
         self._groups: dict[Labels, _Group] = {}
         self._labels: dict[Hashable, Labels] = {}
+        self._empty: dict[Labels, None] = {}  # without a pool, the longest first
 
     def put(self, pool: Hashable, reading: PoolReading) -> None:
         """Take in a pool's numbers; the very object that is known says that nothing has changed."""
         labels = (reading.resource_id, reading.driver, reading.scope_level, reading.tenant)
         known = self._labels.get(pool)
         if known is not None and known != labels:
-            self.drop(pool)
+            self._move(pool, known)
         self._labels[pool] = labels
+        self._empty.pop(labels, None)
         group = self._groups.get(labels)
         if group is None:
             group = self._groups[labels] = _Group()
         group.put(pool, reading)
 
     def drop(self, pool: Hashable) -> None:
-        """A pool is gone, with the numbers that were put last."""
+        """A pool is gone; what was put last is what it did."""
         labels = self._labels.pop(pool)
         group = self._groups[labels]
         group.drop(pool)
         if not group.members:
-            del self._groups[labels]  # its series end; one that comes later starts anew
+            self._empty[labels] = None
+            if len(self._empty) > KEPT:
+                oldest = next(iter(self._empty))
+                del self._empty[oldest], self._groups[oldest]
+
+    def _move(self, pool: Hashable, known: Labels) -> None:
+        """It has other labels now: what is nobody's is not kept."""
+        self._groups[known].drop(pool)
+        if not self._groups[known].members:
+            del self._groups[known]
 
     def readings(self) -> tuple[PoolReading, ...]:
         """One reading for each set of labels, in the order in which they came."""
@@ -62,7 +76,7 @@ class PoolSums:
 class _Group:
     """The pools that share their labels."""
 
-    __slots__ = ("_counts", "_made", "_sums", "members")
+    __slots__ = ("_counts", "_last", "_made", "_sums", "members")
 
     def __init__(self) -> None:
         self.members: dict[Hashable, PoolReading] = {}
@@ -70,6 +84,8 @@ class _Group:
         """Gauges, counters and the histograms in a row; None as long as there was but one member: its reading is the sum."""
         self._counts: dict[str, dict[str, int]] = {"destroyed": {}, "refused": {}}
         self._made: PoolReading | None = None
+        self._last: PoolReading | None = None
+        """Of the pool that went last: it has the labels when there is none."""
 
     def put(self, pool: Hashable, reading: PoolReading) -> None:
         before = self.members.get(pool)
@@ -84,15 +100,18 @@ class _Group:
             self._add(reading, before)
 
     def drop(self, pool: Hashable) -> None:
-        reading = self.members.pop(pool)
+        reading = self._last = self.members.pop(pool)
         self._made = None
-        if self._sums is not None:  # else it was the only one
-            gone = _row(reading.stats)[: len(_GAUGES)]
-            self._sums[: len(_GAUGES)] = map(sub, self._sums, gone)
+        if self._sums is None:  # it was the only one
+            self._add(reading, None)
+        assert self._sums is not None, "something was added"
+        gone = _row(reading.stats)[: len(_GAUGES)]
+        self._sums[: len(_GAUGES)] = map(sub, self._sums, gone)
 
     def reading(self) -> PoolReading:
         if self._made is None:
-            first = next(iter(self.members.values()))
+            first = next(iter(self.members.values()), self._last)
+            assert first is not None, "a group has, or had, a pool"
             self._made = first if self._sums is None else self._sum(first, self._sums)
         return self._made
 
@@ -116,7 +135,7 @@ class _Group:
             stats=_stats(first.stats, sums, self._counts["destroyed"]),
             refused=dict(self._counts["refused"]),
             target=sum(targets) if targets else None,
-            saturation=max(one.stats.utilisation for one in members),
+            saturation=max((one.stats.utilisation for one in members), default=0.0),
             pools_draining=sum(one.draining for one in members),
         )
 

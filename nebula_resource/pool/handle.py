@@ -127,14 +127,22 @@ class Handle(Generic[T]):
             await self._pool.give_back(entry, self._use, error)
 
     def forgo(self) -> bool:
-        """Give back what was just taken and never used, uncounted; False where the use has begun, and must be released."""
-        entry, pool = self._held_entry(), self._pool
-        if pool.leases or pool.config.sharing is Sharing.SHARED:
+        """Give back what was just taken and never used, uncounted; False where a lease was entered, and must be released.
+
+        Called by whoever took it, before anything else has run.
+        """
+        entry, pool, use = self._held_entry(), self._pool, self._use
+        use.started = None  # no use to be timed
+        if pool.leases:
+            pool.ledger.forget_lease(use)
+            if use.waited is not None:
+                pool.ledger.unserve(use.waited)
             return False
         self._entry = None
+        pool.ledger.shared_uses.pop(use, None)
         entry.use = None
         pool.ledger.look_again(entry)
-        pool.obtainer.forgo(entry, self._use.waited)
+        pool.obtainer.forgo(entry, use.waited)
         return True
 
     def _settle(self, entry: Entry) -> None:

@@ -21,11 +21,11 @@ class Ledger:
 
     __slots__ = (
         "births", "cancelled", "careful", "cleanup_times", "create_failures", "create_times", "created", "creating", "destroyed",
-        "entries", "exhausted", "generation", "last_create_error", "leaks", "max_size", "min_size",
+        "entries", "exhausted", "generation", "last_create_error", "leaks", "lent", "max_size", "min_size",
         "shared_uses", "shrunk_from", "timeouts", "use_times", "uses_past", "wait_refused", "wait_timeout", "wait_times",
     )  # fmt: skip  # one list of names
 
-    def __init__(self, min_size: int, max_size: int) -> None:
+    def __init__(self, min_size: int, max_size: int, *, leases: bool = False) -> None:
         self.min_size = min_size
         self.max_size = max_size
         self.shrunk_from = 0
@@ -44,6 +44,9 @@ class Ledger:
         self.destroyed: dict[CleanupReason, int] = {}
         self.uses_past = 0
         """Acquisitions of entries that are gone."""
+        self.lent: int | None = 0 if leases else None
+        """Where a use begins with a lease: how many have begun. An instance that was taken for one that then could not
+        be entered served nobody. None: every use of an instance is an acquisition."""
         self.cancelled = 0
         self.create_failures = 0
         self.exhausted = 0
@@ -78,6 +81,20 @@ class Ledger:
         self.wait_times.take_back(waited)
         self.add_refused(waited)
 
+    def begin_lease(self, use: Use) -> None:
+        """Its lease is entered: only now the caller is served."""
+        assert self.lent is not None, "a ledger of leases"
+        self.lent += 1
+        use.is_counted = True
+        if use.waited is not None:
+            self.wait_times.add(use.waited)
+
+    def forget_lease(self, use: Use) -> None:
+        """Its caller is refused after all; nothing ran since `begin_lease`."""
+        assert self.lent is not None, "a ledger of leases"
+        self.lent -= 1
+        use.is_counted = False
+
     # ── how many ──
 
     @property
@@ -111,7 +128,9 @@ class Ledger:
 
     @property
     def acquisitions(self) -> int:
-        """Uses so far."""
+        """Callers served so far."""
+        if self.lent is not None:
+            return self.lent
         return self.uses_past + sum(entry.uses for entry in self.entries)
 
     # ── comings and goings ──

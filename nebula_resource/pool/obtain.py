@@ -100,6 +100,7 @@ class Obtainer:
         loop = pool.loop
         token = context.cancellation if context is not None else None
         if token is not None and token.cancelled:
+            pool.ledger.cancelled += 1
             raise AcquireCancelled(**pool.names)
         if pool.shelf.hot:  # may be lent as it is, and nobody stands in line for it
             ready = pool.shelf.take_hot()
@@ -117,7 +118,7 @@ class Obtainer:
             waited = loop.time() - since
         if type(result) is not Entry:
             raise self.translated(result, waiter, since)
-        if waited is not None:
+        if waited is not None and not pool.leases:  # else its lease is still to be entered
             pool.ledger.wait_times.add(waited)
         return result, waited
 
@@ -224,12 +225,15 @@ class Obtainer:
                 cm = pool.resource.lease(entry.instance, lent_to)
                 value = await cm.__aenter__()
                 use.cm = cm
-            if (
-                entry.state is not Lifecycle.IN_USE
-            ):  # a close took it meanwhile: nobody is lent what is cleaned up
+            if entry.state is not Lifecycle.IN_USE:
+                # A close took it meanwhile: nobody is lent what is cleaned up.
+                if use.waited is not None:
+                    pool.ledger.add_refused(pool.loop.time() - since)
                 raise pool.desk.refusal("closed")
+            pool.ledger.begin_lease(use)
             return value
         except BaseException as error:
+            use.started = None  # no use to be timed
             pool.returns.begin(entry, use, error)
             if isinstance(error, asyncio.CancelledError | AcquireCancelled):
                 pool.ledger.cancelled += 1

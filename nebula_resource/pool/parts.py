@@ -108,7 +108,7 @@ class PoolParts:
         """Steps that have their time even in a close."""
         self.closers = OwnedTasks(owner, on_error=on_error)
         self.deadlines = Deadlines()
-        self.ledger = Ledger(config.min_size, config.max_size)
+        self.ledger = Ledger(config.min_size, config.max_size, leases=self.leases)
         self.shelf = Shelf(config.strategy)
         self.shelf.seal()
         self.take: Callable[[], Entry] = self.shelf.take_hot

@@ -45,6 +45,8 @@ def report(pool: PoolParts) -> PoolStats:
     for use in ledger.shared_uses:
         is_held = True
         oldest = min(oldest, now if use.started is None else use.started)
+    if ledger.lent is not None:
+        acquisitions, held = ledger.lent, _leased(pool)
     waits = ledger.wait_times
     return PoolStats(
         state=pool.state.value,
@@ -93,11 +95,18 @@ def stamp(pool: PoolParts) -> tuple[object, ...]:
         pool.state, ledger.created, ledger.creating, ledger.uses_past, ledger.min_size, ledger.max_size,
         ledger.timeouts, ledger.exhausted, ledger.cancelled, ledger.create_failures, ledger.leaks, ledger.generation,
         ledger.wait_times.total_s, ledger.use_times.total_s, ledger.create_times.total_s, len(pool.line),
-        ledger.wait_refused and ledger.wait_refused.total_s,
+        ledger.wait_refused and ledger.wait_refused.total_s, ledger.lent,
     ]  # fmt: skip  # one list of names
     for entry in ledger.entries:
         found += (entry.uses, entry.state, entry.holders)
     return tuple(found)
+
+
+def _leased(pool: PoolParts) -> int:
+    """Handles whose lease was entered and is not given back; the instance is in use before that, and for a while after."""
+    uses = [(entry, entry.use) for entry in pool.ledger.entries if entry.use is not None]
+    uses += [(entry, use) for use, entry in pool.ledger.shared_uses.items()]
+    return sum(use.is_counted and entry.state is IN_USE for entry, use in uses)
 
 
 def _snapshot(held: Histogram | None) -> HistogramSnapshot:

@@ -105,7 +105,7 @@ async def test_a_token_ends_the_wait_at_once() -> None:
         asyncio.get_running_loop().call_later(1.0, token.cancel)
         with pytest.raises(AcquireCancelled):
             await pool.acquire(ResourceContext(cancellation=token))
-        assert pool.stats().cancelled == 2
+        assert pool.stats().cancelled == 3
         await handle.release()
         await second.release()
         assert_no_leaks(pool)
