@@ -1,6 +1,8 @@
 """The browser of these tests, one for all of them, and a world of its own for each test."""
 
+import threading
 from collections.abc import Callable, Generator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -18,6 +20,19 @@ ARGUMENTS = [
 ]  # fmt: skip  # flags
 
 
+class Blank(BaseHTTPRequestHandler):
+    """A page with nothing in it, and no policy that would hold an attacker back."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.end_headers()
+        self.wfile.write(b"<!doctype html><title>elsewhere</title><body>")
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
 @pytest.fixture(scope="module")
 def browser() -> Generator[Browser]:
     """Debian's Chromium; nothing is fetched for it, and nothing by it.
@@ -29,6 +44,17 @@ def browser() -> Generator[Browser]:
         running = playwright.chromium.launch(executable_path=str(ensure_program("chromium")), args=ARGUMENTS)
         yield running
         running.close()
+
+
+@pytest.fixture
+def elsewhere() -> Generator[str]:
+    """The address of another service on this machine: another origin."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Blank) as server:
+        thread = threading.Thread(target=server.serve_forever, name="elsewhere", daemon=True)
+        thread.start()
+        yield f"http://localhost:{server.server_address[1]}/"
+        server.shutdown()
+        thread.join()
 
 
 @pytest.fixture

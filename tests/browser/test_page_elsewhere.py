@@ -2,9 +2,7 @@
 
 import json
 import re
-import threading
-from collections.abc import Callable, Generator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -24,30 +22,6 @@ FORMS = {
     "simple": "{mode: 'no-cors', headers: {'Content-Type': 'text/plain'}, ",
     "with credentials": "{mode: 'no-cors', credentials: 'include', ",
 }
-
-
-class Blank(BaseHTTPRequestHandler):
-    """A page with nothing in it, and no policy that would hold an attacker back."""
-
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.send_header("Content-Type", "text/html")
-        self.end_headers()
-        self.wfile.write(b"<!doctype html><title>elsewhere</title><body>")
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
-
-
-@pytest.fixture(scope="module")
-def elsewhere() -> Generator[str]:
-    """The address of another service on this machine: another origin."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), Blank) as server:
-        thread = threading.Thread(target=server.serve_forever, name="elsewhere", daemon=True)
-        thread.start()
-        yield f"http://localhost:{server.server_address[1]}/"
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture

@@ -5,9 +5,13 @@ from collections.abc import Callable, Generator
 import httpx
 import pytest
 from playwright.sync_api import expect
+from starlette.datastructures import Headers
+from starlette.types import Scope
 
 from nebula_resource.admin import Key, KeyList
 from nebula_resource.admin.auth.authority import KeyAuthority
+from nebula_resource.admin.guard import Guard
+from nebula_resource.admin.problems import AdminProblem
 from nebula_resource.admin.sse import stream
 from nebula_resource.model.health import HealthStatus
 from tests.browser.visitor import Visitor
@@ -144,3 +148,35 @@ def test_who_may_only_look_is_shown_no_button_that_works(
     actions = seen.page.locator("tr.details .actions")
     expect(actions).to_contain_text("Your key may look only.")
     assert actions.get_by_role("button").evaluate_all("all => all.every(each => each.disabled)")
+
+
+def test_a_page_of_another_port_cannot_use_the_session(
+    world: PageWorld, keys: dict[str, str], visit: Visit, elsewhere: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To a browser it is the same site, so the cookie goes along: the origin is what is refused, and nothing changes."""
+    seen = visit(world.url, forgive=REFUSED)
+    sign_in(seen, keys["operator"])
+    seen.is_live()
+    admit = Guard._admit
+    refused: list[tuple[str, bool, str | None]] = []
+
+    def note(guard: Guard, scope: Scope) -> None:
+        try:
+            admit(guard, scope)
+        except AdminProblem as error:
+            sent = Headers(scope=scope)
+            with_session = "nebula_session=" in sent.get("cookie", "")
+            refused.append((error.problem.code, with_session, sent.get("sec-fetch-site")))
+            raise
+
+    monkeypatch.setattr(Guard, "_admit", note)
+    other = seen.context.new_page()
+    other.goto(elsewhere.replace("localhost", "127.0.0.1"))
+    release = f"{world.url}/quarantine/db/release"
+    press = "url => fetch(url, {method: 'POST', mode: 'no-cors', credentials: 'include'}).catch(() => 0)"
+    other.evaluate(press, release)
+    assert refused == [("cross_origin", True, "same-site")]
+    read = "url => fetch(url, {credentials: 'include'}).then(answer => answer.text()).catch(() => null)"
+    assert other.evaluate(read, f"{world.url}/quarantine") is None
+    mine = {"Authorization": f"Bearer {keys['operator']}"}
+    assert len(httpx.get(f"{world.url}/quarantine", headers=mine).json()["items"]) == 1
