@@ -27,6 +27,8 @@ def check_routes(app: FastAPI, keys: Keys) -> Iterator[FieldViolation]:
             if isinstance(child.call, ResourceDependency):
                 uses_leases = True
                 yield from _lease(parent, child, keys)
+                if parent is dependant and _is_generator(parent.call):
+                    yield from _ends_before_it_begins(parent, child)
             elif _is_marker(child.call):
                 yield from _marker(parent, child)
             elif _outlives_the_handler(child):
@@ -135,9 +137,13 @@ def _marker(parent: Any, child: Any) -> Iterator[FieldViolation]:
 
 def _outlives_the_handler(child: Any) -> bool:
     """A ``yield`` dependency of the user that is torn down after the response, FastAPI's default."""
-    if child.call is None or child.scope == "function":
+    return child.scope != "function" and _is_generator(child.call)
+
+
+def _is_generator(call: Callable[..., Any] | None) -> bool:
+    if call is None:
         return False
-    bare: Any = inspect.unwrap(child.call)
+    bare: Any = inspect.unwrap(call)
     if not inspect.isroutine(bare) and not inspect.isclass(bare):
         bare = getattr(bare, "__call__", bare)  # noqa: B004  # the method is wanted, not whether there is one
     return inspect.isasyncgenfunction(bare) or inspect.isgeneratorfunction(bare)
@@ -152,3 +158,14 @@ def _ends_too_late(child: Any) -> Iterator[FieldViolation]:
                 "torn down after the response, and the lease ends before",
                 repr(below.call),
             )
+
+
+def _ends_before_it_begins(handler: Any, child: Any) -> Iterator[FieldViolation]:
+    """A handler that yields its answer in pieces, the first of which FastAPI asks for when it has ended the handler's leases."""
+    if child.call.until == "endpoint" and child.name is not None:
+        yield FieldViolation(
+            place(handler.call, child.name),
+            f'must be resource({str(child.call.key)!r}, until="response"): the handler yields, and a lease until its end is over '
+            "before the first piece",
+            repr(child.call),
+        )

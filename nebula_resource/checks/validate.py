@@ -35,6 +35,7 @@ def validate(
     - a module that another container was wired to after this one (`nebula_resource.di.wire` refuses the second of two)
     - an application that uses ``resource()`` and was never installed
     - a request-scoped ``yield`` dependency of the user that uses a lease which ends with the handler
+    - a handler that yields its answer in pieces and uses such a lease
 
     Args:
         app: a FastAPI application; its included routers and mounted applications are looked at, too.

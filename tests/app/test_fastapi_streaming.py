@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 
 from nebula_resource import Manager
 from nebula_resource.fastapi import NebulaMiddleware, dependency, install, resource
+from nebula_resource.fastapi.adapter import Until
 from tests.app.fastapi_world import (
     DB,
     CommitFailed,
@@ -119,6 +120,23 @@ async def test_a_lease_until_the_response_serves_the_stream(
 async def test_a_lease_of_the_handler_is_gone_before_the_first_piece(app: FastAPI) -> None:
     """That is what `until` is for: the default ends with the handler."""
     assert (await call(app, "/naive")).body == b"False"
+
+
+@pytest.mark.parametrize("until", ["endpoint", "response"])
+async def test_a_handler_that_yields_its_pieces(until: Until, manager: Manager, database: Database) -> None:
+    """FastAPI asks it for the first piece when its own leases are over: `until="response"` is for it, too."""
+    app = FastAPI()
+    install(app, manager, shutdown=False)
+
+    @app.get("/lines")
+    async def lines(db: Connection = Depends(resource(DB, until=until))) -> AsyncGenerator[bool]:
+        yield db.is_lent
+        yield db.is_lent
+
+    answer = await call(app, "/lines", seen=database.seen)
+    assert answer.body.split() == [b"true" if until == "response" else b"false"] * 2
+    pieces = [database.seen.index("begin"), database.seen.index("piece"), database.seen.index("commit")]
+    assert (pieces == sorted(pieces)) is (until == "response")
 
 
 async def test_an_error_of_the_handler_reaches_it_before_the_answer(app: FastAPI, database: Database) -> None:

@@ -204,6 +204,32 @@ async def test_a_yield_dependency_that_outlives_the_lease() -> None:
     assert 'scope="function"' in told["unit"]
 
 
+async def test_a_handler_that_yields_what_its_lease_gives() -> None:
+    """FastAPI streams it after the handler's leases have ended; what a dependency read before is no such thing."""
+    app = FastAPI()
+
+    async def read(db: Db) -> int:
+        return 1
+
+    @app.get("/bad")
+    async def bad(db: Db) -> AsyncGenerator[int]:
+        yield 1
+
+    @app.get("/worse")
+    def worse(cache: Annotated[Cache, Depends(resource(CACHE))]) -> Generator[int]:
+        yield 1
+
+    @app.get("/good", dependencies=[Depends(resource(DB))])
+    async def good(
+        db: Annotated[Database, Depends(resource(DB, until="response"))], one: Annotated[int, Depends(read)]
+    ) -> AsyncGenerator[int]:
+        yield 1
+
+    told = await _check(app)
+    assert set(told) == {"bad(db)", "worse(cache)"}
+    assert """resource('db', until="response")""" in told["bad(db)"]
+
+
 async def test_depends_on_a_marker_that_nothing_resolves() -> None:
     """``Depends(Provide[...])`` without ``@inject`` gives the handler the marker."""
     app = FastAPI()
