@@ -33,6 +33,18 @@ dependencies = ["db"]
 config = {{ base_url = "http://127.0.0.1:9", headers = {{ Authorization = "env:PAY_TOKEN" }} }}
 """
 
+BAD = (
+    FILE.format(size=0),
+    FILE.format(size=5) + "[[",
+    "[admin]\nport = 0\n",
+    FILE.format(size=5) + '[resources.more]\ndriver = "sqlit"\n',
+    FILE.format(size=5).replace("env:PAY_TOKEN", "file:/etc"),
+    FILE.format(size=5)
+    + '[resources.far]\ndriver = "postgres"\nrequired = true\npool = { min_size = 1 }\n'
+    + 'config = { host = "127.0.0.1", port = 1, database = "x" }\n',
+)
+"""Contents that are refused while it serves: wrong, no TOML, emptied, a resource that cannot be opened beside a good change."""
+
 WRONG = """
 [admin]
 prot = 1
@@ -177,11 +189,13 @@ def test_the_file_is_changed_broken_and_mended_under_load(tmp_path: Path) -> Non
             until(lambda: max_size(served.url) == 7, "the change is not taken over")
             second = generation(served.url)
             assert second > first
-            file.write_text(FILE.format(size=0))
-            refused = httpx.post(f"{served.url}/config/reload", json={"reason": "x"})
-            assert refused.status_code == 422
-            assert "resources" in refused.text
-            assert (max_size(served.url), generation(served.url)) == (7, second)
+            for bad in BAD:
+                file.write_text(bad)
+                refused = httpx.post(f"{served.url}/config/reload", json={"reason": "x"})
+                assert (refused.status_code, CANARY in refused.text) == (422, False), refused.text
+                assert (max_size(served.url), generation(served.url)) == (7, second), bad
+            elsewhere = {"reason": "x", "source": "/etc/passwd", "patch": {"admin": {"keys_file": None}}}
+            assert httpx.post(f"{served.url}/config/reload", json=elsewhere).status_code == 422
             # Written aside and moved into place, as editors do; the signal may come before the watcher.
             (tmp_path / "new").write_text(FILE.format(size=5))
             os.replace(tmp_path / "new", file)
