@@ -16,6 +16,7 @@ from nebula_resource.health import (
     UtilizationStage,
 )
 from nebula_resource.manager.blame import refused_dependency
+from nebula_resource.model.censor import censored
 from nebula_resource.model.health import (
     HealthCheckable,
     HealthPolicy,
@@ -112,6 +113,12 @@ class Probes:
         try:
             async with pool.borrow(fresh=fresh) as borrowed:
                 status = await self._look(borrowed.instance)
+                if isinstance(status, HealthState):
+                    status = HealthStatus(status)
+                if isinstance(
+                    status, HealthStatus
+                ):  # else whoever called the check says what is wrong with it
+                    status = censored(status, self._registration.config)
                 # One that fails its check goes; whether the resource is ill is for the board to say.
                 borrowed.is_good = status.is_usable()
                 return status
