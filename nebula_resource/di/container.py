@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dependency_injector import containers, providers
@@ -32,14 +32,16 @@ class _Instance(containers.DynamicContainer):
         return self._shutdown(resource_type)
 
     async def _shutdown(self, resource_type: type[Any]) -> None:
-        try:
-            for manager in reversed(self._managers()):
-                await manager.shutdown()
-        finally:
+        async with AsyncExitStack() as ends:  # each, whatever becomes of the others
             # What the manager's resources were made from ends after them.
-            ended = super().shutdown_resources(resource_type)
-            if ended is not None:
-                await ended
+            ends.push_async_callback(self._shutdown_own, resource_type)
+            for manager in self._managers():
+                ends.push_async_callback(manager.shutdown)
+
+    async def _shutdown_own(self, resource_type: type[Any]) -> None:
+        ended = super().shutdown_resources(resource_type)
+        if ended is not None:
+            await ended
 
     def _managers(self) -> list[ManagerProvider]:
         return list(self.traverse(types=[ManagerProvider]))

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from nebula_resource._aio import leave
-from nebula_resource.errors import AlreadyRegistered, DependencyFailure, Unavailable
+from nebula_resource.errors import AlreadyRegistered, DependencyFailure, InvalidScope, Unavailable
 from nebula_resource.manager.block import Block, QuickBlock
 from nebula_resource.manager.checkout import ManagedAcquisition, ScopedAcquisition
 from nebula_resource.manager.current import Detached, current_scope
@@ -221,6 +221,20 @@ class Manager(Operations):
 
     # ── scopes ──
 
+    @overload
+    def scope(self, scope: Scope | ResourceContext, /) -> Block: ...
+
+    @overload
+    def scope(
+        self,
+        *,
+        tenant: str | None = None,
+        user: str | None = None,
+        workflow: str | None = None,
+        execution: str | None = None,
+        action: str | None = None,
+    ) -> Block: ...
+
     def scope(
         self,
         scope: Scope | ResourceContext | None = None,
@@ -234,21 +248,24 @@ class Manager(Operations):
         """``async with manager.scope(tenant="acme", execution="e1") as scope``, or with a scope or context as value.
 
         Opens every named level that is not open yet, outermost first. Inside an open scope the new one is nested in
-        it. Raises `InvalidScope` where the two contradict each other.
+        it. Raises `InvalidScope` where the two contradict each other, and for ids beside a value, which would be lost.
         """
-        here = current_scope()
-        if here is not None and here.manager is not self:
-            here = None
         context: ResourceContext | None = None
-        if isinstance(scope, Scope):
+        if type(scope) is Scope:  # no class is made of it
             value = scope
         elif scope is None:
             value = Scope.of(tenant=tenant, user=user, workflow=workflow, execution=execution, action=action)
         else:
             context = scope
             value = scope.scope
-        if here is not None and not here.scope.contains(value):
-            value = here.scope.nest(value)
+        if (tenant or user or workflow or execution or action) and scope is not None:
+            raise InvalidScope("say a scope as a value or by its ids: value.nest(Scope.of(...)) has both")
+        here = current_scope()
+        if here is not None:
+            if here.manager is not self:
+                here = None
+            elif not here.scope.contains(value):
+                value = here.scope.nest(value)
         block: Block = QuickBlock()  # its slots are set here: it is made with every request
         block._manager = self
         block._context = context

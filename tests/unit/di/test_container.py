@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 from collections.abc import AsyncGenerator
 from typing import Any
@@ -50,6 +51,31 @@ async def test_resources_start_before_the_manager_and_end_after_it() -> None:
         assert "a" in manager.stats()
     assert LOG == ["engine up", "register with engine", "instance gone", "engine down"]
     assert container.manager() is not manager
+
+
+async def test_every_manager_ends_whatever_becomes_of_another() -> None:
+    """A shutdown that is cancelled takes neither the other managers nor dependency-injector's resources with it."""
+
+    class Two(App):
+        slow = ManagerProvider()
+
+    LOG.clear()
+    container = Two()
+    await container.init_resources()
+    slow = container.slow()
+    await slow.register(Thing("busy"), {})
+    async with slow.acquire("busy"):
+        ending = asyncio.create_task(_ended(container))
+        await asyncio.sleep(1)
+        ending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await ending
+        assert LOG[2:] == ["instance gone", "engine down"]
+    await slow.shutdown()
+
+
+async def _ended(container: ResourceContainer) -> None:
+    await container.shutdown_resources()
 
 
 async def test_starting_and_ending_twice_is_harmless() -> None:

@@ -64,6 +64,16 @@ async def test_levels_that_are_open_are_not_opened_again() -> None:
             assert scope.context.metadata == {"a": 1}
 
 
+async def test_ids_beside_a_scope_are_refused() -> None:
+    """They would be lost, and the block wider than what was asked for."""
+    async with Manager() as manager:
+        for value in (Scope.tenant("acme"), ResourceContext(Scope.tenant("acme"))):
+            with pytest.raises(InvalidScope, match="by its ids"):
+                manager.scope(value, user="u1")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]  # as one without a type checker does
+        with pytest.raises(TypeError, match="tenannt"):
+            manager.scope(tenannt="acme")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]  # the same
+
+
 async def test_the_context_goes_down() -> None:
     """What the outer block's context carries, the inner one carries, in its own scope."""
     async with Manager() as manager:
