@@ -52,8 +52,7 @@ class Manager(Operations):
     """
 
     def __repr__(self) -> str:
-        open_ = sum(registration.is_open for registration in self.registry)
-        state = " shutting down" if self.is_ending else ""
+        open_, state = sum(each.is_open for each in self.registry), " shutting down" if self.is_ending else ""
         return f"<Manager{state}: {len(self.registry)} registered, {open_} open, {len(self.watch.quarantine)} quarantined>"
 
     async def __aenter__(self) -> Manager:
@@ -221,20 +220,6 @@ class Manager(Operations):
 
     # ── scopes ──
 
-    @overload
-    def scope(self, scope: Scope | ResourceContext, /) -> Block: ...
-
-    @overload
-    def scope(
-        self,
-        *,
-        tenant: str | None = None,
-        user: str | None = None,
-        workflow: str | None = None,
-        execution: str | None = None,
-        action: str | None = None,
-    ) -> Block: ...
-
     def scope(
         self,
         scope: Scope | ResourceContext | None = None,
@@ -256,8 +241,7 @@ class Manager(Operations):
         elif scope is None:
             value = Scope.of(tenant=tenant, user=user, workflow=workflow, execution=execution, action=action)
         else:
-            context = scope
-            value = scope.scope
+            context, value = scope, scope.scope
         if (tenant or user or workflow or execution or action) and scope is not None:
             raise InvalidScope("say a scope as a value or by its ids: value.nest(Scope.of(...)) has both")
         here = current_scope()
