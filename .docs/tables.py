@@ -132,6 +132,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "metrics": metrics,
     "admin": admin_settings,
     "PoolConfig": _of("nebula_resource.pool.PoolConfig"),
+    "AdminSettings": _of("nebula_resource.admin.AdminSettings"),
     "HealthPolicy": _of("nebula_resource.model.health.HealthPolicy"),
     "QuarantinePolicy": _of("nebula_resource.quarantine.QuarantinePolicy"),
     "RecoveryBackoff": _of("nebula_resource.quarantine.RecoveryBackoff"),

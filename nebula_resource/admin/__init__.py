@@ -5,5 +5,6 @@ from nebula_resource._extras import needs_extra
 with needs_extra(__name__, "fastapi"):
     from nebula_resource.admin.app import create_admin
     from nebula_resource.admin.auth import Key, KeyFile, KeyList, KeySource, Principal, Role
+from nebula_resource.admin.settings import AdminSettings
 
-__all__ = ["Key", "KeyFile", "KeyList", "KeySource", "Principal", "Role", "create_admin"]
+__all__ = ["AdminSettings", "Key", "KeyFile", "KeyList", "KeySource", "Principal", "Role", "create_admin"]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
@@ -33,7 +33,8 @@ from nebula_resource.admin.routers import (
     resources,
     session,
 )
-from nebula_resource.admin.sse import MAX_STREAMS, Hub
+from nebula_resource.admin.settings import AdminSettings
+from nebula_resource.admin.sse import Hub
 from nebula_resource.admin.state import AdminState
 from nebula_resource.errors import ConfigurationError
 from nebula_resource.manager import Manager
@@ -49,16 +50,11 @@ _ROUTERS = (
 def create_admin(
     manager: Manager,
     auth: KeySource | None = None,
+    settings: AdminSettings | Mapping[str, Any] | None = None,
     *,
-    hosts: Iterable[str] = (),
     started: bool = True,
-    page_at_root: bool = True,
-    groups: Mapping[str, Collection[str]] | None = None,
-    more_metrics: Callable[[bool], bytes] | None = None,
-    tenant_metrics: Collection[str] = (),
     declared: Configuration | None = None,
-    max_streams: int = MAX_STREAMS,
-    audit_file: Path | None = None,
+    more_metrics: Callable[[bool], bytes] | None = None,
 ) -> FastAPI:
     """Return the admin API of a manager, with the page at ``/``.
 
@@ -70,33 +66,29 @@ def create_admin(
     Args:
         manager: whose pools.
         auth: the keys, `KeyFile` or `KeyList`; None: only this machine is served, and everything is open to it.
-        hosts: names, beside the loopback ones, that a Host header may have.
+        settings: what an operator decides; None: the defaults.
         started: False until `mark_started` is called: ready and startup answer 503 until then.
-        page_at_root: whether to serve the page.
-        groups: resource ids and public ids by the name under which ``/health/groups/{name}`` tells of them together.
+        declared: where the resources were declared, for ``/config`` and ``/config/reload``.
         more_metrics: others' numbers for ``/metrics``, as text; asked with whether it is to be OpenMetrics, then
             without the last line ``# EOF``.
-        tenant_metrics: at most 50 tenants that ``/metrics`` tells of by name, all others as ``_other``; none: no tenant
-            is ever a label.
-        declared: where the resources were declared, for ``/config`` and ``/config/reload``.
-        audit_file: where what people do is written, a line of JSON before and one after; where that cannot be written,
-            nothing is done.
-        max_streams: how many readers ``/events`` has at once; the next is told 429.
 
     Raises:
+        ValidationFailed: a setting breaks a rule.
         ConfigurationError: more than 50 tenants; or a route has no declared role (a bug of ours).
     """
+    chosen = AdminSettings.of(settings)
     authority: Authority = LocalAuthority() if auth is None else KeyAuthority(auth)
-    hub = Hub(manager, max_streams=max_streams)
+    hub = Hub(manager, max_streams=chosen.max_streams)
+    renderer = TextRenderer(tenants=chosen.tenant_metrics)
     state = AdminState(
         manager,
         authority,
-        readings=ReadingsCollector(manager, renderer=TextRenderer(tenants=tenant_metrics), more=more_metrics),
+        readings=ReadingsCollector(manager, renderer=renderer, more=more_metrics),
         hub=hub,
         operations=Operations(),
-        audit=Audit(hub, audit_file),
+        audit=Audit(hub, chosen.audit_file),
         started=started,
-        groups=groups or {},
+        groups=chosen.groups,
         configuration=declared,
     )
     app = FastAPI(
@@ -113,12 +105,12 @@ def create_admin(
     app.state.close_streams = hub.close
     app.state.stop = state.stop
     for each in _ROUTERS:
-        if each is not page or page_at_root:
+        if each is not page or chosen.page:
             # Not include_router: newer versions of FastAPI hide the routes behind it, and ours are looked at.
             app.router.routes.extend(each.router.routes)
     install(app)
     describe(app)
-    app.add_middleware(Guard, hosts=tuple(hosts), loopback_only=auth is None, counts=state.counts)
+    app.add_middleware(Guard, hosts=chosen.hosts, loopback_only=auth is None, counts=state.counts)
     _check_roles(app)
     return app
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from nebula_resource.admin import KeyFile
+from nebula_resource.admin import AdminSettings, KeyFile
 from nebula_resource.errors import ConfigurationError, ValidationFailed
 from nebula_resource.model.config import ResourceConfig, validate_config
 from nebula_resource.service.findings import Findings
@@ -67,6 +67,10 @@ class AdminSection(ResourceConfig):
         """Whether only this machine can reach it."""
         return is_loopback(self.host)
 
+    def for_admin(self) -> AdminSettings:
+        """What of it the admin application decides. Raises `ValidationFailed`."""
+        return AdminSettings(hosts=self.hosts, page=self.page, groups=self.groups, audit_file=self.audit_file)
+
 
 def read_admin(
     table: Mapping[str, Any],
@@ -100,6 +104,19 @@ def read_admin(
         if isinstance(host, str) and host and not is_loopback(host) and known.get("keys_file") is None:
             _refuse_host(places, findings)
         return AdminSection()
+    try:
+        section.for_admin()
+    except ValidationFailed as error:
+        findings.take(
+            "", error, renamed={each.field: _placed(each.field, places) for each in error.violations}
+        )
+    return _with_files(section, base, places, findings)
+
+
+def _with_files(
+    section: AdminSection, base: Path, places: Mapping[str, str], findings: Findings
+) -> AdminSection:
+    """Its files where they are: from the configuration file's folder on, those of a variable from the current one."""
     if section.keys_file is not None:
         here = Path() if places["keys_file"] == "NEBULA_KEYS_FILE" else base
         section = section.model_copy(update={"keys_file": here / section.keys_file})

@@ -54,13 +54,10 @@ def assemble(live: LiveConfig, manager: Manager, app: FastAPI | None = None) -> 
     admin = create_admin(
         manager,
         None if settings.keys_file is None else KeyFile(settings.keys_file),
-        hosts=settings.hosts,
+        settings.for_admin(),
         started=False,
-        page_at_root=settings.page,
-        groups=settings.groups,
-        more_metrics=http.text,
         declared=live,
-        audit_file=settings.audit_file,
+        more_metrics=http.text,
     )
     outer.mount("" if settings.path == "/" else settings.path, admin)
     outer.state.nebula_manager = manager

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nebula_resource.admin import create_admin
+from nebula_resource.admin import AdminSettings, create_admin
 from nebula_resource.admin.sse import MAX_STREAMS
 from nebula_resource.events import WorkflowProgress
 from nebula_resource.manager import Manager
@@ -126,7 +126,7 @@ class FreezingThing(Thing):
 async def _main(port: int, max_streams: int, audit_file: Path | None = None) -> None:
     async with Manager(health=QUIET) as manager:
         await manager.register(FreezingThing("db"), ThingConfig(), pool={"min_size": 0})
-        app = create_admin(manager, max_streams=max_streams, audit_file=audit_file)
+        app = create_admin(manager, None, AdminSettings(max_streams=max_streams, audit_file=audit_file))
         orders = asyncio.StreamReader()
         loop = asyncio.get_running_loop()
         await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(orders), sys.stdin)

@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter
 
-from nebula_resource.admin import Key, KeyList, create_admin
+from nebula_resource.admin import Key, KeyList, KeySource, create_admin
 from nebula_resource.admin.guard import HEADERS
 from nebula_resource.manager import Manager
 from nebula_resource.model.config import ResourceConfig, Secret
@@ -143,10 +143,12 @@ class World:
 
 
 @asynccontextmanager
-async def admin_world(**options: Any) -> AsyncGenerator[World]:
-    """A world without registrations; ``options`` are `create_admin`'s."""
+async def admin_world(
+    *, auth: KeySource | None = None, started: bool = True, **settings: Any
+) -> AsyncGenerator[World]:
+    """A world without registrations."""
     async with Manager(health=QUIET) as manager:
-        app = create_admin(manager, **options)
+        app = create_admin(manager, auth, settings, started=started)
         transport = httpx.ASGITransport(app, client=LOCAL)
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
             yield World(manager, app, http)

@@ -42,7 +42,7 @@ async def test_no_byte_of_another_tenant(role: str) -> None:
     """Every GET of the description with every id there is, every filter that could name him, errors, tags and headers."""
     keys, headers = keys_of(me=(role, "acme"), root=("admin", None))
     async with Manager(health=QUIET) as manager:
-        app = create_admin(manager, keys, groups={"core": [f"{OTHER}-db", "orders"]})
+        app = create_admin(manager, keys, {"groups": {"core": [f"{OTHER}-db", "orders"]}})
         async with serving(app) as port:
             served = ServedAdmin(manager, app, port)
             mine, theirs, never = await things_happen(served)

@@ -12,7 +12,7 @@ import pytest
 from fastapi import APIRouter, FastAPI
 from starlette.responses import Response
 
-from nebula_resource.admin import create_admin
+from nebula_resource.admin import AdminSettings, create_admin
 from nebula_resource.admin.answers import problems
 from nebula_resource.admin.auth import authority
 from nebula_resource.admin.auth.needs import Viewer
@@ -147,7 +147,7 @@ async def test_every_operation_is_as_it_is_described(tmp_path: Path, patient: No
         file = tmp_path / "nebula.toml"
         file.write_text("[admin]\nport = 0\n")
         live = LiveConfig(manager, load(file))
-        app = create_admin(manager, keys, groups={"core": ["db"]}, declared=live)
+        app = create_admin(manager, keys, AdminSettings(groups={"core": ("db",)}), declared=live)
         async with serving(app) as port:
             served = ServedAdmin(manager, app, port)
             for name in ("db", "cache", "spare"):

@@ -14,7 +14,7 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
-from nebula_resource.admin import create_admin
+from nebula_resource.admin import KeySource, create_admin
 from nebula_resource.admin.sse.ring import SIZE
 from nebula_resource.events import Acquired, WorkflowProgress
 from nebula_resource.manager import Manager
@@ -113,11 +113,11 @@ class Served:
 
 
 @asynccontextmanager
-async def served(**options: Any) -> AsyncGenerator[Served]:
+async def served(auth: KeySource | None = None) -> AsyncGenerator[Served]:
     """An application on a port of the kernel's choice; nothing of it is left."""
     async with Manager(health=QUIET) as manager:
         await manager.register(Thing("db"), ThingConfig(), pool={"min_size": 0})
-        app = create_admin(manager, **options)
+        app = create_admin(manager, auth)
         server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_config=None, access_log=False))
         with socket.socket() as listening:
             listening.bind(("127.0.0.1", 0))

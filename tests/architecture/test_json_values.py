@@ -10,6 +10,7 @@ import pkgutil
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from enum import Enum
+from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
@@ -115,7 +116,7 @@ def sample(hint: Any, name: str = "") -> Any:
     simple: dict[Any, Any] = {
         str: "a text", int: 3, float: 0.5, bool: True, datetime: AT, Scope: Scope.workflow("w", tenant="a"),
         Mapping[str, int]: {"a": 1}, tuple[str, ...]: ("a", "b"), tuple[int, ...]: (3, 0, 1), tuple[float, ...]: (0.1, 1.0),
-        frozenset[str]: frozenset({"a"}), Mapping[str, HistogramSnapshot]: {"x": HISTOGRAM},
+        frozenset[str]: frozenset({"a"}), Path: Path("a/file"), Mapping[str, tuple[str, ...]]: {"a": ("b", "c")}, Mapping[str, HistogramSnapshot]: {"x": HISTOGRAM},
     }  # fmt: skip  # a table
     if hint in simple:
         return simple[hint]

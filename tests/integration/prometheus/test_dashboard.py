@@ -88,7 +88,9 @@ async def world() -> AsyncGenerator[World]:
     async with AsyncExitStack() as stack:
         manager = await stack.enter_async_context(Manager(health=QUIET))
         outer = FastAPI()
-        admin = create_admin(manager, more_metrics=HttpMetrics(outer).text, tenant_metrics=["acme"])
+        admin = create_admin(
+            manager, None, {"tenant_metrics": ["acme"]}, more_metrics=HttpMetrics(outer).text
+        )
         outer.mount("", admin)
         outer.state.close_streams = admin.state.close_streams
         port = await stack.enter_async_context(serving(outer))

@@ -184,3 +184,9 @@ def test_the_file_of_the_audit_has_a_folder(tmp_path: Path) -> None:
     assert "NEBULA_AUDIT_FILE" in _found(
         tmp_path, "", NEBULA_AUDIT_FILE=str(tmp_path / "gone" / "audit.jsonl")
     )
+
+
+def test_hosts_are_names(tmp_path: Path) -> None:
+    """With scheme or port none would ever be the name of a Host header; where it was given is what is told."""
+    assert set(_found(tmp_path, '[admin]\nhosts = ["https://ops.internal"]')) == {"admin.hosts"}
+    assert set(_found(tmp_path, "", NEBULA_HOSTS="ops.internal:8443")) == {"NEBULA_HOSTS"}
