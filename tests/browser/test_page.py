@@ -209,7 +209,7 @@ def test_everybody_can_use_it(world: PageWorld, visit: Visit) -> None:
 
 def _serious_things_in_each_look(seen: Visitor) -> list[tuple[str, int, str, list[str]]]:
     """What axe finds, with the colours and the width in which it does; and nothing is cut off at the side."""
-    found = []
+    found: list[tuple[str, int, str, list[str]]] = []
     for scheme, width in product(SCHEMES, (1280, 390)):
         seen.page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
         seen.page.set_viewport_size({"width": width, "height": 900})
