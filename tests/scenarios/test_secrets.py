@@ -146,7 +146,7 @@ async def fail(
     """Everything, while somebody follows the events; then everything is read."""
     keys, _ = keys_of(root=("admin", None))
     locked = create_admin(Manager(), keys)
-    async with serving(create_admin(manager, declared=live, audit_file=audit)) as port:
+    async with serving(create_admin(manager, None, {"audit_file": audit}, declared=live)) as port:
         base = f"http://127.0.0.1:{port}"
         async with (
             httpx.AsyncClient(base_url=base, timeout=20) as client,
