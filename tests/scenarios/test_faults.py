@@ -15,6 +15,10 @@ import redis
 from nebula_resource import HealthPolicy, Manager, Scope
 from nebula_resource.drivers.sqlalchemy import PostgresOptions, SqlAlchemyConfig, SqlAlchemyResource
 from nebula_resource.events import (
+    CascadeDetected,
+    CascadeResolved,
+    CleanedUp,
+    Created,
     ErrorOccurred,
     Event,
     HealthChanged,
@@ -387,6 +391,18 @@ def assert_calm(world: FaultWorld, before: int, noise: Noise) -> None:
     )
 
 
+def assert_lost_and_replaced(told: list[Event]) -> None:
+    """What was lost is retired, then cleaned up; another is made; it never fell, or the whole story was told."""
+    kinds = [type(event) for event in told]
+    lost = next(number for number, event in enumerate(told) if is_noticed(event))
+    assert Created in kinds[lost:], "another one"
+    under_way = 0
+    for event in told:
+        under_way += isinstance(event, InstanceRetired) - isinstance(event, CleanedUp)
+        assert under_way >= 0, "nothing is cleaned up that was not retired"
+    assert re.fullmatch(f"H*|{STORY.pattern}", "".join(map(letter, told)))
+
+
 async def assert_nothing_left(world: FaultWorld, patient: Patient) -> None:
     """Before the shutdown the server has the connections that the pool knows of and no more; after it none of ours."""
     pool = world.manager.registry.resolve("stricken", None).pool
@@ -417,7 +433,9 @@ async def test_an_outage_is_noticed_endured_and_over_by_itself(
         struck = loop.time()
         try:
             fell = await world.until(falls, since=began)
-            assert fell - struck <= DETECTED_WITHIN + GRACE + NOISE
+            assert fell - struck <= DETECTED_WITHIN + NOISE + (
+                GRACE if stricken.process.name == "postgres" else 0
+            )
             await asyncio.sleep(DOWN_FOR)
         finally:
             await heal(stricken)
@@ -436,7 +454,7 @@ async def test_an_outage_is_noticed_endured_and_over_by_itself(
 async def test_what_is_over_at_once_costs_instances_and_nothing_else(
     world: FaultWorld, stricken: Patient, fault: str
 ) -> None:
-    """Lost connections are found and replaced, by whoever notices first; callers go on."""
+    """Lost connections are found and replaced, by whoever notices first; callers go on, and the events tell it so."""
     loop = asyncio.get_running_loop()
     async with callers(world, *questions(stricken)) as noise:
         await asyncio.sleep(0.4)  # a time without faults, to compare with
@@ -453,4 +471,105 @@ async def test_what_is_over_at_once_costs_instances_and_nothing_else(
         await world.served_again()
         assert_calm(world, before, noise)
     assert_nobody_waited(world)
+    assert_lost_and_replaced([event for at, event in world.events if at >= began and is_stricken(event)])
     await assert_nothing_left(world, stricken)
+
+
+async def test_servers_that_are_away_at_the_start_and_again_while_nobody_calls(
+    world: FaultWorld, postgres: Patient, redis_patient: Patient, private_postgres_server: PostgresServer
+) -> None:
+    """Registered during an outage they open by themselves; that they fall silent is noticed by checks alone, in time."""
+    loop = asyncio.get_running_loop()
+    patients = {"database": postgres, "store": redis_patient}
+    url = f"postgresql://127.0.0.1:{postgres.proxy.port}/{private_postgres_server.database}"
+    login = {"user": Secret(ROLE), "password": Secret(PASSWORD)}
+
+    async def all_of(kind: type[Event], since: float, **fields: str) -> dict[str, float]:
+        return {
+            key: await world.until(
+                lambda event, key=key: (  # type: ignore[misc]  # a default of a lambda
+                    isinstance(event, kind)
+                    and event.resource_id == key
+                    and all(getattr(event, name) == held for name, held in fields.items())
+                ),
+                since=since,
+            )
+            for key in patients
+        }
+
+    for patient in patients.values():
+        await refuse(patient)
+    began = loop.time()
+    await register_postgres(world, "database", "acme", postgres.name, url=Secret(url), **login)
+    await register_redis(
+        world,
+        "store",
+        "acme",
+        redis_patient.name,
+        port=redis_patient.proxy.port,
+        user=ROLE,
+        password=Secret(PASSWORD),
+    )
+    await all_of(Quarantined, began)
+    for patient in patients.values():
+        await heal_proxy(patient)
+    await all_of(QuarantineReleased, began)
+    await all_of(HealthChanged, began, new="healthy")
+    struck = loop.time()
+    for patient in patients.values():
+        await black_hole(patient)
+    fell = await all_of(HealthChanged, struck, new="unhealthy")
+    assert fell["store"] - struck <= DETECTED_WITHIN + NOISE
+    assert fell["database"] - struck <= DETECTED_WITHIN + NOISE + GRACE
+    await all_of(Quarantined, struck)
+    for patient in patients.values():
+        await heal_proxy(patient)
+    await all_of(QuarantineReleased, struck)
+    for key in patients:
+        async with world.manager.acquire(key, world.acme, timeout=2) as instance:
+            await (ask_sql if key == "database" else ask_redis)(instance)
+        told = "".join(letter(event) for _, event in world.events if event.resource_id == key)
+        assert re.fullmatch(f"Q[AHU]*RO{STORY.pattern}", told), f"{key} was told as {told}"
+    await world.manager.shutdown(drain=1.0)
+    async with asyncio.timeout(5):
+        while sum([await _apart(each.command, "count") for each in patients.values()]):  # noqa: ASYNC110  # the same
+            await asyncio.sleep(0.01)
+
+
+async def test_a_killed_root_takes_its_dependents_along_and_back(
+    world: FaultWorld, postgres: Patient, private_postgres_server: PostgresServer
+) -> None:
+    """Six resources of one server, one of them the root: one incident, one recovery of each, and nobody's help."""
+    loop = asyncio.get_running_loop()
+    url = f"postgresql://127.0.0.1:{postgres.proxy.port}/{private_postgres_server.database}"
+    keys = ["root", *(f"part-{number}" for number in range(5))]
+    for key in keys:
+        config = SqlAlchemyConfig(
+            url=Secret(url),
+            user=Secret(ROLE),
+            password=Secret(PASSWORD),
+            postgres=PostgresOptions(application_name=postgres.name),
+            connect_timeout=0.3,
+        )
+        needs = () if key == "root" else ("root",)
+        await world.manager.register(SqlAlchemyResource(key, dependencies=needs), config, pool=POOL)
+    began = loop.time()
+    await kill(postgres)
+    try:
+        await world.until(lambda event: isinstance(event, CascadeDetected), since=began)
+        await asyncio.sleep(DOWN_FOR)
+    finally:
+        await start(postgres)
+    await world.until(lambda event: isinstance(event, CascadeResolved), since=began)
+    incidents = [event for _, event in world.events if isinstance(event, CascadeDetected | CascadeResolved)]
+    assert [type(event) for event in incidents] == [CascadeDetected, CascadeResolved]
+    released = [event.resource_id for _, event in world.events if isinstance(event, QuarantineReleased)]
+    assert released[0] == "root"
+    assert sorted(map(str, released)) == sorted(keys), "each once"
+    for key in keys:
+        async with world.manager.acquire(key, timeout=2) as session:
+            await ask_sql(session)
+    await world.manager.shutdown(drain=1.0)
+    async with asyncio.timeout(5):
+        while await _apart(postgres.command, "count"):  # noqa: ASYNC110  # the server tells nobody
+            await asyncio.sleep(0.01)
