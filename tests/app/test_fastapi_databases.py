@@ -1,12 +1,8 @@
-"""Databases: thousands of requests of three tenants against real databases, kept apart in three ways; none crosses.
-
-``NEBULA_TEST_REQUESTS=10000`` says how many; see `REQUESTS`.
-"""
+"""Databases: thousands of requests of three tenants against real databases, kept apart in three ways; none crosses."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,8 +16,7 @@ from tests.app.database_world import WAYS, Databases, Waiting, Way, application,
 from tests.app.fastapi_world import TENANTS, Answer, bearer, call, serving, tokens
 from tests.servers.postgres import PostgresServer
 
-REQUESTS = int(os.environ.get("NEBULA_TEST_REQUESTS", "2000"))
-"""10,000 take about a minute, so the suite sends fewer unless it is told to."""
+REQUESTS = 10_000
 AT_ONCE = 24
 CONNECTIONS = 4
 
