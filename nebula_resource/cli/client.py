@@ -13,12 +13,14 @@ import httpx
 
 from nebula_resource.cli.failure import ExitCode, Failure
 
-__all__ = ["AdminClient"]
+__all__ = ["MISSING", "AdminClient"]
 
 TIMEOUT = httpx.Timeout(10.0, connect=3.0)
 """Seconds for an answer, and to connect. A release by probe runs a resource's whole check first."""
 PAGE = 500
 """Items asked for at once: the most the API gives."""
+MISSING = "there is none with this id, or none that this key may see"
+"""What a service does not say in its 404: it must not tell the unknown from the foreign."""
 LOOK_EVERY = 0.2
 """Seconds between two looks at an operation that goes on."""
 
@@ -76,10 +78,13 @@ class AdminClient:
             return False, _json(response, self._where)
         return True, self._body(response)
 
-    def post(self, path: str, body: dict[str, Any], **headers: str) -> dict[str, Any]:
-        """Ask for a change. Raises `Failure`."""
+    def post(
+        self, path: str, body: dict[str, Any], *, missing: str | None = None, **headers: str
+    ) -> dict[str, Any]:
+        """Ask for a change; ``missing`` says what a 404 means here. Raises `Failure`."""
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
-        return self._body(self._send("POST", path, json=_given(body), headers=sent))
+        response = self._send("POST", path, json=_given(body), headers=sent)
+        return self._body(response, missing=missing or MISSING)
 
     def operation(self, id: str) -> Iterator[dict[str, Any]]:
         """Follow an operation until it has ended; yields what is known of it, the end included. Raises `Failure`."""
@@ -116,7 +121,7 @@ class AdminClient:
                 ExitCode.UNREACHABLE, f"{self._where} cannot be reached: {type(error).__name__}"
             ) from None
 
-    def _body(self, response: httpx.Response) -> dict[str, Any]:
+    def _body(self, response: httpx.Response, *, missing: str = MISSING) -> dict[str, Any]:
         if response.has_redirect_location:
             raise Failure(
                 ExitCode.UNREACHABLE,
@@ -126,12 +131,7 @@ class AdminClient:
         body = _json(response, self._where)
         if response.is_success:
             return body
-        said = [str(body[name]) for name in ("title", "detail") if body.get(name)]
-        errors = body.get("errors")
-        for each in errors if isinstance(errors, list) else ():
-            said.append(
-                f"{each.get('pointer')} {each.get('message')}" if isinstance(each, dict) else str(each)
-            )
+        said = _said(body, missing)
         wait = response.headers.get("retry-after")
         if wait is not None:
             said.append(f"try again in {wait} s")
@@ -143,6 +143,21 @@ class _Answer(dict[str, Any]):
 
     def __missing__(self, name: str) -> Any:
         raise Failure(ExitCode.UNREACHABLE, f"what answers is no admin API: it gives no {name!r}")
+
+
+def _said(problem: dict[str, Any], missing: str) -> list[str]:
+    """What a problem tells, in the order in which a person wants to know it."""
+    said = [str(problem[name]) for name in ("title", "detail") if problem.get(name)]
+    if problem.get("code") == "not_found":
+        said.append(missing)
+    errors, ids, health = (problem.get(name) for name in ("errors", "candidates", "health"))
+    for each in errors if isinstance(errors, list) else ():
+        said.append(f"{each.get('pointer')} {each.get('message')}" if isinstance(each, dict) else str(each))
+    if isinstance(ids, list):
+        said.append(f"say which: {', '.join(map(str, ids))}")
+    if isinstance(health, dict):
+        said.append(f"{health.get('result')}: {health.get('reason')}")
+    return said
 
 
 def _json(response: httpx.Response, where: str) -> dict[str, Any]:

@@ -128,9 +128,17 @@ def _json_line(event: dict[str, Any]) -> None:
 
 def _event(event: dict[str, Any]) -> None:
     told = ", ".join(
-        f"{name} {value}" for name, value in event.get("data", {}).items() if value not in (None, "", {})
+        f"{name} {_brief(value)}"
+        for name, value in event.get("data", {}).items()
+        if value not in (None, "", {}, [])
     )
     line(event.get("ts", ""), event.get("severity", ""), event.get("type", ""), event.get("pool") or "", told)
+
+
+def _brief(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    return ", ".join(map(_brief, value)) if isinstance(value, list) else str(value)
 
 
 # ── the rest ──────────────────────────────────────────────────────────────────────────────────────────────────────

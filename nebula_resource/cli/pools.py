@@ -44,12 +44,13 @@ def list_pools(context: typer.Context, url: Url = HERE, key: Key = None, as_json
     if as_json:
         document(body)
         return
+    scoped = any(each["scope"]["level"] != "global" for each in body["items"])
     table(
-        ("POOL", "STATE", "HEALTH", ">USED", ">IDLE", ">MAX", ">WAITING", ">P95 WAIT", "DRIVER"),
+        ("POOL", *(("SCOPE",) if scoped else ()), "STATE", "HEALTH", ">USED", ">IDLE", ">MAX", ">WAITING", ">P95 WAIT", "DRIVER"),
         [
             (
-                each["id"], each["state"], each["health"]["effective"], each["size"]["used"], each["size"]["idle"],
-                each["size"]["max"], each["waiters"]["count"], seconds(each["latency_s"]["acquire"]["p95"]), each["driver"],
+                each["id"], *((_scope(each["scope"]),) if scoped else ()), each["state"], each["health"]["effective"],
+                each["size"]["used"], each["size"]["idle"], each["size"]["max"], each["waiters"]["count"], seconds(each["latency_s"]["acquire"]["p95"]), each["driver"],
             )
             for each in body["items"]
         ],
@@ -70,7 +71,7 @@ def show_pool(id: PoolId, url: Url = HERE, key: Key = None, as_json: AsJson = Fa
         {
             "pool": body["id"],
             "state": body["state"],
-            "scope": body["scope"].get("label") or body["scope"]["level"],
+            "scope": _scope(body["scope"]),
             "driver": body["driver"],
             "instances": f"{size['used']} used, {size['idle']} idle, {size['creating']} creating; {size['min']} to {size['max']}",
             "waiting": body["waiters"]["count"],
@@ -189,6 +190,12 @@ def _verb(id: str, verb: str, body: dict[str, Any], url: str, key: str | None, a
         document(answer)
     else:
         line(f"{answer['id']}: {answer['action']}, now {answer['state']}{dry(answer)}")
+
+
+def _scope(scope: dict[str, Any]) -> str:
+    """Its level, and the tenant where it has one."""
+    level, tenant = str(scope["level"]), scope.get("label")
+    return level if tenant is None else f"{level} {tenant}"
 
 
 def _follow(client: AdminClient, started: dict[str, Any], what: str) -> dict[str, Any]:

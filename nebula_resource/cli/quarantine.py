@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from nebula_resource.cli.client import AdminClient
+from nebula_resource.cli.client import MISSING, AdminClient
 from nebula_resource.cli.options import HERE, AsJson, DryRun, Key, Url, Why, part
 from nebula_resource.cli.show import document, line, seconds, table
 
@@ -70,11 +70,12 @@ def release(
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
-    """Let a resource out when its checks pass; exit code 1 when they do not."""
+    """Let a resource out when its checks pass; exit code 1 when they do not, or when it is not quarantined."""
     with AdminClient(url, key) as client:
         body = client.post(
             f"quarantine/{part(id)}/release",
             {"mode": "force" if force else "probe", "reason": reason, "dry_run": dry_run},
+            missing=f"it is not quarantined, or {MISSING}",
         )
     if as_json:
         document(body)

@@ -93,6 +93,25 @@ async def test_a_body_without_a_length_is_counted_as_it_comes(world: World) -> N
     assert full.status_code == 422
 
 
+@pytest.mark.parametrize(
+    ("field", "given", "said"),
+    [
+        ("reason", "", "must have at least 1 characters"),
+        ("reason", "x" * 501, "must have at most 500 characters"),
+        ("reason", 3, "must be a text"),
+        ("expires_in", "soon", "must be a number"),
+        ("expires_in", 0, "must be more than 0"),
+        ("dry_run", "perhaps", "must be true or false"),
+        ("more", 1, "holds a name that is not known here"),
+    ],
+)
+async def test_a_rule_is_told_in_words(world: World, field: str, given: object, said: str) -> None:
+    """What must be, with the limit, and never what was sent."""
+    body = {"resource_id": "db", "reason": "x", field: given}
+    told = await world.post("/quarantine", body, status=422)
+    assert [each["message"] for each in told["errors"]] == [said]
+
+
 async def test_a_secret_in_a_wrong_field_is_not_told(world: World) -> None:
     """A DSN where a number belongs comes back neither in the body nor in the log."""
     dsn = f"postgresql://app:{CANARY}@db/orders"

@@ -18,7 +18,7 @@ from tests.architecture.tree import ROOT
 
 JSON = {"Content-Type": "application/json"}
 POOL = {
-    "id": "d–b", "state": "running", "driver": "x", "health": {"effective": "healthy"},
+    "id": "d–b", "state": "running", "driver": "x", "scope": {"level": "tenant", "label": "acme"}, "health": {"effective": "healthy"},
     "size": {"used": 0, "idle": 1, "max": 2}, "waiters": {"count": 0}, "latency_s": {"acquire": {"p95": None}},
 }  # fmt: skip  # one value
 

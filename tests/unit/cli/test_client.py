@@ -36,6 +36,23 @@ def test_a_problem_is_one_line() -> None:
     assert caught.value.code is ExitCode.REFUSED
 
 
+def test_a_problem_says_what_helps() -> None:
+    """The ids to choose from, what a probe found, and what a 404 may mean, which the service must not say."""
+    many = {"title": "More than one fits", "code": "ambiguous_scope", "candidates": ["db~a", "db~b"]}
+    ill = {"title": "Not well yet", "health": {"result": "unhealthy", "reason": "refused", "duration_s": 0.1}}
+    gone = {"title": "Not found", "code": "not_found"}
+    said = []
+    for status, body in ((409, many), (409, ill), (404, gone)):
+        with client_of(httpx.Response(status, json=body)) as client, pytest.raises(Failure) as caught:
+            client.post("x", {}, missing="it is not quarantined")
+        said.append(caught.value.message)
+    assert said == [
+        "409 More than one fits; say which: db~a, db~b",
+        "409 Not well yet; unhealthy: refused",
+        "404 Not found; it is not quarantined",
+    ]
+
+
 @pytest.mark.parametrize("text", ["<html>", "[]", ""])
 def test_what_is_no_admin_api_is_said(text: str) -> None:
     """Somebody else answers there."""
