@@ -172,6 +172,20 @@ class Desk:
         pool.shelf.put(entry)
         pool.changed()
 
+    def deliver(self, entry: Entry, waiter: Waiter | None) -> None:
+        """What was made or checked, for this waiter or for nobody in particular, is there."""
+        pool = self._pool
+        if waiter is None or waiter.done():
+            self.offer(entry)
+        elif (reason := entry.doom or pool.unwanted()) is not None:
+            pool.retirer.retire(entry, reason)
+            self.again(waiter)
+        elif pool.state is PoolState.OPEN:
+            self.hand_over(entry, waiter)
+        else:  # suspended meanwhile: both wait, each at its place
+            pool.line.neglect(waiter)
+            self.offer(entry)
+
     def pass_on(self, entry: Entry) -> None:
         """`offer`, for an entry that wants no attention and a line that is not empty."""
         waiter = self._pool.line.next()

@@ -94,10 +94,4 @@ class Inspector:
         pool = self._pool
         entry.checked_at = pool.loop.time()
         entry.move(Lifecycle.READY)
-        if waiter is None or waiter.done():
-            pool.desk.offer(entry)
-        elif (reason := entry.doom or pool.unwanted()) is not None:
-            pool.retirer.retire(entry, reason)
-            pool.desk.again(waiter)
-        else:
-            pool.desk.hand_over(entry, waiter)
+        pool.desk.deliver(entry, waiter)

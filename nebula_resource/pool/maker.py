@@ -145,18 +145,14 @@ class Maker:
             pool.observer.circuit_closed("create")
         pool.upkeep.create_went_well()
         pool.observer.created(made.seconds)
-        if waiter is None or waiter.done():
-            pool.desk.offer(entry)
+        if not for_probe or waiter is None or waiter.done():
+            pool.desk.deliver(entry, waiter)
         elif (reason := entry.doom or pool.unwanted()) is not None:
             pool.retirer.retire(entry, reason)
-            if for_probe:
-                pool.line.tell(waiter, Postponed("the instance was retired as soon as it was made"))
-            pool.desk.again(waiter)
-        elif for_probe:
+            pool.line.tell(waiter, Postponed("the instance was retired as soon as it was made"))
+        else:
             entry.move(Lifecycle.MAINTENANCE)
             pool.line.tell(waiter, entry)
-        else:
-            pool.desk.hand_over(entry, waiter)
         pool.desk.serve()
 
     def _enter(self, made: Made, judged: int) -> Entry:
@@ -173,10 +169,18 @@ class Maker:
         ledger.enter(entry)
         ledger.create_times.add(made.seconds)
         for chosen, reason in self._judgements[judged:]:
-            if chosen(entry):
+            if self._is_chosen(chosen, entry):
                 ledger.doom(entry, reason)
         self._forget_judgements()
         return entry
+
+    def _is_chosen(self, chosen: Callable[[Entry], bool], entry: Entry) -> bool:
+        """A predicate that fails is told of, and means this one: of what must go nothing is kept by a mistake."""
+        try:
+            return chosen(entry)
+        except Exception as error:
+            self._pool.observer.failed(error)
+            return True
 
     # ── it did not ──
 

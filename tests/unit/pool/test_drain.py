@@ -1,6 +1,7 @@
 """Suspend, resume and drain: who waits, who is refused, and when it is over."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -83,6 +84,31 @@ async def test_what_lies_idle_at_resumption_goes_to_whoever_came_first() -> None
         assert served == [0.0]
         await asyncio.sleep(2)
         assert pool.stats().idle == 2
+
+
+@pytest.mark.parametrize("step", ["create", "is_valid"])
+async def test_what_is_made_or_checked_meanwhile_waits_as_its_caller_does(step: str) -> None:
+    """A suspended pool lends nothing, whatever it began to do for a caller before; at resumption the first gets it."""
+    scripts: dict[str, Any] = {step: Outcome.SLOW}
+    async with opened(MockResource(**scripts), min_size=int(step == "is_valid"), max_size=1) as pool:
+        await asyncio.sleep(40)  # due for a check
+        served: list[tuple[str, float]] = []
+
+        async def caller(name: str) -> None:
+            async with pool.acquire():
+                served.append((name, now() - began))
+
+        began = now()
+        callers = [asyncio.create_task(caller(name)) for name in ("first", "second")]
+        await turns()
+        pool.suspend()
+        await asyncio.sleep(2)
+        assert served == []
+        assert (pool.stats().idle, pool.stats().waiting) == (1, 2)
+        assert_sound(pool)
+        pool.resume()
+        await asyncio.gather(*callers)
+        assert served == [("first", 2.0), ("second", 2.0)]
 
 
 async def test_nobody_waits_at_resumption() -> None:

@@ -199,6 +199,26 @@ async def test_retire_where_takes_idle_ones_now_and_busy_ones_on_return() -> Non
         assert pool.stats().destroyed == {"credential_revoked": 2}
 
 
+async def test_a_predicate_that_fails_costs_an_instance_and_nothing_else() -> None:
+    """Of one being made nobody could say whether it is meant: it goes, that is told, and its caller gets the next."""
+    notes = Notes()
+    bug = ValueError("a bug of the predicate")
+
+    def fails(instance: MockInstance) -> bool:
+        raise bug
+
+    async with opened(MockResource(create=Outcome.SLOW), observer=notes) as pool:
+        asking = asyncio.create_task(_number(pool))
+        await turns()
+        assert pool.retire_where(fails) == 0
+        assert await asking == 2
+        assert notes.of("failed") == [bug]
+        assert pool.stats().destroyed == {"evicted": 1}
+        with pytest.raises(ValueError, match="predicate"):
+            pool.retire_where(fails)  # of what is there, its caller hears, and nothing goes
+        assert pool.stats().idle == 1
+
+
 async def test_retire_where_asks_those_being_made_as_well() -> None:
     """An instance made with a revoked credential is not lent: its caller gets the next one."""
     async with opened(MockResource(create=Outcome.SLOW), max_size=2) as pool:
