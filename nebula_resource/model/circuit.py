@@ -7,6 +7,11 @@ from enum import Enum
 __all__ = ["Circuit", "CircuitState"]
 
 
+EARLY = 0.0006
+"""Seconds by which a timer set for the end of a pause may ring before it: uvloop's ring at the nearest millisecond, and
+sums of floats differ in their last place. Whoever is woken then is not woken again."""
+
+
 class CircuitState(Enum):
     """Closed passes all, open passes none, half-open one at a time."""
 
@@ -49,7 +54,8 @@ class Circuit:
         """Where it stands at ``now``."""
         if self._opened_at is None:
             return CircuitState.CLOSED
-        return CircuitState.HALF_OPEN if now >= self._opened_at + self._open_for else CircuitState.OPEN
+        is_over = now >= self._opened_at + self._open_for - EARLY
+        return CircuitState.HALF_OPEN if is_over else CircuitState.OPEN
 
     def passes(self, now: float) -> bool:
         """Whether one more operation may start at ``now``."""

@@ -43,6 +43,11 @@ def test_open_it_passes_nothing_until_its_time_is_over() -> None:
     assert not circuit.passes(15.0), "one trial at a time"
 
 
+def test_a_timer_that_rings_a_hair_early_is_in_time() -> None:
+    """uvloop's timers ring at the nearest millisecond, and whoever set one for the end of the pause has no second one."""
+    assert opened(at=5.0).passes(14.9995)
+
+
 def test_a_trial_decides() -> None:
     """Well: closed, told once. Failed: open for as long again, told again. Abandoned: another may try."""
     circuit = opened()

@@ -129,6 +129,25 @@ async def test_an_open_circuit_leaves_those_in_line_who_can_be_served() -> None:
         await second.release()
 
 
+@pytest.mark.parametrize("early", [0.0005, 1e-9])
+async def test_who_waits_for_the_trial_is_woken_by_a_timer_that_rings_early(early: float) -> None:
+    """Nobody wakes it a second time: by half a millisecond as uvloop's timers may, or by the last place of a float."""
+    resource = MockResource(create=[Outcome.OK, Outcome.ERROR, Outcome.OK])
+    async with opened(resource, max_size=2, circuit_threshold=1, circuit_open_for=10.0) as pool:
+        handle = await pool.acquire()
+        with pytest.raises(CreateFailed):
+            await pool.acquire()
+        waiting = asyncio.create_task(_handle(pool))
+        timer = pool.maker._retry_timer
+        assert timer is not None
+        timer.cancel()
+        pool.maker._retry_timer = pool.loop.call_at(timer.when() - early, pool.desk.serve)
+        second = await waiting
+        assert now() == pytest.approx(10.0, abs=0.001)
+        await handle.release()
+        await second.release()
+
+
 async def test_the_last_instance_going_makes_waiting_hopeless() -> None:
     """With the circuit open and nothing left, those in line are told at once."""
     resource = MockResource(create=[Outcome.OK, Outcome.ERROR])
