@@ -192,8 +192,8 @@ class HookRun:
                 pass  # the owner is closing; that is no failure of the operation
             return
 
-    def leave_behind(self, error: BaseException) -> None:
-        """Run the afters in a task of the runner: the operation's coroutine is being closed and may not wait."""
+    def leave_behind(self, error: BaseException | None) -> None:
+        """Run the afters in a task of the runner: the operation's caller may not, or does not, wait for them."""
         self._detach(self.after(error))
 
     def abandon(

@@ -19,7 +19,7 @@ from nebula_resource.events import Acquired, AcquireRejected, Event, EventBus, R
 from nebula_resource.hooks import HookRegistry, HookRun
 from nebula_resource.manager.around import Around
 from nebula_resource.manager.current import current_scope
-from nebula_resource.manager.handle import ManagedHandle, end_hooks, leave_all
+from nebula_resource.manager.handle import ManagedHandle, end_hooks, is_leaving, leave_all
 from nebula_resource.manager.registration import Registration
 from nebula_resource.manager.registry import Registry
 from nebula_resource.model.context import ResourceContext
@@ -143,7 +143,7 @@ class Checkout:
                     await handle.release()
             finally:
                 if run is not None:
-                    await end_hooks(run, error)
+                    await end_hooks(run, error, leaving=is_leaving(error))
             raise
         if self.bus.wants(Acquired):
             self._publish(registration, Acquired, waited_s=managed.usage.waited_s)

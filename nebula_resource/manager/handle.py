@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Generic
 
 from typing_extensions import TypeVar
 
-from nebula_resource.errors import HandleReleased
+from nebula_resource.errors import AcquireCancelled, HandleReleased
 from nebula_resource.events import ErrorOccurred, EventBus, Released
 from nebula_resource.hooks import HookRun
 from nebula_resource.hooks.payload import OnRelease
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from nebula_resource.manager.registration import Registration
     from nebula_resource.pool import Pool
 
-__all__ = ["ManagedHandle", "end_hooks", "leave_all"]
+__all__ = ["ManagedHandle", "end_hooks", "is_leaving", "leave_all"]
 
 log = logging.getLogger("nebula_resource.manager")
 
@@ -39,12 +40,17 @@ def leave_all(tickets: Sequence[Ticket], error: BaseException | None, bus: Event
             bus.publish(ErrorOccurred, code="gate", error=type(failure).__name__)
 
 
-async def end_hooks(run: HookRun, error: BaseException | None) -> None:
-    """Run the hooks' other half; a coroutine that is being closed may not wait for it."""
-    if isinstance(error, GeneratorExit):
+async def end_hooks(run: HookRun, error: BaseException | None, *, leaving: bool) -> None:
+    """Run the hooks' other half; ``leaving``: a caller who is cancelled, or closed, does not wait for it."""
+    if leaving:
         run.leave_behind(error)
     else:
         await run.after(error)
+
+
+def is_leaving(error: BaseException) -> bool:
+    """Whether an error says that its caller waits for nothing any more."""
+    return isinstance(error, asyncio.CancelledError | AcquireCancelled | GeneratorExit)
 
 
 class ManagedHandle(Handle[T], Generic[T]):
@@ -102,6 +108,7 @@ class ManagedHandle(Handle[T], Generic[T]):
     async def _go_back(self, error: BaseException | None) -> None:
         run: HookRun | None = None
         outcome = error
+        leaving = False
         try:
             if self._registration.release_hooks and not isinstance(error, GeneratorExit):
                 run = await self._before_hooks(error)
@@ -109,18 +116,24 @@ class ManagedHandle(Handle[T], Generic[T]):
             # The coroutine is being closed: nothing may be awaited any more, and the pool knows what to do.
             outcome = error = error or closed
             raise
+        except asyncio.CancelledError:
+            self._let_go(error)
+            raise
         finally:
             # Also when the hooks' caller was cancelled: giving back always ends.
             try:
-                await super().release(error)
-            except (Exception, GeneratorExit) as raised:
-                outcome = outcome or raised
+                if self._entry is not None:
+                    await super().release(error)
+            except BaseException as raised:
+                leaving = is_leaving(raised)
+                if not isinstance(raised, asyncio.CancelledError):
+                    outcome = outcome or raised
                 raise
             finally:
                 self._leave_gates(outcome)
                 self._tell()
                 if run is not None:
-                    await end_hooks(run, outcome)
+                    await end_hooks(run, outcome, leaving=leaving or isinstance(outcome, GeneratorExit))
 
     def _leave_gates(self, error: BaseException | None) -> None:
         tickets, self._tickets = self._tickets, ()

@@ -126,6 +126,13 @@ class Handle(Generic[T]):
         if error is not None or not self._pool.releaser.at_once(entry, self._use):
             await self._pool.give_back(entry, self._use, error)
 
+    def _let_go(self, error: BaseException | None) -> None:
+        """`release`, for a caller who does not wait for it: what goes wrong is told, not raised."""
+        entry = self._entry
+        assert entry is not None, "whoever lets go holds it"
+        self._settle(entry)
+        self._pool.returns.begin(entry, self._use, error)
+
     def forgo(self) -> bool:
         """Give back what was just taken and never used, uncounted; False where a lease was entered, and must be released.
 

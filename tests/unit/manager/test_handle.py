@@ -10,6 +10,8 @@ import pytest
 
 from nebula_resource import (
     OFF,
+    AcquireCancelled,
+    CancellationToken,
     ConfigurationError,
     HandleReleased,
     Manager,
@@ -221,6 +223,69 @@ async def test_a_release_cancelled_at_any_step_ends(step: int, leases: bool) -> 
         assert_manager_sound(manager)
 
 
+@pytest.mark.parametrize("at", [0.5, 1.5, 2.5])
+async def test_a_release_that_is_cancelled_waits_for_nothing(at: float) -> None:
+    """In the hooks before it, in the lease's end, in the hooks after it: the releaser leaves at once, cancelled.
+
+    The lease ends badly, and that is told; it does not take the place of the cancellation.
+    """
+
+    class Slow(Leasing):
+        @asynccontextmanager
+        async def _slow(self, instance: Instance) -> AsyncGenerator[Instance]:
+            yield instance
+            await asyncio.sleep(1)
+            raise OSError("lost")
+
+        def lease(self, instance: Instance, context: ResourceContext) -> Any:
+            return self._slow(instance)
+
+    async with Manager() as manager:
+        _, gate, _ = await prepared(manager, Slow())
+        hook = SlowHook()
+        manager.hooks.add(hook)
+        told = listen(manager, Released, ErrorOccurred)
+        handle = await manager.acquire("thing")
+        releasing = asyncio.ensure_future(handle.release())
+        began = asyncio.get_running_loop().time()
+        await asyncio.sleep(at)
+        releasing.cancel()
+        await asyncio.wait((releasing,))
+        assert releasing.cancelled()
+        assert asyncio.get_running_loop().time() - began == at
+        assert handle.is_released
+        await asyncio.sleep(3)
+        assert gate.inside == 0
+        assert [event for event in told if isinstance(event, Released)]
+        assert any(isinstance(event, ErrorOccurred) for event in told) == (at < 2)
+        # A before that was torn has no after.
+        assert any(line.startswith("after release") for line in hook.log) == (at > 1)
+        assert_manager_sound(manager)
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError, AcquireCancelled])
+async def test_an_acquire_that_is_called_off_does_not_wait_for_its_hooks(error: type[BaseException]) -> None:
+    """Their other half runs without the caller, who leaves at once."""
+    async with Manager() as manager:
+        await prepared(manager)
+        async with manager.acquire("thing"):
+            manager.resize("thing", max_size=1)
+            hook = SlowHook()
+            manager.hooks.add(hook)
+            token = CancellationToken()
+            asking = asyncio.ensure_future(_handle(manager, ResourceContext(cancellation=token)))
+            began = asyncio.get_running_loop().time()
+            await asyncio.sleep(1.5)
+            asking.cancel() if error is asyncio.CancelledError else token.cancel()
+            await asyncio.wait((asking,))
+            assert asyncio.get_running_loop().time() - began == 1.5
+            with pytest.raises(error):
+                await asking
+            assert hook.log == ["before acquire"]
+            await asyncio.sleep(1.5)
+            assert hook.log[1:] == [f"after acquire {error.__name__}"]
+
+
 async def _closed_after(coroutine: Any, waits: int) -> bool:
     """Drive a coroutine by hand to a certain wait, then close it there as the garbage collector would.
 
@@ -309,8 +374,8 @@ async def test_the_hooks_end_although_the_giving_back_is_cancelled() -> None:
         assert_manager_sound(manager)
 
 
-async def _handle(manager: Manager) -> ManagedHandle[Any]:
-    return await manager.acquire("thing")
+async def _handle(manager: Manager, context: ResourceContext | None = None) -> ManagedHandle[Any]:
+    return await manager.acquire("thing", context)
 
 
 async def test_a_lost_handle_leaves_its_gates() -> None:
