@@ -54,7 +54,9 @@ class OwnedTasks:
         self._started += 1
         full_name = f"{self.name}: {name or self._started}"
         try:
-            task = asyncio.get_running_loop().create_task(work, name=full_name, context=context)
+            # Not `create_task`: a loop's task factory may be an eager one, which would run the work here and now, in
+            # the middle of whatever decision it follows from.
+            task = asyncio.Task(work, loop=asyncio.get_running_loop(), name=full_name, context=context)
         except BaseException:
             work.close()
             raise

@@ -148,6 +148,22 @@ async def test_who_waits_for_the_trial_is_woken_by_a_timer_that_rings_early(earl
         await second.release()
 
 
+async def test_eager_tasks_of_a_loop_are_none_of_the_pool_s() -> None:
+    """Callers may run in them: what is made for one goes through the line as ever, and leaves nothing in it."""
+    loop = asyncio.get_running_loop()
+    loop.set_task_factory(getattr(asyncio, "eager_task_factory", None))  # there is one since 3.12
+    try:
+        async with opened(MockResource(recycle=Outcome.OK), max_size=3) as pool:
+            callers = [loop.create_task(_handle(pool)) for _ in range(6)]
+            await turns()
+            assert (pool.stats().in_use, pool.stats().waiting, pool.line.attended) == (3, 3, {})
+            for caller in callers:
+                await (await caller).release()
+            assert not pool.line.waiters
+    finally:
+        loop.set_task_factory(None)
+
+
 async def test_the_last_instance_going_makes_waiting_hopeless() -> None:
     """With the circuit open and nothing left, those in line are told at once."""
     resource = MockResource(create=[Outcome.OK, Outcome.ERROR])
