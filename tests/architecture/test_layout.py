@@ -66,7 +66,7 @@ def test_every_module_says_what_it_holds() -> None:
 
 
 def test_tasks_are_started_in_one_place() -> None:
-    """create_task and ensure_future stand in _aio.owned_tasks alone, or on a TaskGroup, which owns its tasks."""
+    """create_task, ensure_future and Task() stand in _aio.owned_tasks alone, or on a TaskGroup, which owns its tasks."""
     bare = [
         f"{name}:{line}"
         for name, tree in modules(*SHIPPED)
@@ -81,6 +81,7 @@ def test_tasks_are_started_in_one_place() -> None:
     [
         ("import asyncio\nasyncio.create_task(f())", [2]),
         ("loop.create_task(f())", [1]),
+        ("asyncio.Task(f())\nx: asyncio.Task[int]", [1]),
         ("from asyncio import ensure_future as go\nensure_future(f())", [1, 2]),
         ("async def g():\n  async with asyncio.TaskGroup() as group:\n    group.create_task(f())", []),
         ("async def g():\n  async with other() as group:\n    group.create_task(f())", [3]),
@@ -106,7 +107,7 @@ def test_no_file_names_a_machine_or_a_package_index() -> None:
 
 
 def _bare_tasks(tree: ast.Module) -> Iterator[int]:
-    starters = {"create_task", "ensure_future"}
+    starters = {"create_task", "ensure_future", "Task"}
     groups = {
         item.optional_vars.id
         for node in ast.walk(tree)
