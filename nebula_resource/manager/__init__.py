@@ -10,6 +10,7 @@ from nebula_resource.manager.execution import ExecutionBlock, Within, new_execut
 from nebula_resource.manager.handle import ManagedHandle
 from nebula_resource.manager.manager import Manager
 from nebula_resource.manager.open_scope import OpenScope
+from nebula_resource.manager.refreshing import credential_refresh
 from nebula_resource.manager.registration import Registration, RegistrationState
 from nebula_resource.manager.reload import ReloadOutcome, ReloadResult
 from nebula_resource.manager.shutdown import ShutdownReport
@@ -28,6 +29,7 @@ __all__ = [
     "ReloadResult",
     "ShutdownReport",
     "Within",
+    "credential_refresh",
     "current_scope",
     "new_execution_id",
 ]

@@ -134,6 +134,10 @@ class ManagerParts:
         """Whether it is shut down, or about to be: nothing is registered any more."""
         return self._ending is not None or self._is_called_off
 
+    def credentials_of(self, registration: Registration) -> CredentialProvider | None:
+        """Whom its creates ask for credentials: its own provider, else the manager's."""
+        return self._construction.creation(registration).context().credentials
+
     def _opened(self, registration: Registration) -> None:
         self._road.pave(registration)
 
