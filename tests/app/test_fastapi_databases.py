@@ -117,9 +117,7 @@ async def serve(databases: Databases, count: int) -> Customers:
     return customers
 
 
-@pytest.mark.timeout(
-    900
-)  # thousands of transactions on real servers: minutes on a machine that others use too
+@pytest.mark.timeout(900)  # ten thousand transactions: minutes on a machine that others use too
 async def test_requests_of_three_tenants_do_not_cross(databases: Databases) -> None:
     """Reads, writes, streams, errors, cancellations and what careless handlers leave behind, interleaved.
 
