@@ -4,7 +4,7 @@ import json
 import traceback
 from typing import Annotated, Any, Literal
 
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pydantic import AnyUrl, BaseModel, Field, model_validator
 
@@ -160,6 +160,7 @@ def test_a_secret_never_comes_out(data: st.DataObject) -> None:
         told = told_by(refused)
     else:
         config = validate_config(Config, value)
+        assume(canary not in config.tokens)  # a key that was taken is a name
         told = [str(config), repr(config), repr([config]), json.dumps(redacted(config)), fingerprint(config)]
     for text in told:
         assert canary.casefold() not in text.casefold()
