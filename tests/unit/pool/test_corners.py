@@ -27,6 +27,20 @@ class CancelsWhenMade(Notes):
             asyncio.get_running_loop().call_soon(self.victim.cancel)
 
 
+@pytest.mark.parametrize("waited", [True, False])
+async def test_what_is_forgone_was_no_use(waited: bool) -> None:
+    """Taken and given back before anything has run: neither the use nor its wait counts, and the instance is idle."""
+    async with opened(MockResource()) as pool:
+        if not waited:
+            await _use(pool)
+        before = pool.stats()
+        handle = await pool.acquire()
+        assert handle.forgo()
+        after = pool.stats()
+        assert (after.acquisitions, after.wait, after.idle) == (before.acquisitions, before.wait, 1)
+        assert_no_leaks(pool)
+
+
 @pytest.mark.parametrize("sharing", ["exclusive", "shared"])
 @pytest.mark.parametrize("who", ["caller", "probe"])
 async def test_made_and_cancelled_in_one_turn(sharing: str, who: str) -> None:

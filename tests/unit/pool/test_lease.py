@@ -123,10 +123,14 @@ async def test_a_failed_entry_gives_the_instance_back(entry: Any) -> None:
         assert_no_leaks(pool)
 
 
-async def test_an_entry_that_a_close_overtakes_lends_nothing() -> None:
+@pytest.mark.parametrize("is_idle", [False, True])
+async def test_an_entry_that_a_close_overtakes_lends_nothing(is_idle: bool) -> None:
     """The instance was taken back by force while the lease began: its caller hears "closed", the lease its outcome."""
-    resource = leased(entry=Outcome.SLOW)
+    resource = leased(entry=[Outcome.OK, Outcome.SLOW] if is_idle else Outcome.SLOW)
     async with opened(resource, cleanup_timeout=5.0) as pool:
+        if is_idle:
+            await _use(pool)
+            assert pool.ledger.acquisitions == pool.stats().acquisitions == 1
         asking = asyncio.create_task(pool.acquire().__aenter__())
         await turns()
         report = await pool.close(0.0)
@@ -134,7 +138,8 @@ async def test_an_entry_that_a_close_overtakes_lends_nothing() -> None:
         with pytest.raises(Unavailable, match="closed"):
             await asking
         await turns()
-        assert [type(outcome) for outcome in resource.outcomes] == [Unavailable]
+        assert [type(outcome) for outcome in resource.outcomes] == [type(None)] * is_idle + [Unavailable]
+        assert pool.stats().acquisitions == int(is_idle)
         assert_no_leaks(pool)
 
 
