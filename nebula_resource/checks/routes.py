@@ -140,9 +140,7 @@ def _outlives_the_handler(child: Any) -> bool:
     return child.scope != "function" and _is_generator(child.call)
 
 
-def _is_generator(call: Callable[..., Any] | None) -> bool:
-    if call is None:
-        return False
+def _is_generator(call: Any) -> bool:
     bare: Any = inspect.unwrap(call)
     if not inspect.isroutine(bare) and not inspect.isclass(bare):
         bare = getattr(bare, "__call__", bare)  # noqa: B004  # the method is wanted, not whether there is one

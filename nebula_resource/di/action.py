@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 import inspect
 import itertools
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 from dependency_injector.wiring import inject
 
 from nebula_resource.di.injection import Injection, is_marker, shown
 from nebula_resource.di.leased import Leased
+from nebula_resource.di.made import all_made, let_go
 from nebula_resource.di.signature import readable_signature, without
 from nebula_resource.errors import ConfigurationError
 from nebula_resource.manager.action_scope import open_action
@@ -27,7 +28,9 @@ R = TypeVar("R")
 
 Positions = tuple[tuple[str, int], ...]
 Waiting = tuple[str, OpenScope, Any, str]
+Made = tuple[str, Awaitable[Any]]
 _NONE: Sequence[Waiting] = ()
+_NOTHING_MADE: Sequence[Made] = ()
 
 
 def action(fn: Callable[P, Coroutine[Any, Any, R]], /) -> Callable[P, Coroutine[Any, Any, R]]:
@@ -81,17 +84,18 @@ def _bare(fn: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Coroutin
 
 def _injecting(injection: Injection, signature: inspect.Signature) -> Callable[..., Coroutine[Any, Any, Any]]:
     """An action with markers."""
-    name, new_id = injection.original.__qualname__, _ids(injection.original)
+    fn = injection.original
+    name, new_id = fn.__qualname__, _ids(fn)
     resolve = _Resolver(injection, signature)
 
     async def run(*args: Any, **kwargs: Any) -> Any:
         scope = open_action(name, new_id)
         token = enter(scope)
         try:
-            target, args, waiting = resolve(scope, args, kwargs)
-            for parameter, holder, slot, key in waiting:
-                kwargs[parameter] = await holder.wait(slot, key)
-            result = await target(*args, **kwargs)
+            leased, made = resolve(scope, len(args), kwargs)
+            if leased or made:
+                await _arrived(leased, made, kwargs)
+            result = await fn(*args, **kwargs)
         except BaseException as error:
             leave(scope, token)
             await end_scopes([scope], error)
@@ -106,45 +110,58 @@ def _injecting(injection: Injection, signature: inspect.Signature) -> Callable[.
     return run
 
 
-class _Resolver:
-    """Finds the arguments of one function: leases straight from the scope, all else through ``@inject``."""
+async def _arrived(leased: Sequence[Waiting], made: Sequence[Made], kwargs: dict[str, Any]) -> None:
+    """Wait for what is on its way, and put it into ``kwargs``."""
+    try:
+        for parameter, holder, slot, key in leased:
+            kwargs[parameter] = await holder.wait(slot, key)
+    except BaseException:
+        let_go(made)
+        raise
+    if made:
+        kwargs.update(await all_made(made))
 
-    __slots__ = ("_behind", "_first", "_injection", "_native", "_positions", "_target")
+
+class _Resolver:
+    """Finds the arguments of one function: leases straight from the scope, all else from its provider."""
+
+    __slots__ = ("_injection", "_positions")
 
     def __init__(self, injection: Injection, signature: inspect.Signature) -> None:
         self._injection = injection
-        self._target, self._native = injection.original, injection.wrapper
         self._positions = _positions(signature, injection)
-        self._first = min(position for _, position in self._positions)
-        self._behind = list(signature.parameters)[self._first :]
 
     def __call__(
-        self, scope: OpenScope, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[Callable[..., Coroutine[Any, Any, Any]], tuple[Any, ...], Sequence[Waiting]]:
-        """Put leases into ``kwargs``; return what to call with which positional arguments, and what is on its way."""
-        target, waiting = self._target, _NONE
+        self, scope: OpenScope, given: int, kwargs: dict[str, Any]
+    ) -> tuple[Sequence[Waiting], Sequence[Made]]:
+        """Put what is at hand into ``kwargs``; return the leases that are on their way, and what is being made.
+
+        ``given`` is the number of positional arguments.
+        """
+        waiting, made = _NONE, _NOTHING_MADE
         wired = self._injection.providers
-        given = len(args)
-        for parameter, position in self._positions:
-            if position < given or (parameter in kwargs and not is_marker(kwargs[parameter])):
-                continue
-            provider = wired.get(parameter)
-            if type(provider) is not Leased or provider.last_overriding is not None:
-                if provider is None:
-                    raise _unresolved(self._injection, parameter)
-                target = self._native
-                continue
-            key = provider._key
-            holder, slot = (scope, key) if provider._hold is None else provider.slot_in(scope)
-            kwargs[parameter] = value = holder.take(slot, key)
-            if value is NOTHING:
-                # Every lease is on its way before the first is waited for.
-                waiting = [*waiting, (parameter, holder, slot, key)]
-        if target is self._native and given > self._first:
-            # @inject would inject once more what is given by position.
-            kwargs.update(zip(self._behind, args[self._first :], strict=False))
-            args = args[: self._first]
-        return target, args, waiting
+        try:
+            for parameter, position in self._positions:
+                if position < given or (parameter in kwargs and not is_marker(kwargs[parameter])):
+                    continue
+                provider = wired.get(parameter)
+                if type(provider) is not Leased or provider.last_overriding is not None:
+                    if provider is None:
+                        raise _unresolved(self._injection, parameter)
+                    kwargs[parameter] = value = provider()
+                    if inspect.isawaitable(value):
+                        made = [*made, (parameter, value)]
+                    continue
+                key = provider._key
+                holder, slot = (scope, key) if provider._hold is None else provider.slot_in(scope)
+                kwargs[parameter] = value = holder.take(slot, key)
+                if value is NOTHING:
+                    # Every lease is on its way before the first is waited for.
+                    waiting = [*waiting, (parameter, holder, slot, key)]
+        except BaseException:
+            let_go(made)
+            raise
+        return waiting, made
 
 
 def _ids(fn: Callable[..., Any]) -> Callable[[], str]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from dependency_injector import providers
 
 from nebula_resource.di.leased import outside
+from nebula_resource.di.made import when_made
 from nebula_resource.manager.current import enter, restore
 from nebula_resource.manager.open_scope import NOTHING, current_scope
 from nebula_resource.model.scope import ScopeLevel
@@ -171,7 +172,7 @@ class _Object(AbstractAsyncContextManager[Any]):
 
     async def __aenter__(self) -> Any:
         if inspect.isawaitable(self._made):
-            self._made = await self._made
+            self._made = await when_made(self._made)
         made = self._made
         if _is_async(made):
             return await made.__aenter__()
