@@ -24,6 +24,7 @@ from nebula_resource.model.problems import (
     problem_of,
     problem_of_status,
 )
+from nebula_resource.model.rule_words import words_of
 
 __all__ = ["AdminProblem", "install", "internal_problem", "problem_response"]
 
@@ -136,45 +137,17 @@ def _of_validation(error: RequestValidationError) -> Response:
     return problem_response(problem_of_status(422 if in_body else 400, errors=found))
 
 
-_TEXT, _WHOLE, _NUMBER, _FLAG = (
-    "must be a text",
-    "must be a whole number",
-    "must be a number",
-    "must be true or false",
-)
-_RULES: Mapping[str, str] = {
-    "missing": "is missing",
-    "extra_forbidden": "holds a name that is not known here",
+_OURS: Mapping[str, str] = {
+    "extra_forbidden": "holds a name that is not known here",  # the name itself is input
     "json_invalid": "is not JSON",
-    "string_type": _TEXT,
-    "string_unicode": _TEXT,
-    "int_type": _WHOLE,
-    "int_parsing": _WHOLE,
-    "int_parsing_size": _WHOLE,
-    "int_from_float": _WHOLE,
-    "float_type": _NUMBER,
-    "float_parsing": _NUMBER,
-    "finite_number": "must be a finite number",
-    "bool_type": _FLAG,
-    "bool_parsing": _FLAG,
-    "model_attributes_type": "must be an object",
-    "greater_than": "must be more than {gt:g}",
-    "greater_than_equal": "must be at least {ge:g}",
-    "less_than": "must be less than {lt:g}",
-    "less_than_equal": "must be at most {le:g}",
-    "string_too_short": "must have at least {min_length} characters",
-    "string_too_long": "must have at most {max_length} characters",
-    "string_pattern_mismatch": "must match {pattern}",
-    "literal_error": "must be {expected}",
 }
-"""What a rule says, by pydantic's name for it; the limits in it are ours, not what was sent."""
 
 
 def _rule(violation: Mapping[str, Any]) -> str:
-    """Which rule was broken. One that has no words here says its name alone: what pydantic says may hold input."""
+    """Which rule was broken. One without words of ours says its name alone: what pydantic says may hold input."""
     kind = str(violation["type"])
-    words = _RULES.get(kind)
-    return kind.replace("_", " ") if words is None else words.format_map(violation.get("ctx") or {})
+    words = _OURS.get(kind) or words_of(kind, violation.get("ctx") or {})
+    return kind.replace("_", " ") if words is None else words
 
 
 def install(app: FastAPI) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from socket import gaierror
 from types import TracebackType
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -117,9 +118,7 @@ class AdminClient:
         except httpx.TimeoutException:
             raise Failure(ExitCode.UNREACHABLE, f"{self._where} does not answer in time") from None
         except httpx.RequestError as error:
-            raise Failure(
-                ExitCode.UNREACHABLE, f"{self._where} cannot be reached: {type(error).__name__}"
-            ) from None
+            raise Failure(ExitCode.UNREACHABLE, f"{self._where} cannot be reached: {_why(error)}") from None
 
     def _body(self, response: httpx.Response, *, missing: str = MISSING) -> dict[str, Any]:
         if response.has_redirect_location:
@@ -143,6 +142,18 @@ class _Answer(dict[str, Any]):
 
     def __missing__(self, name: str) -> Any:
         raise Failure(ExitCode.UNREACHABLE, f"what answers is no admin API: it gives no {name!r}")
+
+
+def _why(error: BaseException) -> str:
+    """What the system said of it, where it said something; else what it is called."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ConnectionRefusedError):
+            return "nothing listens there"
+        if isinstance(cause, gaierror):
+            return "nobody knows that name"
+        cause = cause.__cause__ or cause.__context__
+    return type(error).__name__
 
 
 def _said(problem: dict[str, Any], missing: str) -> list[str]:

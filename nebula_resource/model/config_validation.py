@@ -10,6 +10,7 @@ from pydantic import BaseModel, PydanticUserError, ValidationError
 
 from nebula_resource.errors import FieldViolation, ValidationFailed
 from nebula_resource.model.config_leaks import Leaks, is_plain_scalar, is_secret_place, step
+from nebula_resource.model.rule_words import words_of
 
 __all__ = ["validate_config"]
 
@@ -131,7 +132,7 @@ def _violation(
     """Say in words of ours what one of pydantic's error details says, without the input."""
     path, annotations, secret = _place(detail, model_type, entries)
     kind: str = detail["type"]
-    rule: str = detail["msg"]
+    rule: str = words_of(kind, detail.get("ctx") or {}) or detail["msg"]
     if kind in _BY_USERS:
         rule = rule.partition(", ")[2] or rule  # without pydantic's "Value error, "
     written_by_users = kind in _BY_USERS or "." in kind or kind == "union_tag_invalid"

@@ -95,22 +95,31 @@ def read_admin(
             places[name] = f"--{name}"
     findings.unknown("admin", dict.fromkeys(given), AdminSection.model_fields, "[admin]")
     known = {key: value for key, value in given.items() if key in AdminSection.model_fields}
-    try:
-        section = validate_config(AdminSection, known)
-    except ValidationFailed as error:
-        whole = {each.field: _placed(each.field, places) for each in error.violations}
-        findings.take("", error, renamed=whole)
-        host = known.get("host")
-        if isinstance(host, str) and host and not is_loopback(host) and known.get("keys_file") is None:
-            _refuse_host(places, findings)
-        return AdminSection()
+    section = _valid_part(known, places, findings)
     try:
         section.for_admin()
     except ValidationFailed as error:
-        findings.take(
-            "", error, renamed={each.field: _placed(each.field, places) for each in error.violations}
-        )
+        findings.take("", error, renamed=_renamed(error, places))
+    if not section.is_local and known.get("keys_file") is None:
+        rule = "must be a loopback address unless admin.keys_file names keys"
+        findings.add(places["host"], rule, "another address")
     return _with_files(section, base, places, findings)
+
+
+def _valid_part(known: dict[str, Any], places: Mapping[str, str], findings: Findings) -> AdminSection:
+    """The section; where some settings are wrong, with their defaults, so that what the others are is still looked at."""
+    try:
+        return validate_config(AdminSection, known)
+    except ValidationFailed as error:
+        findings.take("", error, renamed=_renamed(error, places))
+        wrong = {each.field.partition(".")[0] for each in error.violations}
+        return validate_config(
+            AdminSection, {name: value for name, value in known.items() if name not in wrong}
+        )
+
+
+def _renamed(error: ValidationFailed, places: Mapping[str, str]) -> dict[str, str]:
+    return {each.field: _placed(each.field, places) for each in error.violations}
 
 
 def _with_files(
@@ -125,8 +134,6 @@ def _with_files(
         except (ConfigurationError, ValueError) as error:
             why = error.message if isinstance(error, ConfigurationError) else "the key file cannot be read"
             findings.add(places["keys_file"], why, "another file")
-    elif not section.is_local:
-        _refuse_host(places, findings)
     if section.audit_file is not None:
         here = Path() if places["audit_file"] == "NEBULA_AUDIT_FILE" else base
         file = here / section.audit_file
@@ -134,11 +141,6 @@ def _with_files(
         if file.is_dir() or not file.parent.is_dir():
             findings.add(places["audit_file"], "must be a file in a folder that exists", "another path")
     return section
-
-
-def _refuse_host(places: Mapping[str, str], findings: Findings) -> None:
-    rule = "must be a loopback address unless admin.keys_file names keys"
-    findings.add(places["host"], rule, "another address")
 
 
 def _placed(field: str, places: Mapping[str, str]) -> str:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, MutableMapping
 from typing import Any
 
-from nebula_resource._aio import OwnedTasks
+from nebula_resource._aio import OwnedTasks, cancel_soundly
 
 __all__ = ["AsgiApp", "Lifespan"]
 
@@ -28,14 +28,29 @@ class Lifespan:
         self._answers: asyncio.Queue[str] = asyncio.Queue()
         self._task: asyncio.Task[None] | None = None
         self._stopping: asyncio.Task[None] | None = None
+        self._is_up = False
+        self._is_abandoned = False
         self.state: dict[str, Any] = {}
         """What the application's lifespan gave to every request."""
 
-    async def start(self) -> None:
-        """Start the application and return when it is up. Raises what its start raised."""
+    async def start(self) -> bool:
+        """Start the application; returns whether it is up, or `abandon` came first. Raises what its start raised."""
         scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": self.state}
         self._task = self._tasks.spawn(self._run(scope), name="application", awaited=True)
-        await self._ask("startup")
+        try:
+            await self._ask("startup")
+        except asyncio.CancelledError:
+            if self._is_abandoned and self._task.cancelled():
+                return False
+            raise
+        self._is_up = True
+        return True
+
+    def abandon(self) -> None:
+        """Let what is not up yet not come up: its start is cancelled. Where it is up, this does nothing."""
+        if self._task is not None and not self._is_up and not self._task.done():
+            self._is_abandoned = True
+            cancel_soundly(self._task)
 
     async def stop_within(self, seconds: float, *, cancel: bool = False) -> bool:
         """End the application; returns whether it has ended in time. Raises what its end raised.

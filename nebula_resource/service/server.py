@@ -65,8 +65,8 @@ async def serve(
     In this order: ``on_stopping`` (ready turns 503, streams say goodbye); what is asked meanwhile is still answered,
     with ``Connection: close``; the port is given up and who stood in line is taken in; requests end, for up to
     ``drain`` seconds from the signal on, then they are cancelled; the application's lifespan ends; the manager shuts
-    down (unless the lifespan has done that) within what is left of ``drain`` and ``cleanup``. A second signal ends the
-    process at once.
+    down (unless the lifespan has done that) within what is left of ``drain`` and ``cleanup``. A signal during the start
+    cancels that, and the rest follows. A second signal ends the process at once.
 
     Args:
         app: an ASGI application; its lifespan is run.
@@ -87,10 +87,15 @@ async def serve(
     listening = claim(host, port) if listener is None else listener
     lifespan = Lifespan(app)
     server = Server(app, listening, drain=drain, on_stopping=on_stopping)
-    with contextlib.closing(listening), stop_on_signal(server.stop):
+
+    def stop(received: signal.Signals) -> None:
+        server.stop(received)
+        lifespan.abandon()
+
+    with contextlib.closing(listening), stop_on_signal(stop):
         try:
-            await lifespan.start()
-            await server.run_until_stopped(lifespan.state, on_started)
+            if await lifespan.start():
+                await server.run_until_stopped(lifespan.state, on_started)
         except BaseException:
             await _end(lifespan, manager, drain=0.0, cleanup=cleanup)
             raise

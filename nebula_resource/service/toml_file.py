@@ -17,6 +17,18 @@ MOST_BYTES = 4 * 1024 * 1024
 
 _PLACE = re.compile(r"\(at (line \d+, column \d+|end of document)\)")
 
+_MISTAKES = {
+    "Cannot declare": "a table that stands there a second time",
+    "Cannot overwrite": "a name that stands there a second time",
+    "Cannot mutate": "a name that stands there a second time",
+    "Invalid value": "no value (a text stands in quotes)",
+    "Expected '='": "a name without = behind it",
+    "Unterminated string": "a text whose quotes do not end",
+    "Unclosed array": "a list that does not end",
+    "Unclosed inline table": "braces that do not end",
+}
+"""By how `tomllib` begins to tell of it."""
+
 
 def read_toml(path: Path) -> dict[str, Any]:
     """Return what the file holds. Raises `ConfigurationError`, which names the file and what is wrong with it."""
@@ -41,7 +53,10 @@ def read_toml(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError:
         raise ConfigurationError(f"{path} is not text in UTF-8") from None
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        # Its text may quote what stands there: of that only the place is told.
+        # Its text may quote what stands there: of that only the place is told, and what kind of mistake it is.
         found = _PLACE.search(str(error))
-        where = f": a mistake at {found[1]}" if found else ""
+        what = next(
+            (words for begin, words in _MISTAKES.items() if str(error).startswith(begin)), "a mistake"
+        )
+        where = f": {what} at {found[1]}" if found else ""
         raise ConfigurationError(f"{path} is not TOML{where}") from None

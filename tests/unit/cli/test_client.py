@@ -17,6 +17,23 @@ def client_of(*answers: httpx.Response) -> AdminClient:
     return client
 
 
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("http://127.0.0.1:9", "nothing listens there"),
+        ("http://no.such.name.invalid", "nobody knows that name"),
+    ],
+)
+def test_why_nobody_answers_is_said(url: str, why: str) -> None:
+    """In words; the address is shown without what may be secret in it."""
+    with AdminClient(url, None) as client, pytest.raises(Failure) as caught:
+        client.get("pools")
+    assert (caught.value.code, caught.value.message) == (
+        ExitCode.UNREACHABLE,
+        f"{url} cannot be reached: {why}",
+    )
+
+
 def test_pages_are_joined() -> None:
     """A list comes whole."""
     pages = ({"items": [1], "next_cursor": "c"}, {"items": [2], "next_cursor": None})

@@ -127,7 +127,15 @@ def test_what_could_keep_its_reader_waiting_is_not_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "word"),
-    [("canary = = 1", "line 1"), ("canary = 1\ncanary = 2", "not TOML"), ("[" * 5, "not TOML")],
+    [
+        ("canary = = 1", "line 1"),
+        ("canary = 1\ncanary = 2", "a name that stands there a second time at end of document"),
+        ("[canary]\n[canary]", "a table that stands there a second time at line 2"),
+        ("a = canary", "no value .a text stands in quotes. at line 1"),
+        ("canary", "a name without = behind it at end of document"),
+        ('a = "canary', "a text whose quotes do not end at"),
+        ("[" * 5, "not TOML"),
+    ],
 )
 def test_a_file_that_is_not_toml_is_one_error_that_quotes_nothing(
     tmp_path: Path, text: str, word: str
@@ -190,3 +198,18 @@ def test_hosts_are_names(tmp_path: Path) -> None:
     """With scheme or port none would ever be the name of a Host header; where it was given is what is told."""
     assert set(_found(tmp_path, '[admin]\nhosts = ["https://ops.internal"]')) == {"admin.hosts"}
     assert set(_found(tmp_path, "", NEBULA_HOSTS="ops.internal:8443")) == {"NEBULA_HOSTS"}
+
+
+def test_one_wrong_setting_of_admin_hides_no_other(tmp_path: Path) -> None:
+    """The files and names beside it are looked at all the same."""
+    text = """
+        [admin]
+        port = "eighty"
+        host = 7
+        keys_file = "nowhere.toml"
+        audit_file = "nowhere/audit.jsonl"
+        hosts = ["https://ops.internal"]
+    """
+    assert set(_found(tmp_path, text)) == {
+        "admin.port", "admin.host", "admin.keys_file", "admin.audit_file", "admin.hosts",
+    }  # fmt: skip  # one list of paths
