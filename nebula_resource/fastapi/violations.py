@@ -10,6 +10,7 @@ from fastapi.openapi.utils import get_openapi
 from starlette.requests import Request
 
 from nebula_resource.model.problems import ProblemField
+from nebula_resource.model.rule_words import words_of
 
 __all__ = ["fields_of"]
 
@@ -51,6 +52,9 @@ def _words(code: str, context: Any) -> str:
         return "is required"
     if code == "extra_forbidden":
         return "is not expected"
+    words = words_of(code, context if isinstance(context, Mapping) else {})
+    if words is not None:
+        return words
     if isinstance(context, Mapping):
         limits = [f"{words} {context[name]}" for name, words in _LIMITS.items() if name in context]
         if limits:

@@ -298,9 +298,9 @@ async def test_a_body_that_is_no_json_is_told_so(checking: FastAPI) -> None:
 @pytest.mark.parametrize(
     ("path", "pointer", "message"),
     [
-        (f"/items/{CANARY}", "/path/number", "int parsing"),
-        (f"/items/1?limit={CANARY}", "/query/limit", "int parsing"),
-        ("/items/1?limit=11", "/query/limit", "at most 10"),
+        (f"/items/{CANARY}", "/path/number", "must be a whole number"),
+        (f"/items/1?limit={CANARY}", "/query/limit", "must be a whole number"),
+        ("/items/1?limit=11", "/query/limit", "must be at most 10"),
         (f"/words?word={CANARY}", "/query/word", "value error"),
         ("/words", "/query/word", "is required"),
     ],
