@@ -61,10 +61,14 @@ def assemble(live: LiveConfig, manager: Manager, app: FastAPI | None = None) -> 
     )
     outer.mount("" if settings.path == "/" else settings.path, admin)
     outer.state.nebula_manager = manager
-    EventLog(stats=lambda id: _stats_of(manager, id)).attach(manager.events)
+    log = EventLog(stats=lambda id: _stats_of(manager, id))
+    detach = log.attach(manager.events)
 
     def apply(changed: AdminSection) -> None:
+        nonlocal detach
         logging.getLogger().setLevel(changed.log_level)
+        detach()  # what is worth hearing follows from the level: uses are heard of for DEBUG alone
+        detach = log.attach(manager.events)
         admin.state.admin.set_groups(changed.groups)
 
     live.on_settings = apply

@@ -40,7 +40,7 @@ MATRIX = {
     ("GET", "/operations/{op}"): "operator",
     ("GET", "/pools"): "viewer",
     ("GET", "/pools/{id}"): "viewer",
-    ("GET", "/pools/{id}/instances"): "operator",
+    ("GET", "/pools/{id}/instances"): "viewer",
     ("GET", "/quarantine"): "viewer",
     ("GET", "/quarantine/{id}"): "viewer",
     ("GET", "/resources"): "viewer",

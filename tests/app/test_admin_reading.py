@@ -119,6 +119,14 @@ async def test_instances_show_ages_and_uses(world: World) -> None:
     assert used["holders"] == 1
     assert used["held_s"] >= 0
     assert used["idle_s"] is None
+    first = await world.get("/pools/db/instances?limit=1")
+    rest = await world.get(f"/pools/db/instances?limit=1&cursor={first['next_cursor']}")
+    assert [each["number"] for each in (*first["items"], *rest["items"])] == [
+        each["number"] for each in items
+    ]
+    assert rest["next_cursor"] is None
+    pools = await world.get("/pools?limit=1")
+    await world.get(f"/pools/db/instances?cursor={pools['next_cursor']}", status=400)
 
 
 async def test_resources_show_their_neighbours(world: World) -> None:

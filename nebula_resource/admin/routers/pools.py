@@ -15,7 +15,7 @@ from nebula_resource.admin.auth.needs import Operator, Viewer
 from nebula_resource.admin.idempotency import IdempotentRoute
 from nebula_resource.admin.problems import AdminProblem
 from nebula_resource.admin.readings import driver_of
-from nebula_resource.admin.schemas.common import NoQuery, Reason, scope_id
+from nebula_resource.admin.schemas.common import NoQuery, Page, Reason, scope_id
 from nebula_resource.admin.schemas.instances import InstanceList, instances_of
 from nebula_resource.admin.schemas.operations import OperationView, operation_view
 from nebula_resource.admin.schemas.pools import (
@@ -107,12 +107,16 @@ async def get_pool(state: State, who: Viewer, id: str, _: Annotated[NoQuery, Que
 
 
 @router.get("/pools/{id}/instances", response_model=InstanceList, responses=problems(409))
-async def list_instances(state: State, who: Operator, id: str, _: Annotated[NoQuery, Query()]) -> Response:
-    """What the pool holds now: how old each instance is, and what it does."""
+async def list_instances(state: State, who: Viewer, id: str, query: Annotated[Page, Query()]) -> Response:
+    """What the pool holds now: how old each instance is, and what it does. The oldest first, a page at a time."""
     registration = state.find(who, id)
-    return answer(
-        {"items": instances_of(registration), "next_cursor": None, "process": state.process, "as_of": now()}
+    page, next_cursor = state.cursors.page(
+        instances_of(registration),
+        key=lambda each: (each["number"],),
+        limit=query.limit,
+        cursor=query.cursor,
     )
+    return answer({"items": page, "next_cursor": next_cursor, "process": state.process, "as_of": now()})
 
 
 # ── verbs ─────────────────────────────────────────────────────────────────────────────────────────────────────────
