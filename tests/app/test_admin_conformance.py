@@ -75,7 +75,7 @@ not_a_server_error.expected-statuses = ["2xx", "3xx", "4xx", "503"]
 
 # A cursor is signed, a list of globs has a grammar: conformance_checks.py holds 400 to that.
 [[operations]]
-include-path-regex = "^/(audit|events|pools|quarantine|resources)$"
+include-path-regex = "^/(audit|events|pools|quarantine|resources|pools/.+/instances)$"
 [operations.checks]
 positive_data_acceptance.expected-statuses = ["2xx", "400", "401", "403", "404", "406", "409", "429"]
 
