@@ -25,11 +25,10 @@ def check_graph(container: Container, keys: Keys) -> Iterator[FieldViolation]:
         if isinstance(provider, Leased):
             keys.use(provider.key, f"container.{name}")
     for provider in container.traverse():
-        name = names.get(provider, str(provider))
         if isinstance(provider, (providers.BaseSingleton, providers.BaseResource)):
-            yield from _captures(provider, name)
+            yield from _captures(provider, names.get(provider) or str(provider))
         elif isinstance(provider, ScopedSingleton):
-            yield from _deeper(provider, name)
+            yield from _deeper(provider, names.get(provider) or str(provider))
 
 
 def _captures(provider: providers.Provider[Any], name: str) -> Iterator[FieldViolation]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from dependency_injector import providers, wiring
 
-__all__ = ["Injection", "injections_in", "is_marker", "shown"]
+__all__ = ["Injection", "configuration_of", "injections_in", "is_marker", "shown"]
 
 
 class Injection:
@@ -69,6 +69,12 @@ def injections_in(*modules: ModuleType) -> Iterator[Injection]:
             injection = Injection.of(fn)
             assert injection is not None, "what the registry lists, it knows"
             yield injection
+
+
+def configuration_of(option: providers.ConfigurationOption) -> providers.Configuration:
+    """Whose option it is; one that is ``required()`` is in no container's list of providers."""
+    configuration: providers.Configuration = option._get_root()
+    return configuration
 
 
 def is_marker(value: object) -> bool:

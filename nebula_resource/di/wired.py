@@ -12,7 +12,7 @@ from typing import Any
 from dependency_injector import providers
 from dependency_injector.containers import Container
 
-from nebula_resource.di.injection import injections_in, shown
+from nebula_resource.di.injection import configuration_of, injections_in, shown
 from nebula_resource.errors import FieldViolation, ValidationFailed
 from nebula_resource.model.near import did_you_mean
 
@@ -81,9 +81,12 @@ def _is_of(provider: providers.Provider[Any], own: set[providers.Provider[Any]])
     """Whether it is one of these, or made from one: ``Provide["repo.provider"]`` is resolved to something new."""
     if isinstance(provider, providers.Self) or provider in own:
         return True
-    made_from: list[providers.Provider[Any]] = list(provider.traverse())
+    made_from: list[providers.Provider[Any]] = [provider, *provider.traverse()]
     if isinstance(provider, providers.Delegate) and provider.provides is not None:
         made_from.append(provider.provides)
+    made_from += [
+        configuration_of(each) for each in made_from if isinstance(each, providers.ConfigurationOption)
+    ]
     return not own.isdisjoint(made_from)
 
 

@@ -12,11 +12,20 @@ from typing import Annotated, Any, Protocol
 import pytest
 from dependency_injector import providers
 from dependency_injector.resources import AsyncResource
-from dependency_injector.wiring import Closing, Provide, Provider, as_int, inject, provided
+from dependency_injector.wiring import (
+    Closing,
+    Provide,
+    Provider,
+    as_int,
+    inject,
+    invariant,
+    provided,
+    required,
+)
 
 from nebula_resource import Manager, ResourceKey, ValidationFailed
 from nebula_resource.checks import validate
-from nebula_resource.di import Leased, ManagerProvider, ResourceContainer, ScopedSingleton, action
+from nebula_resource.di import Leased, ManagerProvider, ResourceContainer, ScopedSingleton, action, wire
 from tests.unit.manager.things import Instance, Thing
 
 
@@ -38,6 +47,10 @@ DB = ResourceKey("db", Database)
 HERE = sys.modules[__name__]
 
 
+class Chosen:
+    """Names an option by what it is, and has no text of its own."""
+
+
 class App(ResourceContainer):
     """A container without mistakes."""
 
@@ -48,6 +61,10 @@ class App(ResourceContainer):
     unit = ScopedSingleton("execution", dict[str, Any], db=db)
     answer = providers.Object(42)
     settings = providers.Configuration(default={"port": "80"})
+    which = providers.Factory(Chosen)
+
+
+CHOSEN = invariant("which")
 
 
 @action
@@ -106,11 +123,15 @@ async def test_nothing_wrong_is_silence(container: Any) -> None:
 
     @inject
     def modified(
-        port: int = Provide["settings.port", as_int()], real: int = Provide["answer", provided().real]
+        port: int = Provide["settings.port", as_int()],
+        must: int = Provide["settings.port", required().as_int()],
+        chosen: Any = Provide["settings.by", CHOSEN],
+        real: int = Provide["answer", provided().real],
     ) -> None: ...
 
     assert await _check(App()) == {}
     assert await _check(_wire(container)) == {}
+    wire(container, __name__)  # again: all of that is this container's own
     validate()
 
 

@@ -11,7 +11,7 @@ from dependency_injector.wiring import Provide, inject
 
 from nebula_resource import ValidationFailed
 from nebula_resource.di import ResourceContainer, wire, wired
-from nebula_resource.di.injection import Injection
+from nebula_resource.di.injection import Injection, configuration_of
 from nebula_resource.di.wired import modules_of
 from tests.unit.di.world import App
 
@@ -116,4 +116,6 @@ def test_the_canary_of_the_private_names() -> None:
         assert injection.providers == {"answer": container.answer}
         assert injection.unresolved == []
     assert injection.unresolved == ["answer"]
+    settings = providers.Configuration()
+    assert configuration_of(settings.a.b.required()) is settings
     assert Injection.of(test_the_canary_of_the_private_names) is None
