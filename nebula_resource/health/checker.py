@@ -35,11 +35,18 @@ class CheckListener(Protocol):
 class _Watch:
     """One watched resource."""
 
-    __slots__ = ("failures", "flight", "id", "probe", "schedule", "stuck", "task")
+    __slots__ = ("failures", "flight", "id", "probe", "rests", "schedule", "stuck", "task")
 
-    def __init__(self, id: str, probe: Callable[[], Awaitable[HealthStatus]], schedule: Schedule) -> None:
+    def __init__(
+        self,
+        id: str,
+        probe: Callable[[], Awaitable[HealthStatus]],
+        schedule: Schedule,
+        rests: Callable[[], bool],
+    ) -> None:
         self.id = id
         self.probe = probe
+        self.rests = rests
         self.schedule = schedule
         self.failures = 0
         self.flight: Flight | None = None
@@ -85,6 +92,7 @@ class HealthChecker:
         *,
         resource: object = None,
         backs_off: bool = False,
+        rests: Callable[[], bool] = lambda: False,
     ) -> None:
         """Check ``id`` from now on, first after one interval; watched already, it gets the new probe and times.
 
@@ -94,16 +102,17 @@ class HealthChecker:
             policy: its times.
             resource: a HealthCheckable's own times win over the policy's.
             backs_off: failures stretch the interval (where quarantine is off).
+            rests: whether there is nothing to check now; the turn is left out. Who asks for a check gets one all the same.
         """
         if self._closed:
             return
         schedule = Schedule.of(policy, resource, backs_off=backs_off)
         watch = self._watches.get(id)
         if watch is None:
-            watch = self._watches[id] = _Watch(id, probe, schedule)
+            watch = self._watches[id] = _Watch(id, probe, schedule, rests)
         else:
             self._forget_interval(watch)
-            watch.probe, watch.schedule = probe, schedule
+            watch.probe, watch.schedule, watch.rests = probe, schedule, rests
             watch.task.cancel()
         self._intervals[schedule.interval] += 1
         watch.task = self._tasks.spawn(self._keep_checking(watch), name=f"watch {id}")
@@ -179,7 +188,8 @@ class HealthChecker:
         while True:
             await asyncio.sleep(max(0.0, due - loop.time()))
             started = loop.time()
-            await self._fly(watch).wait()
+            if not watch.rests():
+                await self._fly(watch).wait()
             due = started + watch.schedule.delay(watch.failures, self._rng)
 
     def _tell_if_stuck(self, watch: _Watch, flight: Flight) -> None:

@@ -85,6 +85,13 @@ class Probes:
     async def _is_valid(self, instance: Any) -> bool:
         return await self._registration.resource.is_valid(instance)
 
+    def rests(self) -> bool:
+        """Whether nothing is to be checked: no instance, and no failure of its own that only a check could end.
+
+        A pool that nobody uses is not opened, and not kept open, to be looked at; in quarantine recovery looks at it.
+        """
+        return not self._registration.pool.ledger.living and not self._is_failing()
+
     async def idle_or_fresh(self) -> HealthStatus:
         """The periodic check. Raises `Postponed` when there is nothing to check with."""
         return await self._check(fresh=False)

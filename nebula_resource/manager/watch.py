@@ -108,6 +108,7 @@ class Watch:
             registration.health,
             resource=registration.resource,
             backs_off=registration.quarantine is None,
+            rests=lambda: probes.rests() and not self.quarantine.is_frozen,
         )
         self.propagation.refresh()
         self._set_suspicion_window()
