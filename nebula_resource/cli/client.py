@@ -60,7 +60,7 @@ class AdminClient:
 
     def get(self, path: str, **query: Any) -> dict[str, Any]:
         """The body of an answer. Raises `Failure`."""
-        return self._body(self._send("GET", path, params=_given(query)))
+        return self._body(self._found(self._send("GET", path, params=_given(query)), path))
 
     def items(self, path: str, **query: Any) -> dict[str, Any]:
         """A list whole: the pages that follow are asked for and joined. Raises `Failure`."""
@@ -74,7 +74,7 @@ class AdminClient:
 
     def health(self) -> tuple[bool, dict[str, Any]]:
         """Whether it is well, and what it says of it: 503 is an answer here. Raises `Failure`."""
-        response = self._send("GET", "health")
+        response = self._found(self._send("GET", "health"), "health")
         if response.status_code == httpx.codes.SERVICE_UNAVAILABLE:
             return False, _json(response, self._where)
         return True, self._body(response)
@@ -119,6 +119,15 @@ class AdminClient:
             raise Failure(ExitCode.UNREACHABLE, f"{self._where} does not answer in time") from None
         except httpx.RequestError as error:
             raise Failure(ExitCode.UNREACHABLE, f"{self._where} cannot be reached: {_why(error)}") from None
+
+    def _found(self, response: httpx.Response, path: str) -> httpx.Response:
+        """The answer, unless what every admin API has is not there."""
+        if response.status_code == httpx.codes.NOT_FOUND and "/" not in path:
+            raise Failure(
+                ExitCode.UNREACHABLE,
+                f"{self._where} has no admin API at this path: give --url the one where it is mounted",
+            )
+        return response
 
     def _body(self, response: httpx.Response, *, missing: str = MISSING) -> dict[str, Any]:
         if response.has_redirect_location:

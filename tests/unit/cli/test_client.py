@@ -70,6 +70,18 @@ def test_a_problem_says_what_helps() -> None:
     ]
 
 
+def test_an_admin_api_that_is_mounted_elsewhere_is_unreachable() -> None:
+    """The application answers 404 in the same words; what every admin API has cannot be an unknown id."""
+    gone = httpx.Response(404, json={"title": "Not found", "code": "not_found"})
+    with client_of(gone, gone, gone) as client:
+        for ask in (lambda: client.get("pools"), client.health):
+            with pytest.raises(Failure, match="no admin API at this path") as caught:
+                ask()
+            assert caught.value.code is ExitCode.UNREACHABLE
+        with pytest.raises(Failure, match="none with this id"):
+            client.get("pools/db")
+
+
 @pytest.mark.parametrize("text", ["<html>", "[]", ""])
 def test_what_is_no_admin_api_is_said(text: str) -> None:
     """Somebody else answers there."""
