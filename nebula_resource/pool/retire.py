@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextvars import Context
 from typing import TYPE_CHECKING
 
 from nebula_resource.errors import CleanupError
 from nebula_resource.model.lifecycle import Lifecycle
 from nebula_resource.model.reasons import CleanupReason
+from nebula_resource.pool.state import PoolState
 from nebula_resource.pool.steps import is_stopped, must_pass, run_step
 
 if TYPE_CHECKING:
@@ -57,10 +59,17 @@ class Retirer:
         observer = pool.observer
         token: object = None
         failure: BaseException | None = None
+        cut_short: asyncio.CancelledError | None = None
         since = pool.loop.time()
         try:
             if observer.hooks_cleanup:
-                token = await self._before(reason)
+                try:
+                    token = await self._before(reason)
+                except asyncio.CancelledError as error:
+                    if pool.state is not PoolState.CLOSING:
+                        raise
+                    # A close that has no time left for a hook has some for the instance.
+                    cut_short = error  # raised below: it is put off, not swallowed
             failure = await self._cleanup(entry)
         except GeneratorExit:  # the loop is gone, and everything with it
             raise
@@ -74,6 +83,8 @@ class Retirer:
         self._gone(entry, reason, failure)
         if token is not None:
             await observer.after_cleanup(token, reason, failure)
+        if cut_short is not None:
+            raise cut_short
 
     async def _before(self, reason: CleanupReason) -> object:
         """Hooks may look on; none of them keeps an instance from being cleaned up."""

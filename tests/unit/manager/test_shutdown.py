@@ -10,6 +10,7 @@ import pytest
 
 from nebula_resource import CancellationToken, HandleReleased, Manager, ResourceContext, Scope, Unavailable
 from nebula_resource.events import ShutdownFinished, ShutdownStarted
+from nebula_resource.hooks import HookEvent, HookPayload, ResourceHook
 from tests.unit.manager.things import Instance, Needy, Thing, ThingConfig
 
 
@@ -195,6 +196,34 @@ async def test_a_cleanup_that_hangs_is_cancelled_and_counted(own_limit: float | 
     assert not other.made[0].open
     assert len(manager._tasks) == 0
     assert str(report).startswith("2 drained, 0 handles forced, 2 cleanups failed, 0 left behind, ")
+
+
+class Dawdling(ResourceHook):
+    """Stands before every cleanup, for as long as it is let."""
+
+    name = "dawdling"
+    events = frozenset({HookEvent.CLEANUP})
+
+    async def before(self, event: HookPayload) -> None:
+        await asyncio.sleep(4)
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+async def test_a_hook_that_takes_all_the_time_does_not_cost_an_instance_its_cleanup(hangs: bool) -> None:
+    """The hook is cut off, and the instance has what time is left; one that hangs as well is left, and told."""
+    loop = asyncio.get_running_loop()
+    manager = Manager()
+    thing = Hanging() if hangs else Thing()
+    await manager.register(thing, pool={"min_size": 2, "cleanup_timeout": 5.0})
+    manager.hooks.add(Dawdling())
+    report = await manager.shutdown(drain=1, cleanup=3, terminate=2)
+    assert loop.time() <= 3 + 2 + 2
+    assert (report.failed, report.left) == (0, 2 if hangs else 0)
+    if not hangs:
+        assert loop.time() == 3.0
+        assert not any(instance.open for instance in thing.made)
+    await asyncio.sleep(5)
+    assert manager.stats() == {} or manager.stats()["thing"].size == 0
 
 
 async def test_a_cleanup_that_ignores_even_that_is_left_behind() -> None:

@@ -243,6 +243,30 @@ def test_a_loop_that_ends_under_a_pool_closes_its_books() -> None:
         pool.check()
 
 
+def test_a_loop_that_ends_in_a_hook_before_a_cleanup_closes_the_books_too() -> None:
+    """Of a pool that nobody closes nothing is begun any more, not even the cleanup that the hook stood before."""
+
+    class Hangs(Hooked):
+        async def before_cleanup(self, reason: Any) -> object:
+            await asyncio.get_running_loop().create_future()
+            return "token"
+
+    resource = MockResource()
+    pool: MockPool = Pool(resource, None, PoolConfig(min_size=1), observer=Hangs())
+
+    async def main() -> None:
+        await pool.open()
+        pool.recycle_all()
+        await turns()
+
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        runner.run(main())
+    assert pool.stats().state == "closed"
+    assert "leaked" in pool.stats().destroyed
+    assert resource.calls["cleanup"] == 0
+    pool.check()
+
+
 async def test_an_abandoned_pool_reports_its_end() -> None:
     """close() after the end of the loop's own making has nothing left to do."""
     async with opened(min_size=1) as pool:
