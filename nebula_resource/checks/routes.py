@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi import FastAPI, routing
 
-from nebula_resource.checks.annotations import annotations_of, place
+from nebula_resource.checks.annotations import annotations_of, called, place
 from nebula_resource.checks.keys import Keys
 from nebula_resource.errors import FieldViolation
 from nebula_resource.fastapi import ResourceDependency
@@ -26,7 +26,7 @@ def check_routes(app: FastAPI, keys: Keys) -> Iterator[FieldViolation]:
             yield from _unread(child)
             if isinstance(child.call, ResourceDependency):
                 uses_leases = True
-                yield from _lease(parent, child, keys)
+                yield from _lease(parent, child, keys, is_handler=parent is dependant)
                 if parent is dependant and _is_generator(parent.call):
                     yield from _ends_before_it_begins(parent, child)
             elif _is_marker(child.call):
@@ -65,7 +65,7 @@ def _edges(dependant: Any) -> Iterator[tuple[Any, Any]]:
 # ── one of them ──
 
 
-def _lease(parent: Any, child: Any, keys: Keys) -> Iterator[FieldViolation]:
+def _lease(parent: Any, child: Any, keys: Keys, *, is_handler: bool) -> Iterator[FieldViolation]:
     dependency: ResourceDependency[Any] = child.call
     if parent.call is None or child.name is None:
         # Depends in `dependencies=[...]` of a route or router: nobody gets the value.
@@ -75,16 +75,15 @@ def _lease(parent: Any, child: Any, keys: Keys) -> Iterator[FieldViolation]:
     where = place(parent.call, child.name)
     keys.use(dependency.key, where, annotation)
     given = keys.type_of(dependency.key)
-    if given is not None and not _can_wait(parent.call) and _has_to_be_awaited(given):
+    # A dependency may only hand it on: the class of a repository, or what makes one.
+    if is_handler and given is not None and not _can_wait(parent.call) and _has_to_be_awaited(given):
         yield FieldViolation(
             where, f"must be asked for by an async function: {given.__qualname__} has to be awaited", "def"
         )
 
 
 def _can_wait(call: Callable[..., Any]) -> bool:
-    bare: Any = inspect.unwrap(call)
-    if not inspect.isroutine(bare) and not inspect.isclass(bare):
-        bare = getattr(bare, "__call__", bare)  # noqa: B004  # the method is wanted, not whether there is one
+    bare = called(call)
     return inspect.iscoroutinefunction(bare) or inspect.isasyncgenfunction(bare)
 
 
@@ -141,9 +140,7 @@ def _outlives_the_handler(child: Any) -> bool:
 
 
 def _is_generator(call: Any) -> bool:
-    bare: Any = inspect.unwrap(call)
-    if not inspect.isroutine(bare) and not inspect.isclass(bare):
-        bare = getattr(bare, "__call__", bare)  # noqa: B004  # the method is wanted, not whether there is one
+    bare = called(call)
     return inspect.isasyncgenfunction(bare) or inspect.isgeneratorfunction(bare)
 
 

@@ -3,6 +3,7 @@
 # No postponed annotations here: FastAPI could not see the local names in them.
 
 from collections.abc import AsyncGenerator, Generator
+from functools import partial
 from types import ModuleType
 from typing import Annotated, Any
 
@@ -118,19 +119,47 @@ async def test_annotations_are_compared_with_the_key() -> None:
     @app.get("/b")
     async def bad(db: Annotated[Cache, Depends(resource("db"))]) -> None: ...
 
+    class Repo:
+        def __init__(self, db: Annotated[Cache, Depends(resource("db"))]) -> None: ...
+
+    async def part(db: Annotated[Cache, Depends(resource("db"))], number: int) -> None: ...
+
+    @app.get("/c")
+    async def deeper(
+        repo: Annotated[Repo, Depends()], part: Annotated[None, Depends(partial(part, number=1))]
+    ) -> None: ...
+
     told = await _check(app)
-    assert list(told) == ["bad(db)"]
+    assert set(told) == {"bad(db)", "Repo(db)", "part(db)"}
     assert "must be annotated Database" in told["bad(db)"]
     assert told["bad(db)"].endswith("(got Cache)")
 
 
 async def test_a_sync_handler_that_would_have_to_await() -> None:
-    """A thread can do nothing with an async session."""
+    """A thread can do nothing with an async session; a dependency that hands it on has to do nothing with it."""
     app = FastAPI()
+
+    class Repo:
+        def __init__(self, db: Db) -> None: ...
+
+    def repo(db: Db) -> Any:
+        return db
+
+    class Handlers:
+        async def method(self, db: Db) -> None: ...
+
+        async def __call__(self, db: Db) -> None: ...
 
     @app.get("/a")
     def handler(db: Db) -> None: ...
 
+    @app.get("/b")
+    async def hands_on(a: Annotated[Repo, Depends()], b: Annotated[Any, Depends(repo)]) -> None: ...
+
+    handlers: list[Any] = [Handlers().method, partial(Handlers().method), Handlers()]
+    for number, fine in enumerate(handlers):
+        app.add_api_route(f"/{number}", fine)
+    app.add_api_route("/c", partial(handler))
     told = await _check(app)
     assert list(told) == ["handler(db)"]
     assert "Database has to be awaited" in told["handler(db)"]
