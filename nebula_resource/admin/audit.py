@@ -117,10 +117,15 @@ class Audit:
         told = {"reason": entry.reason, "outcome": entry.outcome}
         if self._file is not None:
             line = json.dumps({"at": stamp(datetime.now(UTC)), "phase": phase, **fields, **told})
-            with self._file.open("a", encoding="ascii") as file:
+            with open(self._file, "a", encoding="ascii", opener=_at_once) as file:
                 file.write(line + "\n")
                 file.flush()
                 os.fsync(file.fileno())
         message = "operator intent" if phase == "intent" else "operator action"
         safe = {name: printable(text) for name, text in (("by", entry.by), ("reason", entry.reason))}
         log.info(message, extra={**fields, **told, **safe})
+
+
+def _at_once(path: str, flags: int) -> int:
+    """Open without waiting: a pipe that nobody reads is an error, not the end of all requests."""
+    return os.open(path, flags | os.O_NONBLOCK, 0o666)

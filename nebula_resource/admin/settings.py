@@ -37,7 +37,8 @@ class AdminSettings:
     """How many readers ``/events`` has at once; the next is told 429."""
     audit_file: Path | None = None
     """Where what people do is written, a line of JSON before and one after; where that cannot be written, nothing is
-    done. None: log, events and ``/audit`` alone tell of it."""
+    done. A regular file on a disk of this machine: everybody waits while a line is put on it. None: log, events and
+    ``/audit`` alone tell of it."""
 
     def __post_init__(self) -> None:
         rules = Rules()

@@ -138,8 +138,9 @@ def _with_files(
         here = Path() if places["audit_file"] == "NEBULA_AUDIT_FILE" else base
         file = here / section.audit_file
         section = section.model_copy(update={"audit_file": file})
-        if file.is_dir() or not file.parent.is_dir():
-            findings.add(places["audit_file"], "must be a file in a folder that exists", "another path")
+        if (file.exists() and not file.is_file()) or not file.parent.is_dir():
+            rule = "must be a regular file in a folder that exists"
+            findings.add(places["audit_file"], rule, "another path")
     return section
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,17 @@ async def test_what_cannot_be_written_down_is_not_done(tmp_path: Path) -> None:
         file.mkdir()
         await world.post("/quarantine/db/release", {"mode": "force"}, status=503)
         assert len((await world.get("/quarantine"))["items"]) == 1
+
+
+async def test_a_pipe_that_nobody_reads_stops_nobody(tmp_path: Path) -> None:
+    """Opening it would wait for a reader, and with it every request: it cannot be written, and that is said."""
+    file = tmp_path / "audit.jsonl"
+    os.mkfifo(file)
+    async with admin_world(audit_file=file) as world:
+        await world.add("db")
+        answer = await world.post("/quarantine", {"resource_id": "db", "reason": "disk"}, status=503)
+        assert answer["code"] == "audit_unavailable"
+        assert (await world.get("/quarantine"))["items"] == []
 
 
 async def test_what_failed_is_told_with_its_code(tmp_path: Path) -> None:

@@ -112,11 +112,12 @@ def test_what_could_keep_its_reader_waiting_is_not_read(tmp_path: Path) -> None:
     """A pipe that nobody writes to, in the place of a secret, of the keys and of the file itself."""
     os.mkfifo(tmp_path / "pipe")
     text = (
-        '[admin]\nkeys_file = "pipe"\n[resources.orders]\ndriver = "postgres"\n'
+        '[admin]\nkeys_file = "pipe"\naudit_file = "pipe"\n[resources.orders]\ndriver = "postgres"\n'
         'config = { host = "db", database = "d", user = "env:U", password = "file:pipe" }\n'
     )
     found = _found(tmp_path, text, U="u")
     assert found == {
+        "admin.audit_file": "admin.audit_file: must be a regular file in a folder that exists (got another path)",
         "admin.keys_file": "admin.keys_file: the key file cannot be read (NotPlain) (got another file)",
         "resources.orders.config.password": "resources.orders.config.password: "
         "the file it names must be a regular one (got a pipe or a device)",
