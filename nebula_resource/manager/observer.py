@@ -73,7 +73,7 @@ class RegistrationObserver(PoolObserver):
 
     @property
     def holds_back(self) -> bool:
-        return self._registration.is_refused(Cause.QUARANTINED)
+        return self._registration.is_refused(Cause.QUARANTINED) or self._watch.is_given_up(self._registration)
 
     # ── spans ──
 

@@ -240,8 +240,10 @@ class Watch:
             return
         if new.is_usable():
             registration.allow(Cause.UNHEALTHY)
+            if _is_final(old):
+                registration.pool.grant()  # nothing was made ahead of need meanwhile
         else:
-            recoverable = not isinstance(new, Unhealthy) or new.recoverable
+            recoverable = not _is_final(new)
             registration.refuse(Cause.UNHEALTHY, self._unhealthy(registration, recoverable))
             if not recoverable:
                 registration.pool.retire_where(lambda _: True, CleanupReason.UNHEALTHY)
@@ -321,6 +323,14 @@ class Watch:
         await self.checker.close()
         await self.quarantine.close()
 
+    def is_given_up(self, registration: Registration) -> bool:
+        """Whether it said that it cannot come back: its instances are retired, and none is made but to check it."""
+        return _is_final(self.board.own(registration.public_id))
+
     def health_of(self, registration: Registration) -> HealthState:
         """The effective health; Unknown where it is not watched."""
         return self.board.effective(registration.public_id)
+
+
+def _is_final(state: HealthState) -> bool:
+    return isinstance(state, Unhealthy) and not state.recoverable

@@ -5,9 +5,11 @@ import asyncio
 import pytest
 
 from nebula_resource import (
+    OFF,
     AlreadyQuarantined,
     CreateFailed,
     HealthPolicy,
+    HealthState,
     Manager,
     NotQuarantined,
     NotRegistered,
@@ -197,6 +199,22 @@ async def test_an_unrecoverable_resource_is_refused_and_its_idle_instances_go() 
         assert caught.value.why in {"unhealthy", "quarantined"}
         await asyncio.sleep(0)
         assert thing.made[0] in thing.gone
+
+
+async def test_what_cannot_come_back_is_not_made_anew_until_it_is_well() -> None:
+    """Retired for good, nothing is refilled but what a check needs; well against its word, the pool is filled."""
+    health = HealthPolicy(interval=10, success_threshold=1, jitter=0)
+    async with Manager(health=health, quarantine=OFF) as manager:
+        thing = Thing()
+        await manager.register(thing, pool={"min_size": 3, "max_size": 4})
+        await asyncio.sleep(5)
+        manager.watch.board.observe("thing", HealthState.unhealthy("licence expired", recoverable=False))
+        await asyncio.sleep(4)
+        assert (len(thing.made), manager.stats()["thing"].size) == (3, 0)
+        await asyncio.sleep(10)
+        assert manager.watch.board.own("thing").kind == "healthy"
+        assert (len(thing.made), manager.stats()["thing"].size) == (6, 3)
+        assert_manager_sound(manager)
 
 
 async def test_a_reload_swaps_without_a_gap() -> None:
