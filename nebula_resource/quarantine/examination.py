@@ -7,6 +7,7 @@ from typing import Any
 
 from nebula_resource._aio import OwnedTasks
 from nebula_resource.errors import ConfigurationError, HealthCheckFailed
+from nebula_resource.model.censor import censored
 from nebula_resource.model.health import HealthStatus, Postponed
 from nebula_resource.quarantine.case import Case, Finding
 from nebula_resource.quarantine.recovery import RecoveryStrategy, RecoveryTarget, is_pass
@@ -84,6 +85,8 @@ def _read(
         fault = ConfigurationError(what, resource_id=case.resource_id)
         listener.faulted(case.id, fault)
         return _failed(case, fault)
+    if told:
+        status_ = censored(status_, None)  # a user's own words; what a probe found was censored there
     if is_pass(status_):
         return Finding(True, status_)
     return Finding(

@@ -184,10 +184,15 @@ class _Only:
 
 
 class _RudeStrategy(RecoveryStrategy):
-    """A recovery that raises."""
+    """A recovery that raises, or answers."""
+
+    def __init__(self, *, raises: bool) -> None:
+        self._raises = raises
 
     async def attempt_recovery(self, registration: RecoveryTarget, context: ResourceContext) -> HealthStatus:
-        raise quoting()
+        if self._raises:
+            raise quoting()
+        return HealthStatus.unhealthy(f"cannot reach {DSN}")
 
 
 STEPS = ("create", "is_valid", "is_broken", "is_fault", "recycle", "cleanup", "lease entry", "lease exit")
@@ -212,11 +217,13 @@ async def resources_quote(said: Said, manager: Manager) -> None:
         with said.forced(f"hook quotes {when}", is_quoting=True):
             async with manager.acquire(f"hook-{when}", timeout=1):
                 pass
-    policy = QuarantinePolicy(strategy=_RudeStrategy())
-    await manager.register(Rude("strategy"), RudeConfig(), quarantine=policy)
-    manager.quarantine("strategy", "ill")
-    with said.forced("recovery quotes", is_quoting=True):
-        await manager.release("strategy")
+    for mode, raises in (("recovery quotes", True), ("recovery answers with it", False)):
+        key = mode.replace(" ", "-")
+        policy = QuarantinePolicy(strategy=_RudeStrategy(raises=raises))
+        await manager.register(Rude(key), RudeConfig(), quarantine=policy)
+        manager.quarantine(key, "ill")
+        with said.forced(mode):
+            await manager.release(key)
     with said.forced("body quotes", is_quoting=True):
         async with manager.acquire("reloaded", timeout=1):
             raise quoting()
