@@ -26,8 +26,8 @@ from tests.unit.manager.things import Instance, Leasing, assert_manager_sound
 
 
 async def _unit(db: Instance, log: list[str]) -> AsyncGenerator[Instance]:
-    log.append("up")
     await asyncio.sleep(0)
+    log.append("up")  # cancelled before, it never was
     try:
         yield db
     finally:
