@@ -122,9 +122,7 @@ class Probes:
                 status = await self._look(borrowed.instance)
                 if isinstance(status, HealthState):
                     status = HealthStatus(status)
-                if isinstance(
-                    status, HealthStatus
-                ):  # else whoever called the check says what is wrong with it
+                if isinstance(status, HealthStatus):  # else the caller says what is wrong with it
                     status = censored(status, self._registration.config)
                 # One that fails its check goes; whether the resource is ill is for the board to say.
                 borrowed.is_good = status.is_usable()

@@ -138,9 +138,10 @@ class Watching:
     [
         (HealthStatus.healthy(latency_s=0.25), True),
         (HealthStatus.healthy(), True),
+        (HealthState.healthy(), True),
         ("fine", False),
     ],
-    ids=["with its own latency", "timed by us", "no status"],
+    ids=["with its own latency", "timed by us", "a bare state", "no status"],
 )
 async def test_what_a_check_answers_is_taken_or_a_failure(answer: Any, usable: bool, notes: bool) -> None:
     """A latency of its own is kept; what is no status is a failed check; with somebody around it as without."""
