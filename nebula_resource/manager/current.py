@@ -38,7 +38,8 @@ def leave(scope: OpenScope, token: Token[OpenScope | None]) -> None:
     Where the one it was entered in ended before it, the call chain is out of both already, and must not come back: it would
     go on as the tenant of a scope that is over.
     """
-    if is_inside(current_scope(), scope):
+    here = current_scope()
+    if here is scope or is_inside(here, scope):
         restore(token)
 
 
