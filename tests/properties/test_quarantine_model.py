@@ -171,6 +171,21 @@ class ModelCase:
     exhausted: bool = False
 
 
+class Places:
+    """Where the lines about each case stand in a log that only grows; each line is read once."""
+
+    def __init__(self, log: list[str]) -> None:
+        self._log = log
+        self._read = 0
+        self._places: dict[str, list[int]] = {}
+
+    def of(self, id: str) -> list[int]:
+        for place in range(self._read, len(self._log)):
+            self._places.setdefault(self._log[place].split()[0], []).append(place)
+        self._read = len(self._log)
+        return self._places.get(id, [])
+
+
 @dataclass
 class Model:
     """A discrete simulation: cases with a due time each, worked off in order."""
@@ -184,6 +199,10 @@ class Model:
     half_open: dict[str, bool] = field(default_factory=dict)
     memory: dict[str, tuple[int, float]] = field(default_factory=dict)
     log: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.real_places = Places(self.real_log)
+        self.places = Places(self.log)
 
     def wait(self, case: ModelCase) -> float:
         return float(min(60, 2 ** (case.level + case.attempts)))
@@ -240,8 +259,8 @@ class Model:
 
     def next_told(self, id: str) -> float:
         """Where in the real log the next line about ``id`` stands."""
-        places = [place for place, line in enumerate(self.real_log) if line.split()[0] == id]
-        told = len(lines_of(self.log, id))
+        places = self.real_places.of(id)
+        told = len(self.places.of(id))
         return places[told] if told < len(places) else math.inf
 
     def until(self, end: float) -> None:
