@@ -103,8 +103,8 @@ class Startup:
     ) -> None:
         """Open it, and those that waited for it; or wait for the opening under way. Without what it needs it stays.
 
-        ``upfront``: how many instances it waits for at most. A cancelled caller stops waiting; the opening goes on. Raises what the opening raised, and `Unavailable` when
-        it was taken down meanwhile.
+        ``upfront``: how many instances it waits for at most. A cancelled caller stops waiting; the opening goes on.
+        Raises what the opening raised, and `Unavailable` when it was taken down meanwhile.
         """
         opening = self.begin(registration, required=required, upfront=upfront)
         if opening is None:

@@ -92,8 +92,9 @@ class Pool(PoolParts, Generic[ConfigT, InstanceT, LeaseT]):
     async def open(self, *, upfront: int | None = None) -> None:
         """Fill to ``min_size`` (with ``warm_on_register``) and begin to serve.
 
-        ``upfront``: wait for so many of them at most, the others follow by themselves. Raises `CreateFailed` when not one of the first instances can be made (the pool is closed then), and
-        `InvalidStateTransition` when it was opened before.
+        ``upfront``: wait for so many of them at most, the others follow by themselves. Raises `CreateFailed` when not
+        one of the first instances can be made (the pool is closed then), and `InvalidStateTransition` when it was
+        opened before.
         """
         if self.was_opened or self.state is not PoolState.NEW:
             raise InvalidStateTransition(self.state, PoolState.OPEN, resource_id=self.resource.id)

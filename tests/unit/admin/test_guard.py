@@ -65,15 +65,23 @@ async def test_half_a_body_is_no_order() -> None:
     assert await answered(never, POST, receive) == []
 
 
-async def test_a_length_over_the_limit_is_refused_unread() -> None:
-    """413 without a byte read."""
+@pytest.mark.parametrize("came", [True, False])
+async def test_a_length_over_the_limit_is_refused_at_once(came: bool) -> None:
+    """413: what came with the head is taken, once, so that the server does not keep it; nothing more is waited for."""
+    taken: list[Message] = []
 
     async def receive() -> Message:
-        raise AssertionError("nothing is read")
+        if taken or not came:
+            await asyncio.Event().wait()
+        taken.append({"type": "http.request", "body": b"x" * 1000, "more_body": True})
+        return taken[-1]
 
+    started = asyncio.get_running_loop().time()
     scope = {**POST, "headers": [*POST["headers"], (b"content-length", b"9" * 400)]}
     start, _ = await answered(never, scope, receive)
     assert start["status"] == 413
+    assert len(taken) == came
+    assert asyncio.get_running_loop().time() == started
 
 
 async def test_an_error_after_the_start_is_raised() -> None:
