@@ -190,10 +190,12 @@ async def test_bodies_that_are_too_large_are_turned_away(servers: Beside, announ
 
     assert await post(b" " * MAX_BODY) == 422
     memory = server.memory
+    await flood()  # at full speed: no probe beside it
     await live_while(servers, flood)
     await all_leave(server, [])
     assert set(counts) == {413}
-    assert server.peak - memory < FLAT < sent
+    # Mostly 4 to 10 MiB; 50 and more when what came of a refused body stayed with its connection.
+    assert server.peak - memory < 2 * FLAT < sent
 
 
 async def test_heads_without_bounds_are_cut_off(servers: Beside) -> None:
