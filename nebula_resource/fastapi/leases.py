@@ -87,7 +87,7 @@ class RequestLeases(ScopePart):
             if entry is not None:
                 self._entry = None
                 entry.state = IDLE
-                self._pool.shelf.hot.append(entry)
+                self._pool.shelf.put_hot(entry)
         elif not self.close_now():
             return False
         if (token := self._token) is not None:

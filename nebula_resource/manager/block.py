@@ -109,7 +109,7 @@ class Block(OpenScope):
                 if entry is not None:
                     self._entry = None
                     entry.state = IDLE
-                    self._pool.shelf.hot.append(entry)
+                    self._pool.shelf.put_hot(entry)
                 manager = self._manager
                 if self._outer is None or manager.scope_listeners:
                     self._tell_closed()

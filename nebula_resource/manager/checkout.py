@@ -265,7 +265,7 @@ class ManagedAcquisition(Generic[T]):
             return await self._enter_slowly(registration, scope)
         entry.state = IN_USE
         entry.uses = uses = entry.uses + 1
-        if uses & pool.sample_mask:
+        if uses < entry.timed_next:
             return entry.instance  # type: ignore[no-any-return]  # the key says what it is
         return pool.time_this(entry)  # type: ignore[no-any-return]  # the same
 
@@ -282,7 +282,7 @@ class ManagedAcquisition(Generic[T]):
                 pool.desk.pass_on(entry)
             else:
                 entry.state = IDLE
-                pool.shelf.hot.append(entry)
+                pool.shelf.put_hot(entry)
             return
         await self._leave_slowly(entry, error)
 
@@ -319,7 +319,7 @@ class ManagedAcquisition(Generic[T]):
             pool.obtainer.forgo(entry, waited)
             raise refused(registration, scope)
         self._entry = entry
-        if not entry.uses & pool.sample_mask:
+        if entry.uses >= entry.timed_next:
             pool.time_this(entry)
         return entry.instance  # type: ignore[no-any-return]  # the key says what it is
 

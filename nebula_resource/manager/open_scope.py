@@ -176,7 +176,7 @@ class OpenScope:
                         self._key = key
                         entry.state = IN_USE
                         entry.uses = uses = entry.uses + 1
-                        return entry.instance if uses & pool.sample_mask else pool.time_this(entry)
+                        return entry.instance if uses < entry.timed_next else pool.time_this(entry)
         elif self._key == key:
             return entry.instance
         value = self.take(key, key)
@@ -204,7 +204,7 @@ class OpenScope:
                     self._others()[slot] = Hit(entry, pool)
                 entry.state = IN_USE
                 entry.uses = uses = entry.uses + 1
-                return entry.instance if uses & pool.sample_mask else pool.time_this(entry)
+                return entry.instance if uses < entry.timed_next else pool.time_this(entry)
         lease = self._others()[slot] = Lease()
         acquisition = manager.acquire_within(self, key)
         lease.task = self.tasks.spawn(self._acquire(slot, lease, acquisition), name=str(key))
@@ -427,7 +427,7 @@ def _end_hit(entry: Entry, pool: Pool[Any, Any, Any]) -> bool:
         pool.desk.pass_on(entry)
     else:
         entry.state = IDLE
-        pool.shelf.hot.append(entry)
+        pool.shelf.put_hot(entry)
     return True
 
 

@@ -51,7 +51,7 @@ def quick_class(checkout: Checkout) -> Callable[[], ManagedAcquisition[Any]]:
                     pool = self._pool = registration.pool
                     entry.state = in_use
                     entry.uses = uses = entry.uses + 1
-                    return entry.instance if uses & pool.sample_mask else pool.time_this(entry)
+                    return entry.instance if uses < entry.timed_next else pool.time_this(entry)
             self._become_general()
             return await ManagedAcquisition.__aenter__(self)
 

@@ -45,8 +45,8 @@ class Entry:
 
     __slots__ = (
         "attention", "birth", "checked_at", "created_at", "dependencies", "doom", "expires_at",
-        "frames", "holders", "instance", "leak_reported", "lent_at", "probed", "sampled_at", "seen_at", "seen_uses", "state", "use",
-        "uses", "was_out",
+        "frames", "holders", "instance", "leak_reported", "lent_at", "probed", "sampled_at", "seen_at", "seen_uses", "state",
+        "timed_next", "use", "uses", "was_out",
     )  # fmt: skip  # one list of names
 
     def __init__(self, instance: Any, *, now: float, expires_at: float | None, birth: int) -> None:
@@ -56,6 +56,8 @@ class Entry:
         self.doom: CleanupReason | None = None
         self.use: Use | None = None
         self.uses = 0
+        self.timed_next = 0
+        """The number of the use that is to be timed next; one that went by untimed is made up for by the next."""
         self.holders = 0
         """How many have it at once; above one only when it is shared."""
         self.birth = birth

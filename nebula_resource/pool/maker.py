@@ -166,6 +166,7 @@ class Maker:
         entry.move(Lifecycle.INITIALIZING)
         entry.move(Lifecycle.READY)
         entry.dependencies = made.dependencies
+        entry.timed_next = pool.timing_gap
         ledger.enter(entry)
         ledger.create_times.add(made.seconds)
         for chosen, reason in self._judgements[judged:]:

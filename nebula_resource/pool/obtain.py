@@ -103,7 +103,7 @@ class Obtainer:
             pool.ledger.cancelled += 1
             raise AcquireCancelled(**pool.names)
         if pool.shelf.hot:  # may be lent as it is, and nobody stands in line for it
-            ready = pool.shelf.take_hot()
+            ready = pool.shelf.hot.popleft()
             ready.state = Lifecycle.IN_USE
             ready.uses += 1
             return ready, None
@@ -196,7 +196,8 @@ class Obtainer:
         """Remember what a handle's use needs to be told, timed and traced."""
         pool = self._pool
         config = pool.config
-        if not entry.uses & pool.sample_mask:
+        if entry.uses >= entry.timed_next:
+            entry.timed_next = entry.uses + pool.timing_gap
             use.started = pool.loop.time()
         if config.leak_threshold is not None:
             use.frames = capture_six(caller_frame())

@@ -41,14 +41,15 @@ if TYPE_CHECKING:
     from nebula_resource.pool.entry import Entry
     from nebula_resource.pool.handle import Handle
 
-__all__ = ["SAMPLE", "ContextFactory", "PoolParts"]
+__all__ = ["CHECKS_HITS", "ContextFactory", "PoolParts"]
 
 log = logging.getLogger("nebula_resource.pool")
 
 ContextFactory: TypeAlias = "Callable[[], tuple[ResourceContext, Any]]"
 """Makes the context of a create, and what to release when its instance is gone (or None)."""
-SAMPLE = 63
-"""One use in 64 is timed: those whose number has none of these bits."""
+EVERY, SAMPLED, NEVER = 1, 64, 2**30 - 1
+"""How many uses of an instance it is from one that is timed to the next. Never is once in a billion: the greatest number
+that CPython compares the fast way."""
 CHECKS_HITS = sys.version_info[:2] >= (3, 12)
 """Whether a hit looks which loop runs: a tenth of its time since 3.12, a third before (it asks for the process each
 time). A loop in debug mode checks everywhere: it takes the long road."""
@@ -69,10 +70,10 @@ class PoolParts:
     """
 
     __slots__ = (
-        "__weakref__", "_context_factory", "_loop", "_process", "capacity", "cleanups", "clock", "closers", "closing",
-        "config", "create_future", "deadlines", "desk", "fails_suspended", "inspector", "is_budgeted", "leases", "ledger", "line", "maker",
-        "observer", "obtainer", "releaser", "resource", "resource_config", "retirer", "returns", "sample_mask",
-        "shelf", "sizing", "state", "take", "tasks", "upkeep",
+        "__weakref__", "_context_factory", "_process", "capacity", "cleanups", "clock", "closers", "closing",
+        "config", "create_future", "deadlines", "desk", "fails_suspended", "home", "inspector", "is_budgeted", "leases", "ledger", "line", "maker",
+        "observer", "obtainer", "releaser", "resource", "resource_config", "retirer", "returns", "shelf",
+        "sizing", "state", "take", "tasks", "timing_gap", "upkeep",
     )  # fmt: skip  # one list of names
 
     def __init__(
@@ -94,12 +95,10 @@ class PoolParts:
         self.state = PoolState.NEW
         self.fails_suspended = False
         self.leases = overrides(resource, "lease")
-        self.sample_mask = 0
-        """A use is timed when its number has none of these bits."""
-        self.time_uses(False)
         self.clock: Callable[[], float] = time.monotonic  # noqa: TID251  # replaced when it is opened
         self._context_factory = context_factory
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self.home: asyncio.AbstractEventLoop | None = None
+        """The loop that owns it; None before it was opened."""
         self._process = 0
         owner, on_error = f"pool {resource.id}", self._task_failed
         self.tasks = OwnedTasks(owner, on_error=on_error)
@@ -109,9 +108,12 @@ class PoolParts:
         self.closers = OwnedTasks(owner, on_error=on_error)
         self.deadlines = Deadlines()
         self.ledger = Ledger(config.min_size, config.max_size, leases=self.leases)
+        self.timing_gap = NEVER
+        """How many uses of an instance it is from one that is timed to the next."""
+        self.time_uses(False)
         self.shelf = Shelf(config.strategy)
         self.shelf.seal()
-        self.take: Callable[[], Entry] = self.shelf.take_hot
+        self.take: Callable[[], Entry] = self.shelf.hot.popleft
         """Take the next entry that may be lent as it is; IndexError when there is none. Every hit begins here."""
         self.line = Line(config.acquire_timeout)
         self._introduce()
@@ -133,7 +135,7 @@ class PoolParts:
 
     def settle_in(self) -> None:
         """From now on it belongs to the loop that runs."""
-        self._loop = loop = asyncio.get_running_loop()
+        self.home = loop = asyncio.get_running_loop()
         self._process = os.getpid()
         self.create_future = loop.create_future
         if CHECKS_HITS:
@@ -145,7 +147,7 @@ class PoolParts:
 
     def _checked_take(self, loop: asyncio.AbstractEventLoop) -> Callable[[], Entry]:
         """`take`, refused outside the loop that owns the pool."""
-        running, take_hot, check_owner = asyncio._get_running_loop, self.shelf.take_hot, self.check_owner
+        running, take_hot, check_owner = asyncio._get_running_loop, self.shelf.hot.popleft, self.check_owner
 
         def take() -> Entry:
             if running() is not loop:
@@ -165,19 +167,19 @@ class PoolParts:
     @property
     def was_opened(self) -> bool:
         """Whether it belongs to a loop."""
-        return self._loop is not None
+        return self.home is not None
 
     @property
     def is_running(self) -> bool:
         """Whether its loop runs, here and now."""
-        return self._loop is not None and asyncio._get_running_loop() is self._loop
+        return self.home is not None and asyncio._get_running_loop() is self.home
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
         """The loop that owns it. Raises `Unavailable` before it was opened."""
-        if self._loop is None:
+        if self.home is None:
             raise self.desk.refusal("not_open")
-        return self._loop
+        return self.home
 
     def check_owner(self) -> None:
         """Raise `WrongEventLoop` outside the loop that owns the pool, a forked process included."""
@@ -204,9 +206,13 @@ class PoolParts:
         """Time every use from now on, for somebody wants to know how long each was; or as the settings say."""
         config = self.config
         if all_of_them or config.use_timing is UseTiming.ALWAYS or config.leak_threshold is not None:
-            self.sample_mask = 0
-        else:  # with timing off: no number has none of these bits, so no use is ever picked
-            self.sample_mask = SAMPLE if config.use_timing is UseTiming.SAMPLED else -1
+            gap = EVERY
+        else:
+            gap = SAMPLED if config.use_timing is UseTiming.SAMPLED else NEVER
+        if gap != self.timing_gap:
+            self.timing_gap = gap
+            for entry in self.ledger.entries:
+                entry.timed_next = entry.uses + gap
 
     # ── the way in and out, as quick acquisitions and handles see it ──
 
@@ -232,6 +238,7 @@ class PoolParts:
 
     def time_this(self, entry: Entry) -> Any:
         """A quick use whose turn it is to be timed; returns what the caller gets."""
+        entry.timed_next = entry.uses + self.timing_gap
         entry.sampled_at = self.clock()
         entry.attention = True
         return entry.instance

@@ -8,6 +8,7 @@ nothing idle, an entry that wants attention, somebody in line, an error.
 from __future__ import annotations
 
 import sys
+from asyncio import _get_running_loop as running
 from bisect import bisect_left
 from collections.abc import Generator
 from types import TracebackType
@@ -18,6 +19,7 @@ from nebula_resource.pool.config import UseTiming
 from nebula_resource.pool.entry import FRESH, SPENT, Entry, marker
 from nebula_resource.pool.handle import Acquire, Acquisition, Handle, entered_twice, warn_released_twice
 from nebula_resource.pool.leaks import capture_six
+from nebula_resource.pool.parts import CHECKS_HITS
 from nebula_resource.pool.state import PoolState
 
 if TYPE_CHECKING:
@@ -60,8 +62,7 @@ def quick_acquire(pool: PoolParts) -> Acquire[Any]:
 
 
 def _plain_class(pool: PoolParts) -> type[QuickAcquisition]:
-    take, hot, line, mask = pool.take, pool.shelf.hot, pool.line.waiters, pool.sample_mask
-    put = hot.append
+    hot, put, line = pool.shelf.hot, pool.shelf.put_hot, pool.line.waiters
 
     class PlainAcquisition(QuickAcquisition):
         # Counts every use and times one in 64.
@@ -71,20 +72,22 @@ def _plain_class(pool: PoolParts) -> type[QuickAcquisition]:
         async def __aenter__(self) -> Any:
             if self._entry is not FRESH:
                 raise entered_twice(pool.resource.id)
-            if hot:
-                self._entry = entry = take()
+            if hot:  # `PoolParts.take`, written out
+                if CHECKS_HITS and running() is not pool.home:
+                    pool.check_owner()
+                self._entry = entry = hot.popleft()
                 entry.state = IN_USE
                 entry.uses = uses = entry.uses + 1
-                if uses & mask:
+                if uses < entry.timed_next:
                     return entry.instance
                 return pool.time_this(entry)
             # `Obtainer.plainly` and `Line.join_others`, written out: contention pays for every call
             since = pool.clock()
             if (
-                line
+                pool.line.waiters
                 and pool.obtainer.joins
                 and pool.state is OPEN
-                and not line[-1][0].done()
+                and not pool.line.waiters[-1][0].done()
                 and not pool.line.attended
             ):
                 waiter = pool.create_future()
@@ -100,7 +103,7 @@ def _plain_class(pool: PoolParts) -> type[QuickAcquisition]:
                 raise pool.obtainer.translated(result, waiter, since)
             self._entry = result
             pool.ledger.wait_times.add(pool.clock() - since)
-            return result.instance if result.uses & mask else pool.time_this(result)
+            return result.instance if result.uses < result.timed_next else pool.time_this(result)
 
         async def __aexit__(
             self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -119,8 +122,7 @@ def _plain_class(pool: PoolParts) -> type[QuickAcquisition]:
 
 
 def _timed_class(pool: PoolParts) -> type[QuickAcquisition]:
-    take, hot, line, clock = pool.take, pool.shelf.hot, pool.line.waiters, pool.clock
-    put = hot.append
+    hot, put, line, clock = pool.shelf.hot, pool.shelf.put_hot, pool.line.waiters, pool.clock
     times = pool.ledger.use_times
     counts, bounds = times.counts, times.bounds
     low, high, last = 0.0, 0.0, 0
@@ -135,7 +137,9 @@ def _timed_class(pool: PoolParts) -> type[QuickAcquisition]:
             if self._entry is not FRESH:
                 raise entered_twice(pool.resource.id)
             if hot:
-                self._entry = entry = take()
+                if CHECKS_HITS and running() is not pool.home:
+                    pool.check_owner()
+                self._entry = entry = hot.popleft()
                 entry.state = IN_USE
                 entry.uses += 1
             else:

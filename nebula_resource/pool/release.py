@@ -61,7 +61,7 @@ class Releaser:
             pool.desk.pass_on(entry)
         else:
             entry.state = Lifecycle.IDLE
-            pool.shelf.hot.append(entry)
+            pool.shelf.put_hot(entry)
         return True
 
     def begin(self, entry: Entry, use: Use | None, error: BaseException | None) -> Release | None:

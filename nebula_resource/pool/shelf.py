@@ -12,14 +12,14 @@ __all__ = ["Shelf"]
 
 
 class Shelf:
-    """Idle entries in the order they came back: ``cold + hot``, the oldest first.
+    """Idle entries: ``hot``, the next to be lent first, and ``cold``, the oldest first.
 
-    The hot path takes from ``hot`` without looking at anything, so ``hot`` holds only entries that may be lent as they
-    are. Whatever has to be looked at first lies in ``cold``; with FIFO that is everything as soon as the oldest has to
-    be, so that the order holds.
+    The hot path takes from the left of ``hot`` without looking at anything, so ``hot`` holds only entries that may be
+    lent as they are; the strategy decides at which end they come back. Whatever has to be looked at first lies in
+    ``cold``; with FIFO that is everything as soon as the oldest has to be, so that the order holds.
     """
 
-    __slots__ = ("_fifo", "cold", "hot", "sealed", "take_hot")
+    __slots__ = ("_fifo", "cold", "hot", "put_hot", "sealed")
 
     def __init__(self, strategy: PoolStrategy) -> None:
         self._fifo = strategy is PoolStrategy.FIFO
@@ -27,27 +27,31 @@ class Shelf:
         self.cold: list[Entry] = []  # a short one, mostly empty
         self.sealed = False
         """Nothing may be lent without a look (suspended, draining, closed, or every use validated)."""
-        self.take_hot: Callable[[], Entry] = self.hot.popleft if self._fifo else self.hot.pop
+        self.put_hot: Callable[[Entry], None] = self.hot.append if self._fifo else self.hot.appendleft
+        """Lay back an entry that may be lent again as it is."""
 
     def __len__(self) -> int:
         return len(self.hot) + len(self.cold)
 
     def __iter__(self) -> Iterator[Entry]:
         yield from tuple(self.cold)
-        yield from tuple(self.hot)
+        yield from self._hot_by_age()
 
     def __contains__(self, entry: Entry) -> bool:
         return entry in self.cold or entry in self.hot
 
     def put(self, entry: Entry) -> None:
         """Lay back an entry that was just used, checked or made."""
-        (self.cold if self.sealed or (self._fifo and self.cold) else self.hot).append(entry)
+        if self.sealed or (self._fifo and self.cold):
+            self.cold.append(entry)
+        else:
+            self.put_hot(entry)
 
     def take(self) -> Entry | None:
         """The next entry in order, looked at or not; None when there is none."""
         if self._fifo:
             return self.cold.pop(0) if self.cold else self.hot.popleft() if self.hot else None
-        return self.hot.pop() if self.hot else self.cold.pop() if self.cold else None
+        return self.hot.popleft() if self.hot else self.cold.pop() if self.cold else None
 
     def in_order(self) -> Iterator[Entry]:
         """All of them, the next to be lent first; a copy."""
@@ -72,10 +76,17 @@ class Shelf:
             self.cold.extend(entries)
             return
         for entry in entries:
-            (self.cold if needs_a_look(entry) else self.hot).append(entry)
+            if needs_a_look(entry):
+                self.cold.append(entry)
+            else:
+                self.put_hot(entry)
 
     def seal(self) -> None:
         """From now on nothing is lent without a look."""
         self.sealed = True
-        self.cold.extend(self.hot)
+        self.cold.extend(self._hot_by_age())
         self.hot.clear()
+
+    def _hot_by_age(self) -> tuple[Entry, ...]:
+        """What may be lent as it is, the oldest first."""
+        return tuple(self.hot if self._fifo else reversed(self.hot))

@@ -75,7 +75,7 @@ async def test_a_hit_from_elsewhere_is_refused_where_that_is_cheap_to_see(
     monkeypatch: pytest.MonkeyPatch, timing: Any
 ) -> None:
     """Since 3.12 a hit looks which loop runs, on the short road too; nothing was taken."""
-    monkeypatch.setattr("nebula_resource.pool.parts.CHECKS_HITS", True)
+    monkeypatch.setattr("nebula_resource.pool.quick.CHECKS_HITS", True)
     async with opened(min_size=1, use_timing=timing) as pool:
         assert isinstance(in_another_loop(lambda: pool.acquire().__aenter__()), WrongEventLoop)
         assert pool.stats().acquisitions == 0
@@ -109,7 +109,7 @@ async def test_where_it_is_dear_a_hit_is_the_shelf_s_own(monkeypatch: pytest.Mon
     """Nothing stands between a caller and what lies idle."""
     monkeypatch.setattr("nebula_resource.pool.parts.CHECKS_HITS", False)
     async with opened() as pool:
-        assert pool.take == pool.shelf.take_hot
+        assert pool.take == pool.shelf.hot.popleft
 
 
 async def test_nobody_from_elsewhere_stands_in_line() -> None:

@@ -40,7 +40,7 @@ def test_a_shelf_keeps_its_order_when_it_is_sorted(strategy: PoolStrategy) -> No
     assert len(shelf) == 4
     shelf.sort(lambda each: each.birth == 2)
     fifo = strategy is PoolStrategy.FIFO
-    assert list(shelf.hot) == ([] if fifo else [entries[0], entries[1], entries[3]])
+    assert list(shelf.hot) == ([] if fifo else [entries[3], entries[1], entries[0]])
     taken = [shelf.take() for _ in range(4)]
     assert taken == (entries if fifo else [entries[3], entries[1], entries[0], entries[2]])
     assert shelf.take() is None
