@@ -49,10 +49,7 @@ async def run(loop_name: str) -> list[Table]:
                 took, worst = await scrape(collector)
                 found.append(took)
                 blocked.append(worst)
-            if active == POOLS:
-                table.add(name, found)
-            else:
-                table.limit(name, median(found), at_most=AT_MOST)
+            table.limit(name, median(found), at_most=AT_MOST)
         table.limit("longest turn of the loop, median of rounds", median(blocked), at_most=BLOCK_AT_MOST)
     table.notes.append(f"{size / 1e6:.1f} MB of text; process time, so that others' work is left out.")
     return [table]

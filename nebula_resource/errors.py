@@ -310,9 +310,13 @@ class CreateFailed(InitializationError):
 
 
 class Unavailable(ResourceError):
-    """Refused for now; ``why`` is one of not_open, draining, suspended, quarantined, unhealthy, closed."""
+    """Refused for now; ``why`` is one of not_open, draining, suspended, quarantined, unhealthy, closed.
+
+    ``waited_s`` says how long the caller had stood in line by then (seconds); None: it was not even put there.
+    """
 
     code = "unavailable"
+    waited_s: float | None = None
 
     def __init__(
         self,

@@ -22,6 +22,7 @@ from nebula_resource.metrics import (
     TextRenderer,
 )
 from nebula_resource.metrics.rows import SLICE
+from nebula_resource.metrics.steady import steadied
 from nebula_resource.metrics.sums import PoolSums
 from nebula_resource.model.health import HealthState
 from nebula_resource.model.resource import Resource
@@ -148,7 +149,7 @@ class ReadingsCollector:
     # ── pools ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _look(self) -> Iterator[None]:
-        """Read every pool whose stamp is another one; yields after each slice of them."""
+        """Read every pool; yields after each slice of them."""
         gone = dict(self._pools)
         watched: dict[str, _Watched] = {}
         keys: set[str] = set()
@@ -175,17 +176,14 @@ class ReadingsCollector:
             if pool.state is PoolState.CLOSED:
                 return  # it ended while this scrape let others run, and is counted
             self._begin(registration)
-        seen = self._pools[pool]
-        seen.update(pool)
-        self._sums.put(pool, seen.reading)
+        self._sums.put(pool, self._pools[pool].update(pool))
 
     def _take_in(self, pool: AnyPool) -> None:
         """One that serves no more: its numbers of now; once it is closed they are its last, and stay in the sums."""
         seen = self._pools.get(pool)
         if seen is None:
             return  # taken in meanwhile, for good
-        seen.update(pool)
-        self._sums.put(pool, seen.reading)
+        self._sums.put(pool, seen.update(pool))
         if pool.state is PoolState.CLOSED:
             del self._pools[pool]
             self._leaving.pop(pool, None)
@@ -239,32 +237,28 @@ class ReadingsCollector:
 class _Seen:
     """A pool as it was read last."""
 
-    __slots__ = ("_driver", "_refused", "_refused_then", "_registration", "_stamp", "_tenant", "reading")
-
-    reading: PoolReading
+    __slots__ = ("_refused", "reading")
 
     def __init__(self, registration: Registration, tenant: str | None) -> None:
-        self._registration = registration
         self._refused = registration.refused  # a reload gives the registration another one
-        self._refused_then = -1
-        self._driver = driver_of(registration.resource)
-        self._tenant = tenant
-        self._stamp: tuple[object, ...] = ()
-
-    def update(self, pool: AnyPool) -> None:
-        """Read it again, if anything about it is another."""
-        stamp, refused = pool.stamp(), sum(self._refused.values())
-        if stamp == self._stamp and refused == self._refused_then:
-            return
-        self._stamp, self._refused_then = stamp, refused
         self.reading = PoolReading(
-            resource_id=self._registration.key,
-            driver=self._driver,
-            scope_level=self._registration.scope.level.name.lower(),
-            tenant=self._tenant,
-            stats=pool.stats(),
-            refused=dict(self._refused),
+            registration.key,
+            registration.pool.numbers(),
+            driver_of(registration.resource),
+            registration.scope.level.name.lower(),
+            tenant,
+            dict(self._refused),
         )
+
+    def update(self, pool: AnyPool) -> PoolReading:
+        """Read it again; the same reading as before where nothing is another."""
+        known = self.reading
+        numbers = steadied(known.stats, pool.numbers())
+        if numbers != known.stats or (self._refused and self._refused != known.refused):
+            self.reading = known = PoolReading(
+                known.resource_id, numbers, known.driver, known.scope_level, known.tenant, dict(self._refused)
+            )
+        return known
 
 
 async def _paced(work: Iterator[bytes | None]) -> list[bytes]:

@@ -164,9 +164,10 @@ class Checkout:
         while True:
             try:
                 return await pool.obtain_handle(_for_pool(context, scope, registration), timeout)
-            except Unavailable:
+            except Unavailable as error:
                 if not was_swapped(registration, pool):
                     raise
+                _go_on(pool, error)
                 timeout = time_left(pool, since, timeout)
                 pool = registration.pool
                 since = pool.clock()
@@ -205,6 +206,12 @@ def refused(registration: Registration, scope: Scope) -> ResourceError:
 def was_swapped(registration: Registration, pool: Pool[Any, Any, Any]) -> bool:
     """Whether a reload put another pool in the place of this one, and callers may have it."""
     return registration.pool is not pool and registration.refusal is None
+
+
+def _go_on(pool: Pool[Any, Any, Any], error: Unavailable) -> None:
+    """Whom a pool refused that was swapped is not refused: its one wait ends, and is counted, at the new one."""
+    if error.waited_s is not None:
+        pool.ledger.forget_refused(error.waited_s)
 
 
 def time_left(pool: Pool[Any, Any, Any], since: float, timeout: float | None) -> float:
@@ -308,6 +315,7 @@ class ManagedAcquisition(Generic[T]):
                 entry, waited = await pool.obtain(context, self._timeout)
         except ResourceError as error:
             if isinstance(error, Unavailable) and was_swapped(registration, pool):
+                _go_on(pool, error)
                 self._timeout = time_left(pool, since, self._timeout)
                 return await self._enter_fully(registration, scope)
             registration.count_refused(error)

@@ -8,7 +8,7 @@ from operator import attrgetter
 from nebula_resource.metrics.family import merged
 from nebula_resource.metrics.grouped import Grouped
 from nebula_resource.metrics.readout import HealthReading
-from nebula_resource.metrics.rows import Part, RowText, counts, histograms, numbers
+from nebula_resource.metrics.rows import RowText, counts, histograms, numbers
 from nebula_resource.model.histogram import HistogramSnapshot
 
 __all__ = ["HEALTH_FAMILIES", "HEALTH_STATES", "HealthText"]
@@ -29,6 +29,11 @@ class _Health:
         self.durations: Mapping[str, HistogramSnapshot] = {}
         for one in readings:
             self._add(one)
+
+    @property
+    def counted(self) -> tuple[int, ...]:
+        """Registrations in each of `HEALTH_STATES`."""
+        return tuple(self.states.values())
 
     def _add(self, one: HealthReading) -> None:
         if one.state in self.states:
@@ -61,23 +66,12 @@ class HealthText:
         yield from self._text.write(self._grouped.totals, openmetrics=openmetrics)
 
 
-_PARTS: tuple[Part[_Health], ...] = (
-    histograms("health_check_duration_seconds", "stage", lambda held: held.durations),
-    counts("health_checks", "result", lambda held: held.checks),
-    numbers(
-        "health_state",
-        lambda held: tuple(held.states.values()),
-        label="state",
-        values=HEALTH_STATES,
-        depth=1,
-    ),
-    numbers("health_score_ratio", lambda held: (held.score,), depth=1, place="%a"),
-    numbers(
-        "health_last_check_timestamp_seconds",
-        lambda held: () if held.checked is None else (held.checked,),
-        depth=1,
-        place="%a",
-    ),
+_PARTS = (
+    histograms("health_check_duration_seconds", "stage", "durations"),
+    counts("health_checks", "result", "checks"),
+    numbers("health_state", "counted", label="state", values=HEALTH_STATES, depth=1),
+    numbers("health_score_ratio", "score", depth=1, place="%a"),
+    numbers("health_last_check_timestamp_seconds", "checked", depth=1, place="%a"),
 )
 
 HEALTH_FAMILIES = frozenset(part.name for part in _PARTS)

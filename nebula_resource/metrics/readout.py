@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import NamedTuple
 
 from nebula_resource.metrics.family import Family
 from nebula_resource.model.histogram import HistogramSnapshot
+from nebula_resource.model.numbers import PoolNumbers
 from nebula_resource.model.stats import PoolStats
 
 __all__ = [
@@ -18,31 +21,51 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PoolReading:
+class PoolReading(NamedTuple):
     """One pool's numbers and labels, or the sum of several (`PoolSums`).
 
     ``tenant`` is no label unless it is allow-listed (`TextRenderer`).
     """
 
     resource_id: str
+    stats: PoolStats | PoolNumbers
     driver: str = "custom"
     scope_level: str = "global"
     tenant: str | None = None
-    stats: PoolStats
-    refused: Mapping[str, int] = field(default_factory=dict)
+    refused: Mapping[str, int] = MappingProxyType({})
     """Acquires that never reached the pool, by outcome: quarantined, unhealthy, scope_denied, hook_cancelled, …"""
     target: int | None = None
     """Effective maximum set by a scaler; None: no scaler."""
-    saturation: float | None = None
+    fullest: float | None = None
     """Where the reading is a sum of pools: the share in use of the fullest, 0…1; None: follows from ``stats``."""
     pools_draining: int | None = None
     """Where it is a sum: how many of them drain; None: follows from ``stats``."""
+
+    is_gone: bool = False
+    """There is no pool any more: its counters stand, gauges of nothing are not written."""
+
+    @property
+    def saturation(self) -> float:
+        """Share in use of its fullest pool: one full pool among ninety idle ones is what an alert must see."""
+        return self.stats.utilisation if self.fullest is None else self.fullest
 
     @property
     def draining(self) -> int:
         """How many of its pools drain."""
         return int(self.stats.state == "draining") if self.pools_draining is None else self.pools_draining
+
+    @property
+    def acquires(self) -> Mapping[str, int]:
+        """Acquires by outcome; ok and timeout stand at 0 from the start, since ``increase()`` misses a first 1."""
+        stats = self.stats
+        counts = {"ok": stats.acquisitions, "timeout": stats.timeouts}
+        if stats.exhausted:
+            counts["exhausted"] = stats.exhausted
+        if stats.cancelled:
+            counts["cancelled"] = stats.cancelled
+        for outcome, count in self.refused.items():
+            counts[outcome] = counts.get(outcome, 0) + count
+        return counts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +76,7 @@ class PoolReadout:
     driver: str = "custom"
     scope_level: str = "global"
     tenant: str | None = None
-    stats: Callable[[], PoolStats]
+    stats: Callable[[], PoolStats | PoolNumbers]
     refused: Callable[[], Mapping[str, int]] | None = None
     target: Callable[[], int | None] | None = None
 

@@ -1,25 +1,27 @@
 """RowText: families that are written for each of thousands of keys (pools, resources), fast.
 
-A key's row keeps, for each family, its lines as bytes and the numbers they hold. A scrape compares numbers and writes
-only the lines whose numbers are others, by one template; a family none of whose rows changed is not even joined again.
-What is idle costs a comparison of tuples, what is busy one ``%`` for each of its families.
+Keys stand in chunks of `SLICE`. For each family a chunk keeps its text, the numbers in it, and one template for all its
+keys. A scrape looks at a chunk's values in one step for each family, and where they are others it fills the template
+anew with one ``%``: to write 64 keys again costs less than to find out in Python which of them has changed. A chunk
+whose values are the very objects of the scrape before is not looked at.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, chain
+from operator import attrgetter, is_
 from typing import Any, Generic, TypeVar
 
 from nebula_resource.metrics.catalogue import CATALOGUE
-from nebula_resource.metrics.exposition import escaped, head, histogram_prefixes, labelled, prefix
-from nebula_resource.model.histogram import HistogramSnapshot
+from nebula_resource.metrics.exposition import escaped, head, labelled, number
+from nebula_resource.model.histogram import EMPTY, HistogramSnapshot
 
 __all__ = ["SLICE", "Part", "RowText", "counts", "histograms", "numbers"]
 
 SLICE = 64
-"""Rows that are written without a pause; whoever iterates may let others run in between."""
+"""Keys that are written without a pause; whoever iterates may let others run in between."""
 
 Key = tuple[str, ...]
 Numbers = tuple[int | float, ...]
@@ -27,49 +29,38 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Part(Generic[T]):
-    """How one family is read of a value and written."""
+class Part:
+    """How one family is read of many values and written."""
 
     name: str
     """In the catalogue."""
-    look: Callable[[T], object]
-    """What the numbers are made of; as long as it is equal nothing is written anew."""
-    read: Callable[[Any], tuple[Hashable, Numbers]]
-    """Of what was looked at: what decides the template, and the numbers that go into it; no numbers, no lines."""
-    template: Callable[[str, Hashable], str]
-    """The lines of a row with places (``%d``, ``%a``) for its numbers, by its labels and by what decides."""
+    look: Callable[[Any], object]
+    """What the numbers of one value are made of; as long as all of a chunk are equal it is not written anew."""
+    read: Callable[[Sequence[Any]], tuple[list[Hashable], Numbers]]
+    """Of all that was looked at: what lines each key has, and the numbers that stand in them, one after the other."""
+    lines: Callable[[Any], tuple[bytes, ...]]
+    """Of a key that has these: their text, with places (``%d``, ``%a``) for numbers, cut where the labels stand."""
     depth: int | None = None
     """How many of the key's labels the family has, from the first on; None: all."""
 
 
-class _Row:
-    """One key's lines."""
-
-    __slots__ = ("labels", "looks", "seen", "shapes", "templates", "texts")
-
-    def __init__(self, labels: Sequence[str], parts: int) -> None:
-        self.labels = labels
-        """The text of the labels, for each family."""
-        self.seen: object = None
-        self.shapes: list[Hashable] = [None] * parts
-        self.templates = [b""] * parts
-        self.texts = [b""] * parts
-        self.looks: list[object] = [None] * parts
-
-
 class RowText(Generic[T]):
-    """Writes some families for every key there is.
+    """Writes some families for every key there is. A key keeps its place for as long as it is there.
 
     Args:
         names: of the key's labels.
         parts: the families, in the order in which they are written.
+        gone: says of a value that only its counters still stand; None: each is there.
     """
 
-    def __init__(self, names: tuple[str, ...], parts: Sequence[Part[T]]) -> None:
+    def __init__(
+        self, names: tuple[str, ...], parts: Sequence[Part], *, gone: Callable[[T], bool] | None = None
+    ) -> None:
         self._names = names
+        self._gone = gone
         self._parts = tuple(parts)
-        self._rows: dict[Key, _Row] = {}
-        self._joined: list[bytes | None] = [None] * len(self._parts)
+        self._places: dict[Key, _Chunk] = {}
+        self._chunks: list[_Chunk] = []
         self._heads = {
             is_open: [head(CATALOGUE[part.name], openmetrics=is_open).encode() for part in self._parts]
             for is_open in (False, True)
@@ -77,50 +68,100 @@ class RowText(Generic[T]):
 
     def write(self, values: Mapping[Key, T], *, openmetrics: bool) -> Iterator[bytes]:
         """Yield the text in pieces, and an empty piece after each slice of work."""
-        yield from self._update(values)
-        rows = self._rows.values()
+        if values.keys() != self._places.keys():
+            self._place(values.keys())
+        for chunk in self._chunks:  # left half-way, the next scrape does the rest
+            chunk.update([values[key] for key in chunk.keys], self._gone)
+            yield b""
         for index, before in enumerate(self._heads[openmetrics]):
-            joined = self._joined[index]
-            if joined is None:
-                joined = self._joined[index] = b"".join([row.texts[index] for row in rows])
-            if joined:
+            texts = [chunk.texts[index] for chunk in self._chunks]
+            if any(texts):
                 yield before
-                yield joined
+                yield from texts
 
-    def _update(self, values: Mapping[Key, T]) -> Iterator[bytes]:
-        """Bring the rows up to date; left half-way, the next scrape does the rest."""
-        known = self._rows
-        if list(known) != list(values):  # others, or in another order
-            self._joined = [None] * len(self._parts)
-            self._rows = {key: known.get(key) or self._new_row(key) for key in values}
-        for done, (key, value) in enumerate(values.items(), 1):
-            row = self._rows[key]
-            if row.seen is not value:
-                self._write_row(row, value)
-                row.seen = value
-            if not done % SLICE:
-                yield b""
-
-    def _write_row(self, row: _Row, value: T) -> None:
-        for index, part in enumerate(self._parts):
-            looked = part.look(value)
-            if looked == row.looks[index]:
+    def _place(self, keys: Iterable[Key]) -> None:
+        """Take out those that are gone and put new ones where there is room: no other chunk is written anew."""
+        places = self._places
+        for key in places.keys() - keys:
+            places.pop(key).remove(key)
+        self._chunks = [chunk for chunk in self._chunks if chunk.keys]
+        with_room = [chunk for chunk in self._chunks if len(chunk.keys) < SLICE]
+        for key in keys:
+            if key in places:
                 continue
-            row.looks[index] = looked
-            shape, found = part.read(looked)
-            if shape != row.shapes[index]:
-                row.shapes[index] = shape
-                row.templates[index] = part.template(row.labels[index], shape).encode()
-            row.texts[index] = row.templates[index] % found if found else b""
-            self._joined[index] = None
+            if not with_room:
+                with_room.append(_Chunk(self._names, self._parts))
+                self._chunks += with_room
+            places[key] = chunk = with_room[-1]
+            chunk.add(key)
+            if len(chunk.keys) == SLICE:
+                with_room.pop()
 
-    def _new_row(self, key: Key) -> _Row:
-        labels: dict[int | None, str] = {}
-        for part in self._parts:
-            if part.depth not in labels:
-                text = labelled(self._names[: part.depth], key[: part.depth])
-                labels[part.depth] = text.replace("%", "%%")
-        return _Row([labels[part.depth] for part in self._parts], len(self._parts))
+
+class _Chunk:
+    """The lines of a few keys."""
+
+    __slots__ = ("_labels", "_looks", "_names", "_parts", "_shapes", "_templates", "_values", "keys", "texts")
+
+    def __init__(self, names: tuple[str, ...], parts: tuple[Part, ...]) -> None:
+        self._names = names
+        self._parts = parts
+        self.keys: list[Key] = []
+        self._forget()
+
+    def add(self, key: Key) -> None:
+        """One more; all are written anew."""
+        self.keys.append(key)
+        self._forget()
+
+    def remove(self, key: Key) -> None:
+        """One less; all are written anew."""
+        self.keys.remove(key)
+        self._forget()
+
+    def _forget(self) -> None:
+        none: list[Any] = [None] * len(self._parts)
+        self._values: Sequence[object] = ()
+        self._labels: dict[int | None, list[bytes]] = {}
+        self._looks: list[Sequence[object]] = none
+        self._shapes: list[list[Hashable]] = none.copy()
+        self._templates = [b""] * len(self._parts)
+        self.texts = [b""] * len(self._parts)
+
+    def update(self, values: Sequence[Any], gone: Callable[[Any], bool] | None) -> None:
+        """Bring the texts up to date."""
+        if len(self._values) == len(values) and all(map(is_, values, self._values)):
+            return
+        are_gone = () if gone is None else [*map(gone, values)]
+        some_gone = any(are_gone)
+        for index, part in enumerate(self._parts):
+            looked = [*map(part.look, values)]
+            if some_gone and CATALOGUE[part.name].kind == "gauge":
+                looked = [None if is_gone else one for is_gone, one in zip(are_gone, looked, strict=True)]
+            if looked == self._looks[index]:
+                continue
+            shapes, found = part.read(looked)
+            if shapes != self._shapes[index]:
+                self._templates[index] = self._template(part, shapes)
+                self._shapes[index] = shapes
+            self.texts[index] = self._templates[index] % found
+            self._looks[index] = looked
+        self._values = values
+
+    def _template(self, part: Part, shapes: Sequence[Hashable]) -> bytes:
+        lines = {shape: part.lines(shape) for shape in set(shapes)}
+        labels = self._labels_of(part.depth)
+        return b"".join([mine.join(lines[shape]) for mine, shape in zip(labels, shapes, strict=True)])
+
+    def _labels_of(self, depth: int | None) -> list[bytes]:
+        if depth not in self._labels:
+            names = self._names[:depth]
+            self._labels[depth] = [_in_template(labelled(names, key[:depth])) for key in self.keys]
+        return self._labels[depth]
+
+
+def _in_template(text: str) -> bytes:
+    return text.replace("%", "%%").encode()
 
 
 # ── kinds of families ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -128,72 +169,95 @@ class RowText(Generic[T]):
 
 def numbers(
     name: str,
-    read: Callable[[T], Numbers],
-    *,
+    *looks: str,
     label: str = "",
     values: Sequence[str] = (),
     depth: int | None = None,
     place: str = "%d",
-) -> Part[T]:
-    """A fixed number of plain numbers: one, or one for each of the ``values`` of one more label.
+) -> Part:
+    """A plain number, or one for each of the ``values`` of one more label; a None is not written.
 
-    ``place`` is ``%d`` for integers and ``%a`` for floats, whose ``repr`` is what both formats want.
+    Args:
+        name: in the catalogue.
+        looks: where the numbers stand in a value: ``stats.idle``.
+        label: the further label.
+        values: its values, one for each number.
+        depth: see `Part`.
+        place: ``%d`` for integers, ``%a`` for floats, whose ``repr`` is what both formats want.
     """
     series = CATALOGUE[name].series_name
+    each = [_in_template(f',{label}="{value}"') for value in values] or [b""]
 
-    def template(labels: str, _: Hashable) -> str:
-        each = [f'{labels},{label}="{value}"' for value in values] or [labels]
-        return "".join(f"{prefix(series, one)}{place}\n" for one in each)
+    def read(found: Sequence[Any]) -> tuple[list[Hashable], Numbers]:
+        there = [one is not None for one in found]
+        held = found if all(there) else [one for one in found if one is not None]
+        return [*there], tuple(chain.from_iterable(held) if values else held)
 
-    return Part(name, read, lambda found: (0, found), template, depth)
+    def lines(is_there: bool) -> tuple[bytes, ...]:
+        return _cut([(series, more, place) for more in each if is_there])
+
+    return Part(name, attrgetter(*looks), read, lines, depth)
 
 
-def counts(
-    name: str, label: str, read: Callable[[T], Mapping[str, int]], *, depth: int | None = None
-) -> Part[T]:
+def counts(name: str, label: str, look: str, *, depth: int | None = None) -> Part:
     """Counts by the values of one more label, which turn up as they happen."""
     series = CATALOGUE[name].series_name
 
-    def template(labels: str, shape: Hashable) -> str:
-        assert isinstance(shape, tuple)
-        each = [f'{labels},{label}="{escaped(value).replace("%", "%%")}"' for value in shape]
-        return "".join(f"{prefix(series, one)}%d\n" for one in each)
+    def read(found: Sequence[Mapping[str, int]]) -> tuple[list[Hashable], Numbers]:
+        return [*map(tuple, found)], tuple(chain.from_iterable([one.values() for one in found]))
 
-    def both(found: Mapping[str, int]) -> tuple[Hashable, Numbers]:
-        return tuple(found), tuple(found.values())
+    def lines(values: tuple[str, ...]) -> tuple[bytes, ...]:
+        return _cut([(series, _in_template(f',{label}="{escaped(value)}"'), "%d") for value in values])
 
-    return Part(name, read, both, template, depth)
+    return Part(name, attrgetter(look), read, lines, depth)
 
 
 def histograms(
-    name: str,
-    label: str,
-    read: Callable[[T], Mapping[str, HistogramSnapshot]],
-    *,
-    depth: int | None = None,
-) -> Part[T]:
-    """Histograms by the values of one more label (none: ``label`` is empty); one without a value is not written."""
+    name: str, label: str, *looks: str, values: Sequence[str] = (), depth: int | None = None
+) -> Part:
+    """Histograms by one more label, one for each of its ``values``; without those, what stands there says what they are.
+
+    ``label`` may be empty: then there is one, without a label of its own. One that counted nothing is not written.
+    """
     series = CATALOGUE[name].series_name
 
-    def template(labels: str, shape: Hashable) -> str:
-        assert isinstance(shape, tuple)
-        out: list[str] = []
+    def read(found: Sequence[Any]) -> tuple[list[Hashable], Numbers]:
+        shapes: list[Hashable] = []
+        numbers: list[int | float] = []
+        for snapshots in found:
+            shape = []
+            for value, snapshot in pairs(snapshots):
+                if snapshot is EMPTY:
+                    continue
+                buckets = [*accumulate(snapshot.counts)]
+                if buckets[-1]:
+                    shape.append((value, snapshot.bounds))
+                    numbers += buckets
+                    numbers += (snapshot.total_s, buckets[-1])
+            shapes.append(tuple(shape))
+        return shapes, tuple(numbers)
+
+    def lines(shape: tuple[tuple[str, tuple[float, ...]], ...]) -> tuple[bytes, ...]:
+        found = []
         for value, bounds in shape:
-            mine = f'{labels},{label}="{escaped(value).replace("%", "%%")}"' if label else labels
-            places = ["%d"] * (len(bounds) + 1) + ["%a", "%d"]
-            lines = zip(histogram_prefixes(series, mine, bounds), places, strict=True)
-            out += [f"{before}{place}\n" for before, place in lines]
-        return "".join(out)
+            mine = _in_template(f',{label}="{escaped(value)}"') if label else b""
+            for bound in (*bounds, float("inf")):
+                found.append((f"{series}_bucket", mine + f',le="{number(bound)}"'.encode(), "%d"))
+            found += [(f"{series}_sum", mine, "%a"), (f"{series}_count", mine, "%d")]
+        return _cut(found)
 
-    def both(snapshots: Mapping[str, HistogramSnapshot]) -> tuple[Hashable, Numbers]:
-        shape: list[tuple[str, tuple[float, ...]]] = []
-        found: list[int | float] = []
-        for name, snapshot in snapshots.items():
-            buckets = [*accumulate(snapshot.counts)]
-            if buckets[-1]:
-                shape.append((name, snapshot.bounds))
-                found += buckets
-                found += (snapshot.total_s, buckets[-1])
-        return tuple(shape), tuple(found)
+    def pairs(looked: Any) -> Iterable[tuple[str, HistogramSnapshot]]:
+        if not values:
+            return looked.items()  # type: ignore[no-any-return]  # a mapping
+        return zip(values, looked if len(looks) > 1 else (looked,), strict=True)
 
-    return Part(name, read, both, template, depth)
+    return Part(name, attrgetter(*looks), read, lines, depth)
+
+
+def _cut(lines: Sequence[tuple[str, bytes, str]]) -> tuple[bytes, ...]:
+    """Lines of (series, further labels, place), cut where the key's labels stand: those join the pieces."""
+    if not lines:
+        return ()
+    ends = [b"%b} %b\n" % (more, place.encode()) for _, more, place in lines]
+    begins = [f"{series}{{".encode() for series, *_ in lines]
+    return (begins[0], *map(bytes.__add__, ends, begins[1:]), ends[-1])

@@ -13,6 +13,7 @@ from typing import Any
 
 from nebula_resource.metrics.readout import PoolReading
 from nebula_resource.model.histogram import HistogramSnapshot
+from nebula_resource.model.numbers import PoolNumbers
 from nebula_resource.model.stats import PoolStats
 
 __all__ = ["PoolSums"]
@@ -132,11 +133,12 @@ class _Group:
             driver=first.driver,
             scope_level=first.scope_level,
             tenant=first.tenant,
-            stats=_stats(first.stats, sums, self._counts["destroyed"]),
+            stats=_numbers(first.stats, sums, self._counts["destroyed"]),
             refused=dict(self._counts["refused"]),
             target=sum(targets) if targets else None,
-            saturation=max((one.stats.utilisation for one in members), default=0.0),
+            fullest=max((one.stats.utilisation for one in members), default=0.0),
             pools_draining=sum(one.draining for one in members),
+            is_gone=not members,
         )
 
     def _count(self, name: str, new: Mapping[str, int], old: Mapping[str, int] | None) -> None:
@@ -147,7 +149,7 @@ class _Group:
                 counts[key] = counts.get(key, 0) + more
 
 
-def _row(stats: PoolStats) -> list[Any]:
+def _row(stats: PoolStats | PoolNumbers) -> list[Any]:
     """Every number that can be added, in one row."""
     row: list[Any] = [getattr(stats, name) for name in (*_GAUGES, *_COUNTERS)]
     for name in _TIMES:
@@ -156,8 +158,8 @@ def _row(stats: PoolStats) -> list[Any]:
     return row
 
 
-def _stats(first: PoolStats, row: list[Any], destroyed: Mapping[str, int]) -> PoolStats:
-    """The row as stats; state, ages and generation of a sum are nobody's."""
+def _numbers(first: PoolStats | PoolNumbers, row: list[Any], destroyed: Mapping[str, int]) -> PoolNumbers:
+    """The row as numbers; state and generation of a sum are nobody's."""
     names = (*_GAUGES, *_COUNTERS)
     values: dict[str, Any] = dict(zip(names, row, strict=False))
     at = len(names)
@@ -166,6 +168,4 @@ def _stats(first: PoolStats, row: list[Any], destroyed: Mapping[str, int]) -> Po
         *counts, total = row[at : at + len(bounds) + 2]
         at += len(bounds) + 2
         values[name] = HistogramSnapshot(bounds=bounds, counts=tuple(counts), total_s=total)
-    return PoolStats(
-        state="open", destroyed=dict(destroyed), oldest_wait_s=None, oldest_hold_s=None, **values
-    )
+    return PoolNumbers(state="open", generation=0, destroyed=dict(destroyed), **values)

@@ -48,7 +48,7 @@ class TenantFamilies:
         for tenant, pool in mine:
             label = self._pool_label(tenant, pool.resource_id)
             stats = pool.stats
-            for state, count in (("idle", stats.idle), ("used", stats.in_use)):
+            for state, count in (("idle", stats.idle), ("used", stats.in_use)) if not pool.is_gone else ():
                 key = (tenant, label, state)
                 instances[key] = instances.get(key, 0) + count
             for outcome, count in (("ok", stats.acquisitions), ("timeout", stats.timeouts)):

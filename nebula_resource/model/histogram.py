@@ -73,7 +73,7 @@ EMPTY = HistogramSnapshot(bounds=BOUNDS, counts=(0,) * (len(BOUNDS) + 1), total_
 class Histogram:
     """Counts durations; one owner adds, anybody may take a snapshot."""
 
-    __slots__ = ("_high", "_last", "_low", "bounds", "counts", "total_s")
+    __slots__ = ("_high", "_last", "_low", "_shown", "bounds", "counts", "total_s")
 
     def __init__(self, bounds: Sequence[float] = BOUNDS) -> None:
         self.bounds = tuple(bounds)
@@ -81,6 +81,7 @@ class Histogram:
         self.total_s = 0.0
         self._last = 0
         self._low = self._high = 0.0  # no value lies between them: the first one is looked for
+        self._shown = EMPTY
 
     def add(self, seconds: float) -> None:
         """Count one duration."""
@@ -105,9 +106,14 @@ class Histogram:
         )
 
     def snapshot(self, *, instant: int = 0) -> HistogramSnapshot:
-        """A frozen copy; ``instant`` further values took no time at all and were never added one by one."""
-        counts = self.counts
+        """A frozen copy; ``instant`` further values took no time at all and were never added one by one.
+
+        It is the very one of the last call as long as it would say the same, so who compares is done at once.
+        """
+        counts = tuple(self.counts)
         if instant:
-            counts = counts.copy()
-            counts[0] += instant
-        return HistogramSnapshot(self.bounds, tuple(counts), self.total_s)
+            counts = (counts[0] + instant, *counts[1:])
+        shown = self._shown
+        if counts != shown.counts or self.total_s != shown.total_s or self.bounds is not shown.bounds:
+            self._shown = shown = HistogramSnapshot(self.bounds, counts, self.total_s)
+        return shown

@@ -76,6 +76,11 @@ class Ledger:
         """A caller was refused after a wait; who refused it counts it."""
         self.wait_refused = _added(self.wait_refused, waited)
 
+    def forget_refused(self, waited: float) -> None:
+        """Who was refused after such a wait goes on waiting elsewhere; nothing ran since `add_refused`."""
+        assert self.wait_refused is not None, "it was added"
+        self.wait_refused.take_back(waited)
+
     def unserve(self, waited: float) -> None:
         """A caller who had been served after a wait is refused after all."""
         self.wait_times.take_back(waited)

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from nebula_resource._aio import TokenGuard, earliest
-from nebula_resource.errors import AcquireCancelled, AcquireTimeout
+from nebula_resource.errors import AcquireCancelled, AcquireTimeout, Unavailable
 from nebula_resource.model.context import ResourceContext
 from nebula_resource.model.lifecycle import Lifecycle
 from nebula_resource.pool.config import Backpressure, Sharing
@@ -168,7 +168,10 @@ class Obtainer:
             pool.ledger.cancelled += 1
             told = AcquireCancelled(**pool.names)
         else:
-            pool.ledger.add_refused(pool.loop.time() - since)
+            waited = pool.loop.time() - since
+            pool.ledger.add_refused(waited)
+            if isinstance(told, Unavailable):
+                told.waited_s = waited
         told.__suppress_context__ = True  # that the quick way found nothing is no caller's business
         return told
 
@@ -228,9 +231,11 @@ class Obtainer:
                 use.cm = cm
             if entry.state is not Lifecycle.IN_USE:
                 # A close took it meanwhile: nobody is lent what is cleaned up.
+                refusal = pool.desk.refusal("closed")
                 if use.waited is not None:
-                    pool.ledger.add_refused(pool.loop.time() - since)
-                raise pool.desk.refusal("closed")
+                    refusal.waited_s = pool.loop.time() - since
+                    pool.ledger.add_refused(refusal.waited_s)
+                raise refusal
             pool.ledger.begin_lease(use)
             return value
         except BaseException as error:

@@ -1,4 +1,4 @@
-"""Report: a pool's numbers, copied into a frozen value, and a stamp that says whether they have changed."""
+"""Report: a pool's numbers, copied into frozen values: what a scrape reads, and what a person is told."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 from nebula_resource.model.histogram import EMPTY, Histogram, HistogramSnapshot
 from nebula_resource.model.lifecycle import Lifecycle
+from nebula_resource.model.numbers import PoolNumbers
 from nebula_resource.model.stats import PoolStats
 
 if TYPE_CHECKING:
     from nebula_resource.pool.parts import PoolParts
 
-__all__ = ["report", "stamp"]
+__all__ = ["numbers", "report"]
 
 IDLE, READY, IN_USE, MAINTENANCE = (
     Lifecycle.IDLE, Lifecycle.READY, Lifecycle.IN_USE, Lifecycle.MAINTENANCE,
@@ -19,13 +20,23 @@ IDLE, READY, IN_USE, MAINTENANCE = (
 
 
 def report(pool: PoolParts) -> PoolStats:
-    """Every number of the pool, now; the entries are gone through once, since a scrape asks thousands of pools."""
-    ledger = pool.ledger
+    """Every number of the pool, now, and the two ages."""
     now = pool.loop.time() if pool.was_opened else 0.0
+    return PoolStats(
+        **numbers(pool)._asdict(),
+        oldest_wait_s=_oldest_wait(pool, now),
+        oldest_hold_s=_oldest_hold(pool, now),
+    )
+
+
+def numbers(pool: PoolParts) -> PoolNumbers:
+    """Every number but the ages; the entries are gone through once, since a scrape asks thousands of pools.
+
+    Everything is read, nothing is counted for its sake: the hot path knows nothing of it.
+    """
+    ledger = pool.ledger
     idle = in_use = checking = retiring = held = 0
     acquisitions = ledger.uses_past
-    oldest = now
-    is_held = False
     for entry in ledger.entries:
         acquisitions += entry.uses
         state = entry.state
@@ -34,72 +45,25 @@ def report(pool: PoolParts) -> PoolStats:
         elif state is IN_USE:
             in_use += 1
             held += entry.holders or 1
-            if not entry.holders:
-                # Exact for timed uses; for the others since the first tick that saw them.
-                is_held = True
-                oldest = min(oldest, entry.held_since(now))
         elif state is MAINTENANCE:
             checking += 1
         else:  # CLEANUP: what is past it is in the books no more
             retiring += 1
-    for use in ledger.shared_uses:
-        is_held = True
-        oldest = min(oldest, now if use.started is None else use.started)
     if ledger.lent is not None:
         acquisitions, held = ledger.lent, _leased(pool)
-    waits = ledger.wait_times
-    return PoolStats(
-        state=pool.state.value,
-        size=len(ledger.entries) + ledger.creating,
-        idle=idle,
-        in_use=in_use,
-        checking=checking,
-        creating=ledger.creating,
-        retiring=retiring,
-        waiting=len(pool.line),
-        min=ledger.min_size,
-        max=ledger.max_size,
-        acquisitions=acquisitions,
-        releases=acquisitions - held,
-        created=ledger.created,
-        destroyed={reason.value: count for reason, count in ledger.destroyed.items()}
-        if ledger.destroyed
-        else {},
-        timeouts=ledger.timeouts,
-        exhausted=ledger.exhausted,
-        cancelled=ledger.cancelled,
-        create_failures=ledger.create_failures,
-        leaks=ledger.leaks,
+    creating, waits, gone = ledger.creating, ledger.wait_times, ledger.destroyed
+    return PoolNumbers(
+        pool.state._value_,  # what `value` returns, a tenth of the way
+        len(ledger.entries) + creating, idle, in_use, checking, creating, retiring,
+        len(pool.line), ledger.min_size, ledger.max_size,
+        acquisitions, acquisitions - held, ledger.created,
+        {reason._value_: count for reason, count in gone.items()} if gone else {},
+        ledger.timeouts, ledger.exhausted, ledger.cancelled, ledger.create_failures, ledger.leaks,
         # A hit waits for nothing and is not added one by one: it is every acquisition that did not wait.
-        wait=waits.snapshot(instant=max(0, acquisitions - sum(waits.counts))),
-        use=ledger.use_times.snapshot(),
-        create=ledger.create_times.snapshot(),
-        oldest_wait_s=_oldest_wait(pool, now),
-        oldest_hold_s=max(0.0, now - oldest) if is_held else None,
-        generation=ledger.generation,
-        wait_timeout=_snapshot(ledger.wait_timeout),
-        wait_refused=_snapshot(ledger.wait_refused),
-        cleanup=_snapshot(ledger.cleanup_times),
-    )
-
-
-def stamp(pool: PoolParts) -> tuple[object, ...]:
-    """A value that is another one whenever `report` would differ in more than the two ages.
-
-    Everything is read, nothing is counted for its sake: the hot path knows nothing of it. What is left out follows
-    from what is in: instances that are gone from ``created`` and the entries, each time measured from its sum or,
-    where it took no time at all, from the uses and creations that go with it.
-    """
-    ledger = pool.ledger
-    found: list[object] = [
-        pool.state, ledger.created, ledger.creating, ledger.uses_past, ledger.min_size, ledger.max_size,
-        ledger.timeouts, ledger.exhausted, ledger.cancelled, ledger.create_failures, ledger.leaks, ledger.generation,
-        ledger.wait_times.total_s, ledger.use_times.total_s, ledger.create_times.total_s, len(pool.line),
-        ledger.wait_refused and ledger.wait_refused.total_s, ledger.lent,
-    ]  # fmt: skip  # one list of names
-    for entry in ledger.entries:
-        found += (entry.uses, entry.state, entry.holders)
-    return tuple(found)
+        waits.snapshot(instant=max(0, acquisitions - sum(waits.counts))),
+        ledger.use_times.snapshot(), ledger.create_times.snapshot(), ledger.generation,
+        _snapshot(ledger.wait_timeout), _snapshot(ledger.wait_refused), _snapshot(ledger.cleanup_times),
+    )  # fmt: skip  # in the order of its fields: names would take as long as all that is read
 
 
 def _leased(pool: PoolParts) -> int:
@@ -117,3 +81,12 @@ def _snapshot(held: Histogram | None) -> HistogramSnapshot:
 def _oldest_wait(pool: PoolParts, now: float) -> float | None:
     since = pool.line.oldest_since() if pool.line.waiters else None
     return None if since is None else max(0.0, now - since)
+
+
+def _oldest_hold(pool: PoolParts, now: float) -> float | None:
+    # Exact for timed uses; for the others since the first tick that saw them.
+    since = [
+        entry.held_since(now) for entry in pool.ledger.entries if entry.state is IN_USE and not entry.holders
+    ]
+    since += [now if use.started is None else use.started for use in pool.ledger.shared_uses]
+    return max(0.0, now - min(since)) if since else None

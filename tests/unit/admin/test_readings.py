@@ -1,14 +1,18 @@
 """Readings: no pool's work is lost for having lived between two scrapes, and no number of a series falls."""
 
+import asyncio
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
-from nebula_resource import Manager
+from nebula_resource import Manager, Unavailable
 from nebula_resource.admin.readings import ReadingsCollector
+from nebula_resource.manager.registration import Cause
+from nebula_resource.metrics import TextRenderer
 from nebula_resource.metrics.sums import KEPT, PoolSums
 from tests.unit.manager.things import Thing
-from tests.unit.metrics.builders import pool
+from tests.unit.metrics.builders import parsed, pool, value
 
 
 async def use(manager: Manager, times: int) -> None:
@@ -63,6 +67,63 @@ async def test_a_pool_that_was_there_before_the_collector_is_counted() -> None:
         collector = ReadingsCollector(manager)
         await manager.deregister("thing")
         assert told(collector) == {"global": (2, 0)}
+
+
+@pytest.mark.parametrize("end", ["refused", "called off", "served"])
+async def test_no_counter_falls_while_an_instance_is_handed_over(end: str) -> None:
+    """A scrape falls between the hand-over and its caller's turn: what it told stands until the truth has caught up."""
+    async with Manager() as manager:
+        registration = await manager.register(Thing(), pool={"max_size": 1})
+        collector = ReadingsCollector(manager)
+        kept, told = TextRenderer(), []
+
+        def look() -> None:
+            samples = parsed(kept.render(collector.read()))
+            told.append(
+                {
+                    key: held
+                    for key, held in samples.items()
+                    if key[0].endswith(("_total", "_bucket", "_count"))
+                }
+            )
+
+        async with manager.acquire("thing"):
+            waiter = asyncio.ensure_future(manager.acquire("thing").__aenter__())
+            await asyncio.sleep(3.0)
+            look()
+        look()  # handed over by the release just now; the waiter has not run since
+        if end == "refused":
+            registration._causes[Cause.UNHEALTHY] = lambda: Unavailable("unhealthy", retryable=True)
+            registration._settle()
+        elif end == "called off":
+            waiter.cancel()
+        await asyncio.wait([waiter])
+        look()
+        registration._causes.clear()
+        registration._settle()
+        if end == "refused":
+            assert isinstance(waiter.exception(), Unavailable)
+        elif end == "served":
+            waiter.result()
+            registration.pool.resize(max_size=2)
+        await use(manager, 3)
+        look()
+        for before, after in pairwise(told):
+            fallen = {key: (held, after[key]) for key, held in before.items() if after[key] < held}
+            assert not fallen
+        stats = registration.pool.stats()
+        assert told[1] != told[0], "the scrape fell into that turn"
+        assert stats.acquisitions == (5 if end == "served" else 4)
+        outcome = value(
+            told[-1], "pool_acquires_total", pool="thing", driver="custom", scope_level="global", outcome="ok"
+        )
+        assert outcome == stats.acquisitions
+        labels = {"pool": "thing", "driver": "custom", "scope_level": "global", "outcome": "ok"}
+        waits = [
+            value(told[-1], "pool_acquire_duration_seconds_bucket", **labels, le=le)
+            for le in ("0.0005", "5.0")
+        ]
+        assert waits == [4, stats.acquisitions]
 
 
 async def test_a_scrape_that_pauses_counts_nothing_twice(monkeypatch: pytest.MonkeyPatch) -> None:

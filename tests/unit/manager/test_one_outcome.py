@@ -11,7 +11,6 @@ from nebula_resource._aio import CancellationToken
 from nebula_resource.hooks import HookEvent, HookPayload, ResourceHook
 from nebula_resource.manager.registration import Cause, Registration
 from nebula_resource.metrics.readout import PoolReading
-from nebula_resource.metrics.totals import PoolTotals
 from tests.unit.manager.things import Thing, assert_manager_sound
 
 Step = Callable[[], Awaitable[object]]
@@ -52,7 +51,7 @@ def outcomes(registration: Registration) -> dict[str, int]:
     reading = PoolReading(
         resource_id="x", stats=registration.pool.stats(), refused=dict(registration.refused)
     )
-    return {name: count for name, count in PoolTotals([reading]).acquires.items() if count}
+    return {name: count for name, count in reading.acquires.items() if count}
 
 
 async def hang() -> None:

@@ -69,6 +69,45 @@ async def test_the_line_that_is_failed_is_timed() -> None:
         assert (stats.wait_refused.count, stats.wait_refused.total_s) == (1, 2.0)
 
 
+@pytest.mark.parametrize("limit", [None, 100.0], ids=["short wait", "bounded wait"])
+async def test_who_waits_on_at_the_pool_that_was_swapped_in_is_served_alone(
+    with_hook: bool, limit: float | None
+) -> None:
+    """One attempt, one outcome: among the waits it is one that was served, and none that was refused."""
+    async with Manager() as manager:
+        if with_hook:
+            manager.hooks.add(Looks())
+        registration = await manager.register(Thing(), pool={"max_size": 1, "acquire_timeout": 50.0})
+        old = registration.pool
+        async with manager.acquire("thing"):
+            waiter = asyncio.ensure_future(manager.acquire("thing", timeout=limit).__aenter__())
+            await asyncio.sleep(3.0)
+            await manager.reload("thing", {"size": 2})
+            await waiter
+        stats = registration.pool.stats()
+        assert registration.pool is not old
+        assert (old.stats().wait_refused.count, old.stats().wait_refused.total_s) == (0, 0.0)
+        assert (old.stats().acquisitions, stats.acquisitions) == (1, 1)
+        assert (stats.wait.count, stats.wait_refused.count) == (1, 0)
+        assert registration.refused == {}
+
+
+async def test_an_error_says_how_long_it_was_waited_for() -> None:
+    """Who is refused in line hears how long it stood there; who is refused at once hears of no wait."""
+    async with Manager() as manager:
+        registration = await manager.register(Thing(), pool={"max_size": 1})
+        async with manager.acquire("thing"):
+            waiter = asyncio.ensure_future(registration.pool.acquire())
+            await asyncio.sleep(2)
+            registration.pool.suspend(fail=True)
+            with pytest.raises(Unavailable) as told:
+                await waiter
+            assert told.value.waited_s == 2.0
+            with pytest.raises(Unavailable) as told:
+                await registration.pool.acquire()
+            assert told.value.waited_s is None
+
+
 async def test_a_timeout_is_timed() -> None:
     """Who stood in line to the end of its time is in a histogram of its own, not among the served."""
     async with Manager() as manager:
@@ -92,9 +131,9 @@ async def test_a_cleanup_is_timed() -> None:
         registration = await manager.register(Slow(), pool={"min_size": 0, "max_size": 1})
         async with manager.acquire("thing"):
             pass
-        before = registration.pool.stamp()
+        before = registration.pool.numbers()
         registration.pool.recycle_all()
         await asyncio.sleep(2)
         stats = registration.pool.stats()
         assert (stats.cleanup.count, stats.cleanup.total_s) == (1, 1.5)
-        assert registration.pool.stamp() != before
+        assert registration.pool.numbers() != before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
@@ -82,6 +83,21 @@ def parsed(text: str, *, openmetrics: bool = False) -> dict[Sample, float]:
             assert key not in found
             found[key] = sample.value
     return found
+
+
+def by_pool(text: str) -> list[list[str]]:
+    """The lines of each family, those of a pool in their order, and the pools sorted: theirs is nobody's business."""
+    families: list[list[str]] = [[]]
+    for line in text.split("\n"):
+        if line.startswith("# HELP"):
+            families.append([])
+        families[-1].append(line)
+    return [sorted(lines, key=_pool_of) for lines in families]
+
+
+def _pool_of(line: str) -> str:
+    found = re.match(r'[^{#]*\{pool="((?:[^"\\]|\\.)*)"', line)
+    return "" if found is None else found[1]
 
 
 def value(samples: dict[Sample, float], name: str, **labels: str) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import re
 import time
 
 import pytest
@@ -14,8 +16,12 @@ from nebula_resource.metrics import (
     TextRenderer,
     render,
 )
+from nebula_resource.metrics.pool_text import _PARTS
+from nebula_resource.metrics.rows import SLICE
 from nebula_resource.model.histogram import Histogram, HistogramSnapshot
-from tests.unit.metrics.builders import L, histogram, parsed, pool, stats, value
+from tests.unit.metrics.builders import L, by_pool, histogram, parsed, pool, stats, value
+
+_LEAKS, _ACQUIRES = ([part.name for part in _PARTS].index(name) for name in ("pool_leaks", "pool_acquires"))
 
 
 def test_pools_of_one_resource_in_many_tenants_are_one() -> None:
@@ -130,7 +136,49 @@ def test_a_kept_renderer_writes_what_a_new_one_would() -> None:
     for pools in scrapes:
         for openmetrics in (False, True):
             readings = Readings(pools=pools)
-            assert kept.render(readings, openmetrics=openmetrics) == render(readings, openmetrics=openmetrics)
+            mine, new = (of.render(readings, openmetrics=openmetrics) for of in (kept, TextRenderer()))
+            assert by_pool(mine) == by_pool(new)
+            parsed(mine, openmetrics=openmetrics)
+
+
+def test_pools_that_come_and_go_move_no_other() -> None:
+    """Three hundred, of which half go and others come: each is written, once, and the rest stay where they were."""
+    kept, rng = TextRenderer(), random.Random(5)
+    print("seed 5")
+    there = {f"db-{n}": pool(f"db-{n}", acquisitions=n) for n in range(300)}
+    kept.render(Readings(pools=tuple(there.values())))
+    for step in range(5):
+        for name in rng.sample(sorted(there), 150):
+            del there[name]
+        staying = list(there)
+        there |= {f"new-{step}-{n}": pool(f"new-{step}-{n}") for n in range(rng.randrange(140, 160))}
+        text = kept.render(Readings(pools=tuple(there.values())))
+        assert by_pool(text) == by_pool(render(Readings(pools=tuple(there.values()))))
+        assert len(kept._pools._text._chunks) <= 300 // SLICE + 2
+        order = re.findall(r'^nebula_resource_pool_leaks_total\{pool="([^"]*)"', text, re.MULTILINE)
+        assert sorted(order) == sorted(there)
+        mine = [name for name in order if name in staying]
+        assert step or mine == sorted(mine, key=lambda name: int(name[3:])), "they kept their places"
+
+
+def test_a_chunk_whose_values_stand_is_not_looked_at() -> None:
+    """One pool of a thousand was used: the others' chunks are the very texts of before."""
+    kept = TextRenderer()
+    pools = [pool(f"db-{n}") for n in range(4 * SLICE)]
+    kept.render(Readings(pools=tuple(pools)))
+    before = [chunk.texts for chunk in kept._pools._text._chunks]
+    leaks = [texts[_LEAKS] for texts in before]
+    acquires = [texts[_ACQUIRES] for texts in before]
+    pools[0] = pool("db-0", acquisitions=1)
+    kept.render(Readings(pools=tuple(pools)))
+    now = [chunk.texts for chunk in kept._pools._text._chunks]
+    assert [new[_LEAKS] is old for new, old in zip(now, leaks, strict=True)] == [True] * 4
+    assert [new[_ACQUIRES] is old for new, old in zip(now, acquires, strict=True)] == [
+        False,
+        True,
+        True,
+        True,
+    ]
 
 
 def test_a_pools_readout_is_read_at_scrape_time() -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from nebula_resource.metrics import PoolReading, Readings, render
+from nebula_resource.metrics import CATALOGUE, PREFIX, PoolReading, Readings, TextRenderer, render
+from nebula_resource.metrics.pool_text import POOL_FAMILIES
 from nebula_resource.metrics.sums import PoolSums
 from nebula_resource.model.histogram import Histogram
-from tests.unit.metrics.builders import L, histogram, parsed, pool, value
+from tests.unit.metrics.builders import L, Sample, histogram, parsed, pool, value
 
 
 def test_a_pool_alone_is_its_own_reading_and_the_same_until_it_changes() -> None:
@@ -49,6 +50,32 @@ def test_a_sum_of_counters_never_falls() -> None:
     sums.drop(2)
     [left] = sums.readings()
     assert (left.stats.acquisitions, left.stats.idle, left.stats.max) == (101, 0, 0)
+
+
+def test_a_set_of_labels_without_a_pool_has_counters_alone() -> None:
+    """Gauges at 0 would tell of a pool that is there and empty; the next pool of these labels brings them back."""
+    sums, kept = PoolSums(), TextRenderer()
+    sums.put(0, pool("other", idle=1))
+    sums.put(1, pool(acquisitions=5, idle=1, size=1, max=4, target=3, leaks=2))
+
+    def told() -> tuple[set[str], dict[Sample, float]]:
+        samples = parsed(kept.render(Readings(pools=sums.readings())))
+        return {name for name, labels in samples if ("pool", "db") in labels}, samples
+
+    with_pool, _ = told()
+    sums.drop(1)
+    without, samples = told()
+    assert value(samples, "pool_acquires_total", **L, outcome="ok") == 5
+    assert value(samples, "pool_leaks_total", **L) == 2
+    assert value(samples, "pool_instances", **L | {"pool": "other"}, state="idle") == 1
+    gauges = {f"{PREFIX}{name}" for name in POOL_FAMILIES if CATALOGUE[name].kind == "gauge"}
+    assert with_pool - without == gauges
+    assert not without & gauges
+    sums.put(2, pool(idle=2, size=2, max=4, target=3))
+    again, samples = told()
+    assert again == with_pool
+    assert value(samples, "pool_acquires_total", **L, outcome="ok") == 5
+    assert value(samples, "pool_instances", **L, state="idle") == 2
 
 
 def test_a_pool_whose_labels_change_moves() -> None:

@@ -40,6 +40,14 @@ def test_allow_listed_tenants_have_their_own_families() -> None:
     assert "hidden" not in text
 
 
+def test_a_tenants_pool_that_is_gone_leaves_its_counters() -> None:
+    """And no gauge of nothing."""
+    gone = pool(tenant="acme", acquisitions=3)._replace(is_gone=True)
+    samples = parsed(TextRenderer(tenants=["acme"]).render(Readings(pools=(gone,))))
+    assert value(samples, "tenant_acquires_total", tenant="acme", pool="db", outcome="ok") == 3
+    assert not [name for name, _ in samples if name.endswith("pool_instances")]
+
+
 def test_at_most_fifty_tenants() -> None:
     """More would be no allow-list."""
     TextRenderer(tenants=[f"t{n}" for n in range(50)])

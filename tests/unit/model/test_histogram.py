@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nebula_resource.model.histogram import BOUNDS, Histogram, HistogramSnapshot
+from nebula_resource.model.histogram import BOUNDS, EMPTY, Histogram, HistogramSnapshot
 
 
 def test_a_value_lies_in_the_bucket_whose_bound_it_does_not_exceed() -> None:
@@ -82,3 +82,18 @@ def test_several_quantiles_are_those_asked_for_one_by_one() -> None:
         snapshot = histogram.snapshot()
         assert snapshot.quantiles(*shares) == [snapshot.quantile(share) for share in shares]
         assert (snapshot.quantiles(0.5)[0] is None) is (not values)
+
+
+def test_a_snapshot_is_the_same_until_it_would_say_something_else() -> None:
+    """Who compares is done at once; equal counts with another sum, or other bounds, are another one."""
+    held = Histogram()
+    held.add(1.5)
+    before = held.snapshot()
+    assert held.snapshot() is before
+    held.take_back(1.5)
+    held.add(2.0)
+    after = held.snapshot()
+    assert (after.counts, after.total_s) == (before.counts, 2.0)
+    assert held.snapshot(instant=1).counts == (1, *before.counts[1:])
+    others = tuple(2 * bound for bound in BOUNDS)
+    assert Histogram(others).snapshot() == HistogramSnapshot(others, EMPTY.counts, 0.0)

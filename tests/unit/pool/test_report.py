@@ -1,22 +1,18 @@
-"""A pool's numbers, and the stamp that says whether they are others."""
+"""A pool's numbers as a scrape reads them and as a person is told."""
 
 import asyncio
 import random
-from dataclasses import replace
+from dataclasses import asdict
 from typing import Any
 
 import pytest
 
 from nebula_resource.errors import ResourceError
 from nebula_resource.model.reasons import CleanupReason
-from nebula_resource.model.stats import PoolStats
 from nebula_resource.pool import Pool, Sharing
 from tests.unit.pool.support import opened
 
-
-def without_ages(stats: PoolStats) -> PoolStats:
-    """The numbers that do not change by themselves."""
-    return replace(stats, oldest_wait_s=None, oldest_hold_s=None)
+TIMES = ("wait", "use", "create", "wait_timeout", "wait_refused", "cleanup")
 
 
 async def step(pool: Pool[Any, Any, Any], rng: random.Random, held: list[Any]) -> None:
@@ -39,22 +35,25 @@ async def step(pool: Pool[Any, Any, Any], rng: random.Random, held: list[Any]) -
 
 @pytest.mark.parametrize("sharing", list(Sharing))
 @pytest.mark.parametrize("seed", range(15))
-async def test_numbers_that_differ_have_stamps_that_differ(seed: int, sharing: Sharing) -> None:
-    """Whatever is done to a pool: where a number has changed, the stamp has too; where nothing is done, it stands."""
+async def test_the_numbers_are_the_stats_but_for_the_ages(seed: int, sharing: Sharing) -> None:
+    """Whatever is done to a pool; read twice they are equal, and their histograms the very same."""
     print(f"seed {seed}")
     rng = random.Random(seed)
     held: list[Any] = []
     differing = 0
     async with opened(max_size=3, sharing=sharing) as pool:
-        before, stamp = without_ages(pool.stats()), pool.stamp()
+        before = pool.numbers()
         for _ in range(60):
             await step(pool, rng, held)
-            after, new_stamp = without_ages(pool.stats()), pool.stamp()
-            if after != before:
-                differing += 1
-                assert new_stamp != stamp, (before, after)
-            assert pool.stamp() == new_stamp
-            before, stamp = after, new_stamp
+            numbers, stats = pool.numbers(), asdict(pool.stats())
+            again = pool.numbers()
+            assert again == numbers
+            assert all(getattr(again, name) is getattr(numbers, name) for name in TIMES)
+            assert stats.keys() - numbers._asdict().keys() == {"oldest_wait_s", "oldest_hold_s"}
+            assert all(getattr(pool.stats(), name) == held for name, held in numbers._asdict().items())
+            assert pool.stats().utilisation == numbers.utilisation
+            differing += numbers != before
+            before = numbers
         for each in held:
             await each.release()
     assert differing > 10
