@@ -134,6 +134,9 @@ class Operations(ManagerParts):
     ) -> QuarantineEntry:
         """Keep callers away from a resource until a person releases it, or for ``expires_in`` seconds.
 
+        One that is in on evidence is taken over: recovery leaves it alone from then on. One that a person isolated
+        already is `AlreadyQuarantined`.
+
         Raises `NotRegistered`, `AmbiguousScope`, `AlreadyQuarantined`, `ValidationFailed`.
         """
         registration = self.registry.resolve(key, scope)

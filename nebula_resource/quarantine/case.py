@@ -106,6 +106,11 @@ class Case:
         return reason.root if isinstance(reason, CascadeFailure) and reason.root != self.id else None
 
     @property
+    def is_manual(self) -> bool:
+        """Whether only a person, or an expiry that a person set, lets it out."""
+        return self.reason.is_manual
+
+    @property
     def number(self) -> int:
         """The number of the next attempt on the scale of waits: earlier quarantines that still count included."""
         return self.level + self.attempts + 1
@@ -130,6 +135,11 @@ class Case:
         if self.timer is not None:
             self.timer.cancel()
         self.timer = self.next_at = self.next_utc = None
+
+    def take_over(self, reason: QuarantineReason, by: str) -> None:
+        """A person isolates what was in on evidence: nothing is tried any more, and an attempt that runs is given up."""
+        self.drop()
+        self.reason, self.by, self.is_held = reason, by, False
 
     def drop(self) -> None:
         """It is over: end the timer and what runs."""

@@ -96,7 +96,7 @@ class QuarantineManager:
         policy: QuarantinePolicy | None = None,
         expires_in: float | None = None,
     ) -> QuarantineEntry:
-        """Quarantine a resource.
+        """Quarantine a resource; a person may take over what is in on evidence: recovery leaves it alone from then on.
 
         Args:
             id: its public id.
@@ -108,11 +108,12 @@ class QuarantineManager:
             expires_in: seconds after which a manual quarantine ends by itself.
 
         Raises:
-            AlreadyQuarantined: it is in already.
+            AlreadyQuarantined: it is in already, by a person, or on evidence that is not news.
             ValidationFailed: ``expires_in`` is no time.
             ConfigurationError: ``expires_in`` without a manual reason, or the manager is closed.
         """
-        if id in self._cases:
+        case = self._cases.get(id)
+        if case is not None and (case.is_manual or not isinstance(reason, Manual)):
             raise AlreadyQuarantined(resource_id or id, scope=scope)
         if self._closed:
             raise ConfigurationError(
@@ -124,22 +125,24 @@ class QuarantineManager:
             rules.raise_if_broken()
             if not isinstance(reason, Manual):
                 raise ConfigurationError("only a manual quarantine can expire", resource_id=resource_id)
-        loop = asyncio.get_running_loop()
-        case = Case(
-            id,
-            resource_id=resource_id or id,
-            scope=scope,
-            reason=reason,
-            policy=policy or self._policy,
-            by=by,
-            level=self._levels.at(id, loop.time()),
-            quarantined_at=self._utc(),
-        )
-        self._half_open.drop(id)
-        self._cases[id] = case
+        now, utc = asyncio.get_running_loop().time(), self._utc()
+        if case is None:
+            case = self._cases[id] = Case(
+                id,
+                resource_id=resource_id or id,
+                scope=scope,
+                reason=reason,
+                policy=policy or self._policy,
+                by=by,
+                level=self._levels.at(id, now),
+                quarantined_at=utc,
+            )
+            self._half_open.drop(id)
+        else:
+            case.take_over(reason, by)
         if expires_in is not None:
-            case.expires = loop.time() + expires_in
-            case.expires_at = later(case.quarantined_at, expires_in)
+            case.expires = now + expires_in
+            case.expires_at = later(utc, expires_in)
         self._planner.plan(case)
         self._planner.settle()
         entry = case.entry()
@@ -165,7 +168,7 @@ class QuarantineManager:
             return None
         if case is None:
             return self.enter(id, reason, resource_id=resource_id, scope=scope, policy=policy)
-        if not isinstance(reason, CascadeFailure) or isinstance(case.reason, Manual) or case.reason == reason:
+        if not isinstance(reason, CascadeFailure) or case.is_manual or case.reason == reason:
             return None
         case.reason = reason
         self._planner.settle()
@@ -244,12 +247,13 @@ class QuarantineManager:
         case = self._cases.get(id)
         if case is None:
             raise NotQuarantined(id)
-        entry = case.entry()
+        entry, was_manual = case.entry(), case.is_manual
         examination = self._planner.examine(case)
         await asyncio.wait((examination,))
         if self._cases.get(id) is not case:
             return entry  # out by another way meanwhile, which is what was asked for
-        finding = _given_up() if examination.cancelled() else examination.result()
+        taken_over = case.is_manual and not was_manual
+        finding = _given_up() if taken_over or examination.cancelled() else examination.result()
         if not finding.passed:
             raise ProbeFailed(finding.status, resource_id=case.resource_id)
         return self._release(case, by)
@@ -283,7 +287,7 @@ class QuarantineManager:
         del self._cases[case.id]
         case.drop()
         now = asyncio.get_running_loop().time()
-        if not isinstance(case.reason, Manual):
+        if not case.is_manual:
             # The waits it has been through: one before each attempt, and the one that a person cut short.
             level = case.level + case.attempts + (0 if by == RECOVERY else 1)
             self._levels.released(case.id, level=level, now=now, step=case.policy.backoff.max)
@@ -325,5 +329,5 @@ class QuarantineManager:
 
 
 def _given_up() -> Finding:
-    """The examination was cancelled: the root of its cascade fell, or all ends."""
+    """Overtaken: the root of its cascade fell, a person isolated it, or all ends."""
     return Finding(False, HealthStatus.unknown(metadata={"given_up": "the examination was cancelled"}))

@@ -10,7 +10,7 @@ from datetime import datetime
 from nebula_resource._aio import OwnedTasks
 from nebula_resource.errors import ConfigurationError
 from nebula_resource.quarantine.case import Case, Finding, as_wait, later
-from nebula_resource.quarantine.entry import Manual, QuarantineEntry
+from nebula_resource.quarantine.entry import QuarantineEntry
 from nebula_resource.quarantine.examination import examine
 from nebula_resource.quarantine.ward import AttemptOutcome, QuarantineListener, Ward
 
@@ -56,7 +56,7 @@ class Planner:
 
     def plan(self, case: Case) -> None:
         """Decide what happens next, without anything happening now."""
-        if isinstance(case.reason, Manual):
+        if case.is_manual:
             case.phase = "stopped" if case.expires is None else "waiting"
             if case.expires is not None:
                 case.timer = asyncio.get_running_loop().call_at(case.expires, self._release, case, EXPIRY)
@@ -152,8 +152,8 @@ class Planner:
     async def _recover(self, case: Case) -> None:
         examination = self.examine(case)
         await asyncio.wait((examination,))
-        if not self._is_in(case) or case.is_held or examination.cancelled():
-            return  # over, or overtaken by the fall of its root
+        if not self._is_in(case) or case.is_held or case.is_manual or examination.cancelled():
+            return  # over, overtaken by the fall of its root, or taken over by a person
         finding = examination.result()
         if finding.passed:
             case.attempts += 1

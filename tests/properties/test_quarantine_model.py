@@ -243,6 +243,13 @@ class Model:
         self.cases[id].reason = reason
         self.rearrange()
 
+    def take_over(self, id: str, expires_in: float | None) -> None:
+        case = self.cases[id]
+        case.reason, case.next, case.held, case.exhausted = Manual("x"), None, False, False
+        case.expires = None if expires_in is None else self.now + expires_in
+        self.log.append(f"{id} in")
+        self.rearrange()
+
     def leave(self, id: str, by: str) -> None:
         case = self.cases.pop(id)
         if not isinstance(case.reason, Manual):
@@ -404,7 +411,10 @@ class Both:
         try:
             self.manager.enter(key, Manual("x"), expires_in=expires_in)
         except AlreadyQuarantined:
-            assert key in self.model.cases
+            assert isinstance(self.model.cases[key].reason, Manual)
+            return
+        if key in self.model.cases:
+            self.model.take_over(key, expires_in)
         else:
             self.model.enter(key, Manual("x"), expires_in)
 

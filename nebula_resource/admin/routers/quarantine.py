@@ -68,10 +68,11 @@ async def get_quarantine(state: State, who: Viewer, id: str, _: Annotated[NoQuer
 async def isolate(
     request: Request, state: State, who: Operator, body: Isolate, _: Annotated[NoQuery, Query()]
 ) -> Response:
-    """Keep callers away until a person lets it out, or for ``expires_in`` seconds."""
+    """Keep callers away until a person lets it out, or for ``expires_in`` seconds; what is in on evidence is taken over."""
     registration = state.find(who, body.resource_id)
     key = registration.public_id
-    if key in state.manager.watch.quarantine:
+    entry = state.manager.watch.quarantine.get(key)
+    if entry is not None and entry.reason.is_manual:
         raise AlreadyQuarantined(registration.key)
     if body.dry_run:
         return answer({**body.model_dump(), "resource_id": key})

@@ -180,14 +180,16 @@ async def test_stop_waits_for_a_person() -> None:
 
 
 async def test_every_wait_is_spread_within_its_bounds() -> None:
-    """With jitter each wait lies within ± 20 % of its nominal length, and they differ."""
+    """With jitter each wait, those of a parked one too, lies within ± 20 % of its nominal length, and they differ."""
     ward = FakeWard()
     manager = quarantine(ward, QuarantinePolicy())
     manager.enter("db", ConsecutiveFailures(3))
-    await asyncio.sleep(1500)
+    await asyncio.sleep(5000)
     times = [0.0, *ward.times()]
     waits = [after - before for before, after in pairwise(times)]
-    nominal = [1, 2, 4, 8, 16, 32, 60, 60, 60, 60, 300]
+    nominal = [1, 2, 4, 8, 16, 32, 60, 60, 60, 60, *[300] * 10]
+    assert len(waits) > len(nominal)
+    assert len({round(wait, 6) for wait in waits[10:]}) > 5
     assert all(0.8 * length <= wait <= 1.2 * length for wait, length in zip(waits, nominal, strict=False))
     assert len({round(wait / length, 6) for wait, length in zip(waits, nominal, strict=False)}) > 5
     await manager.close()
@@ -264,6 +266,74 @@ async def test_entering_and_leaving_twice_are_errors() -> None:
     with pytest.raises(ConfigurationError):
         manager.enter("db", Manual("x"), expires_in=-5)
     assert "db" not in manager
+    await manager.close()
+
+
+async def test_a_person_takes_over_what_is_in_on_evidence() -> None:
+    """Nothing is tried any more, it is in since when it was, members go on waiting, and only a person lets it out."""
+    ward, diary = FakeWard(), Diary()
+    manager = quarantine(ward, diary=diary)
+    fell = manager.enter("db", CascadeFailure("db"))
+    manager.enter("orders", CascadeFailure("db"))
+    await asyncio.sleep(3.5)
+    assert [asked for _, asked in ward.probes] == ["db", "db"]
+    ward.answer = lambda _: WELL
+    entry = manager.enter("db", Manual("disk is being replaced"), by="anna", expires_in=3600)
+    assert (entry.reason, entry.by) == (Manual("disk is being replaced"), "anna")
+    assert (entry.attempts, entry.phase, entry.next_attempt_at) == (2, "waiting", None)
+    assert entry.quarantined_at == fell.quarantined_at
+    assert entry.expires_at is not None
+    assert diary.said("db entered: manual: disk is being replaced") == [3.5]
+    with pytest.raises(AlreadyQuarantined):
+        manager.enter("db", Manual("mine"), by="ben")
+    await asyncio.sleep(3599)
+    assert [asked for _, asked in ward.probes] == ["db", "db"], "neither it nor its member is tried"
+    await asyncio.sleep(10)
+    assert diary.said("db released by expiry") == [3603.5]
+    assert len(diary.said("orders released by recovery")) == 1
+    await manager.close()
+
+
+async def test_a_member_that_a_person_takes_over_waits_for_that_person_alone() -> None:
+    """Its root coming back wakes it no more."""
+    ward = FakeWard(lambda id: WELL if id == "db" else ILL)
+    manager = quarantine(ward)
+    manager.enter("db", CascadeFailure("db"))
+    manager.enter("orders", CascadeFailure("db"))
+    assert manager.enter("orders", Manual("x")).phase == "stopped"
+    await asyncio.sleep(1000)
+    assert ("db" in manager, "orders" in manager) == (False, True)
+    assert {asked for _, asked in ward.probes} == {"db"}
+    manager.release("orders", "anna")
+    await manager.close()
+
+
+@pytest.mark.parametrize("when", [0.5, 1.0])
+async def test_what_a_person_takes_over_is_let_out_by_no_attempt_that_runs(when: float) -> None:
+    """Neither by recovery's nor by another person's, not even by one that passes in the same instant."""
+
+    async def slowly() -> HealthStatus:
+        await asyncio.sleep(1)
+        return WELL
+
+    ward, diary = FakeWard(lambda _: slowly()), Diary()
+    manager = quarantine(ward, diary=diary)
+    manager.enter("db", ConsecutiveFailures(3))
+    await asyncio.sleep(1.0)  # recovery's attempt begins, and ends a second later
+    release = asyncio.ensure_future(manager.release_if_well("db", "ben"))
+    taken: list[str] = []
+    asyncio.get_running_loop().call_later(
+        when, lambda: taken.append(manager.enter("db", Manual("wait"), by="anna").phase)
+    )
+    with pytest.raises(ProbeFailed):
+        await release
+    await asyncio.sleep(100)
+    assert taken == ["stopped"]
+    entry = manager.get("db")
+    assert entry is not None
+    assert entry.by == "anna"
+    assert diary.said("released") == []
+    assert (await manager.release_if_well("db", "anna")).by == "anna", "a later release is one"
     await manager.close()
 
 
