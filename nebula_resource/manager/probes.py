@@ -25,14 +25,23 @@ from nebula_resource.model.health import (
     HealthStatus,
     Postponed,
 )
+from nebula_resource.model.lifecycle import Lifecycle
 from nebula_resource.pool.ledger import PoolState
 
 if TYPE_CHECKING:
     from nebula_resource.manager.registration import Registration
     from nebula_resource.model.context import ResourceContext
     from nebula_resource.model.ports import Tracing
+    from nebula_resource.pool.entry import Entry
 
 __all__ = ["Probes"]
+
+IDLE = (Lifecycle.READY, Lifecycle.IDLE)
+
+
+def _is_shared(entry: Entry) -> bool:
+    """Whether it may be looked at while it is in use."""
+    return bool(entry.holders) and entry.doom is None
 
 
 class Probes:
@@ -44,6 +53,7 @@ class Probes:
         context: makes what a create of it would get, each time anew: credentials change.
         states: tells the effective health of what it needs, by public id.
         is_failing: whether it has failed by its own evidence and not been well since.
+        is_isolated: whether it is in quarantine.
         tracing: who stands around each check, if anybody does.
     """
 
@@ -54,9 +64,11 @@ class Probes:
         context: Callable[[], ResourceContext],
         states: Callable[[], Mapping[str, HealthState]],
         is_failing: Callable[[], bool],
+        is_isolated: Callable[[], bool],
         tracing: Callable[[], Tracing | None],
     ) -> None:
         self._is_failing = is_failing
+        self._is_isolated = is_isolated
         self._tracing = tracing
         self._registration = registration
         self._context = context
@@ -88,9 +100,13 @@ class Probes:
     def rests(self) -> bool:
         """Whether nothing is to be checked: no instance, and no failure of its own that only a check could end.
 
-        A pool that nobody uses is not opened, and not kept open, to be looked at; in quarantine recovery looks at it.
+        A pool that nobody uses is not opened, and not kept open, to be looked at. In quarantine recovery alone connects,
+        at its own pace: a check looks at an instance that is idle, and has nothing to do where all are out.
         """
-        return not self._registration.pool.ledger.living and not self._is_failing()
+        ledger = self._registration.pool.ledger
+        if self._is_isolated():
+            return not any(entry.state in IDLE or _is_shared(entry) for entry in ledger.entries)
+        return not ledger.living and not self._is_failing()
 
     async def idle_or_fresh(self) -> HealthStatus:
         """The periodic check. Raises `Postponed` when there is nothing to check with."""

@@ -23,7 +23,7 @@ class RegistrationWard(Ward):
 
     Args:
         registry: what there is.
-        probes: how each is looked at, where its health is watched.
+        probes: how each is looked at.
         creations: what each create gets.
     """
 
@@ -51,11 +51,9 @@ class RegistrationWard(Ward):
         if opens:
             await self._open(registration)
         probes = self._probes.get(id)
-        if probes is not None:
-            return await (probes.idle_or_fresh() if opens else probes.fresh())
-        async with registration.pool.borrow(fresh=not opens) as borrowed:
-            borrowed.is_good = await registration.resource.is_valid(borrowed.instance)
-            return HealthStatus.healthy() if borrowed.is_good else HealthStatus.unhealthy("not valid")
+        if probes is None:
+            raise Postponed("it is registered no more")
+        return await (probes.idle_or_fresh() if opens else probes.fresh())
 
     async def _open(self, registration: Registration) -> None:
         assert self.reopen is not None, "the manager sets it"

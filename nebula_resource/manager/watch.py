@@ -21,7 +21,7 @@ from nebula_resource.manager.probes import Probes
 from nebula_resource.manager.registration import Cause, Registration
 from nebula_resource.manager.registry import Registry
 from nebula_resource.manager.ward import RegistrationWard
-from nebula_resource.model.health import HealthState, HealthStatus, Unhealthy, Unknown
+from nebula_resource.model.health import HealthPolicy, HealthState, HealthStatus, Unhealthy, Unknown
 from nebula_resource.model.reasons import CleanupReason
 from nebula_resource.quarantine import ConsecutiveFailures, QuarantineManager
 
@@ -88,20 +88,21 @@ class Watch:
     # ── who is watched ──
 
     def begin(self, registration: Registration, creation: Creation) -> None:
-        """Look after a registration from now on."""
+        """Look after a registration from now on; with health off, only a probe of recovery or of a person looks at it."""
         public_id = registration.public_id
         self._creations[public_id] = creation
-        if registration.health is None:
-            return
-        self.board.add(public_id, registration.health)
         probes = self._probes[public_id] = Probes(
             registration,
-            registration.health,
+            registration.health or HealthPolicy(),
             creation.context,
             states=lambda: self._needed_by(public_id),
             is_failing=lambda: self._goes_on_failing(public_id),
+            is_isolated=lambda: public_id in self.quarantine,
             tracing=lambda: self.tracing,
         )
+        if registration.health is None:
+            return
+        self.board.add(public_id, registration.health)
         self.checker.watch(
             public_id,
             probes.idle_or_fresh,
@@ -133,16 +134,14 @@ class Watch:
 
     def follow(self, registration: Registration, creation: Creation) -> None:
         """Its resource or its policy is another now: checks go by that one; the evidence so far is kept."""
+        self.begin(registration, creation)
         if registration.health is not None:
-            self.begin(registration, creation)
             return
         public_id = registration.public_id
-        self._creations[public_id] = creation
         self.checker.unwatch(public_id)
         self.propagation.rose(public_id)
         self.board.forget(public_id)
         self.degradations.forget(public_id)
-        self._probes.pop(public_id, None)
         registration.allow(Cause.UNHEALTHY)
         self._set_suspicion_window()
 

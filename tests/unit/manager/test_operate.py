@@ -28,6 +28,7 @@ from nebula_resource.events import (
     RecoveryAttempted,
 )
 from nebula_resource.manager import ReloadResult
+from nebula_resource.model.health import HealthCheckable, HealthStatus
 from tests.unit.manager.things import Instance, Needy, Thing, ThingConfig, assert_manager_sound
 
 
@@ -49,6 +50,61 @@ async def test_a_quarantine_by_hand_stays_until_it_is_released() -> None:
             await manager.release("thing")
         with pytest.raises(NotRegistered):
             manager.quarantine("thang", "typo")
+        assert_manager_sound(manager)
+
+
+async def test_a_person_takes_over_a_quarantine_on_evidence() -> None:
+    """Told as one more quarantine, by name; recovery leaves it alone, callers hear of no next attempt."""
+    async with Manager(health=HealthPolicy(interval=10, jitter=0)) as manager:
+        thing = Thing()
+        thing.fails = ConnectionRefusedError("down")
+        await manager.register(thing, pool={"min_size": 1})
+        told: list[Quarantined] = []
+        manager.events.add_listener(told.append, (Quarantined,))
+        manager.quarantine("thing", "disk is being replaced", by="anna")
+        assert [(event.reason, event.by) for event in told] == [("manual", "anna")]
+        thing.fails = None
+        await asyncio.sleep(3600)
+        assert thing.made == []
+        with pytest.raises(Unavailable) as refused:
+            await manager.acquire("thing")
+        assert (refused.value.why, refused.value.retry_after) == ("quarantined", None)
+        await manager.release("thing", by="anna")
+        async with manager.acquire("thing"):
+            pass
+        assert_manager_sound(manager)
+
+
+class Checked(Thing, HealthCheckable):
+    """Is what ``found`` says, or hangs."""
+
+    found: HealthStatus | None = HealthStatus.healthy()
+
+    async def health_check(self, instance: Instance, context: ResourceContext) -> HealthStatus:
+        self.log.append("checked")
+        if self.found is None:
+            await asyncio.sleep(10_000)
+        return self.found or HealthStatus.healthy()
+
+
+async def test_with_health_off_a_release_by_probe_asks_the_resource_all_the_same() -> None:
+    """Its own check, within the time it has for that."""
+    async with Manager(health=OFF) as manager:
+        thing = Checked()
+        await manager.register(thing, pool={"min_size": 1})
+        manager.quarantine("thing", "by hand")
+        began = asyncio.get_running_loop().time()
+        thing.found = None
+        with pytest.raises(ProbeFailed) as caught:
+            await manager.release("thing")
+        assert caught.value.health.state.because == "the check took longer than 5 s"
+        assert asyncio.get_running_loop().time() - began == 5.0
+        thing.found = HealthStatus.unhealthy("worn out")
+        with pytest.raises(ProbeFailed):
+            await manager.release("thing")
+        thing.found = HealthStatus.healthy()
+        await manager.release("thing")
+        assert thing.log.count("checked") == 3
         assert_manager_sound(manager)
 
 

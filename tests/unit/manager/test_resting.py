@@ -56,3 +56,33 @@ async def test_while_the_checker_suspects_itself_it_looks_at_everything() -> Non
         await asyncio.sleep(11)
         assert len(thing.made) == 1
         assert_manager_sound(manager)
+
+
+async def test_in_quarantine_recovery_alone_connects() -> None:
+    """While all instances are out, checks have nothing to look at and make nothing; an idle one is looked at."""
+    async with Manager(health=HEALTH) as manager:
+        thing = Thing()
+        await manager.register(thing, pool={"min_size": 0, "max_size": 4, "maintenance_interval": None})
+        handle = await manager.acquire("thing")
+        manager.quarantine("thing", "by hand")
+        await asyncio.sleep(500)
+        assert len(thing.made) == 1
+        assert manager.watch.board.last_checked("thing") is None
+        await handle.release()
+        await asyncio.sleep(11)
+        assert len(thing.made) == 1
+        assert manager.watch.board.last_checked("thing") is not None
+        assert_manager_sound(manager)
+
+
+async def test_in_quarantine_a_shared_instance_is_looked_at_while_it_is_in_use() -> None:
+    """It needs no other, so nothing is made for it."""
+    async with Manager(health=HEALTH) as manager:
+        thing = Thing()
+        await manager.register(thing, pool={"min_size": 0, "max_size": 2, "sharing": "shared"})
+        async with manager.acquire("thing"):
+            manager.quarantine("thing", "by hand")
+            await asyncio.sleep(11)
+            assert manager.watch.board.last_checked("thing") is not None
+        assert len(thing.made) == 1
+        assert_manager_sound(manager)
