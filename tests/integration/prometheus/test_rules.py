@@ -69,8 +69,21 @@ CASES: dict[str, tuple[Series, Series]] = {
         },
     ),
     "NebulaHealthCheckStale": (
-        {f"{N}health_last_check_timestamp_seconds{{{R}}}": "60x60"},
-        {f"{N}health_last_check_timestamp_seconds{{{R}}}": "0+60x60"},
+        {
+            f"{N}health_last_check_timestamp_seconds{{{R}}}": "60x60",
+            f'{N}pool_instances{{{P}, state="idle"}}': "0x60",
+            f'{N}pool_instances{{{P}, state="used"}}': "1x60",
+        },
+        # Checked; resting, because it has no instance; isolated.
+        {
+            f"{N}health_last_check_timestamp_seconds{{{R}}}": "0+60x60",
+            f'{N}pool_instances{{{P}, state="idle"}}': "1x60",
+            f"{N}health_last_check_timestamp_seconds{{{R.replace('db', 'rests')}}}": "60x60",
+            f'{N}pool_instances{{{P.replace("db", "rests")}, state="idle"}}': "0x60",
+            f"{N}health_last_check_timestamp_seconds{{{R.replace('db', 'ill')}}}": "60x60",
+            f'{N}pool_instances{{{P.replace("db", "ill")}, state="used"}}': "1x60",
+            f'{N}quarantine_active{{{R.replace("db", "ill")}, reason="manual"}}': "1x60",
+        },
     ),
     "NebulaResourceFlapping": (
         {f'{N}health_transitions_total{{{R}, from_state="healthy", to_state="unhealthy"}}': "0+1x60"},
