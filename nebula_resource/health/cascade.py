@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Protocol, final
 
 from nebula_resource.health.graph import Graph
@@ -17,11 +18,12 @@ LEAST_MEMBERS = 2
 @final
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """One cascade: ``id`` counts up per watch (``cascade-1``), ``root`` is what its ``members`` need."""
+    """One cascade: ``id`` counts up per watch (``cascade-1``), ``root`` is what its ``members`` need, ``since`` is UTC."""
 
     id: str
     root: str
     members: tuple[str, ...]
+    since: datetime
 
 
 class CascadeListener(Protocol):
@@ -40,16 +42,17 @@ class CascadeListener(Protocol):
 class _Open:
     """An incident that goes on: who belongs to it, and what has become well."""
 
-    __slots__ = ("id", "members", "root", "root_is_back")
+    __slots__ = ("id", "members", "root", "root_is_back", "since")
 
-    def __init__(self, id: str, root: str, members: dict[str, bool]) -> None:
+    def __init__(self, id: str, root: str, members: dict[str, bool], since: datetime) -> None:
         self.id = id
         self.root = root
         self.members = members  # member → whether it passed, in the order of joining
+        self.since = since
         self.root_is_back = False
 
     def value(self) -> Incident:
-        return Incident(self.id, self.root, tuple(self.members))
+        return Incident(self.id, self.root, tuple(self.members), self.since)
 
 
 class CascadeWatch:
@@ -61,11 +64,17 @@ class CascadeWatch:
     """
 
     def __init__(
-        self, graph: Graph, listener: CascadeListener, *, name: Callable[[int], str] = "cascade-{}".format
+        self,
+        graph: Graph,
+        listener: CascadeListener,
+        *,
+        name: Callable[[int], str] = "cascade-{}".format,
+        utc: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._graph = graph
         self._listener = listener
         self._name = name
+        self._utc = utc
         self._count = 0
         self._failing: set[str] = set()
         self._open: dict[str, _Open] = {}  # by root
@@ -182,7 +191,7 @@ class CascadeWatch:
 
     def _open_incident(self, root: str, members: list[str]) -> None:
         self._count += 1
-        found = _Open(self._name(self._count), root, dict.fromkeys(members, False))
+        found = _Open(self._name(self._count), root, dict.fromkeys(members, False), self._utc())
         self._open[root] = found
         self._member_of.update(dict.fromkeys(members, root))
         self._listener.detected(found.value())

@@ -74,14 +74,9 @@ class Isolation(QuarantineListener):
         )
 
     def attempted(self, id: str, entry: QuarantineEntry, outcome: AttemptOutcome) -> None:
-        """A recovery attempt ended."""
-        self._tell(
-            id,
-            RecoveryAttempted,
-            outcome=outcome,
-            attempt=entry.attempts,
-            next_in_s=self._watch.quarantine.retry_after(id),
-        )
+        """A recovery attempt ended; after the last one there is no next."""
+        next_in_s = None if outcome == "recovered" else self._watch.quarantine.retry_after(id)
+        self._tell(id, RecoveryAttempted, outcome=outcome, attempt=entry.attempts, next_in_s=next_in_s)
 
     def exhausted(self, id: str, entry: QuarantineEntry) -> None:
         """The attempts are used up."""

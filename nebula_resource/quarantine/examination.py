@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from nebula_resource._aio import OwnedTasks
-from nebula_resource.errors import ConfigurationError, HealthCheckFailed
+from nebula_resource.errors import ConfigurationError, CreateFailed, HealthCheckFailed
 from nebula_resource.model.censor import censored
 from nebula_resource.model.health import HealthStatus, Postponed
 from nebula_resource.quarantine.case import Case, Finding
@@ -97,5 +97,7 @@ def _read(
 
 
 def _failed(case: Case, error: BaseException) -> Finding:
-    # Only the type of the error: the wording of a foreign one may hold a secret.
-    return Finding(False, HealthStatus.unhealthy(f"the attempt failed: {type(error).__name__}"), error)
+    # Only the type of the error: the wording of a foreign one may hold a secret. What a create met says more than that
+    # it failed.
+    shown = error.cause if isinstance(error, CreateFailed) else error
+    return Finding(False, HealthStatus.unhealthy(f"the attempt failed: {type(shown).__name__}"), error)

@@ -10,6 +10,7 @@ from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_prometheus
 
+from nebula_resource.health import HealthState
 from tests.app.admin_world import World, admin_world
 
 
@@ -151,6 +152,30 @@ async def test_the_graph_comes_in_three_notations(world: World) -> None:
     assert [node["id"] for node in part["nodes"]] == ["spare"]
     near = await world.get("/dependencies?root=db&depth=1")
     assert len(near["nodes"]) == 3
+
+
+async def test_a_cascade_stands_in_the_graph_and_in_the_reasons(world: World) -> None:
+    """The root, who fails with it, and since when; a member's reason names the root, a person's are their own words."""
+    for key in ("near", "far"):
+        await world.add(key, "db")
+    watch = world.manager.watch
+    world.things["db"].broken = True  # it does not come back while we look
+    for key in ("near", "far"):
+        watch.board.observe(key, HealthState.unhealthy("refused"))
+    graph = await world.get("/dependencies")
+    assert graph["incidents"] == []
+    for each in [each for each in world.manager.pools() if each.key == "orders"]:
+        watch.board.observe(each.public_id, HealthState.unhealthy("refused"))
+    [incident] = (await world.get("/dependencies"))["incidents"]
+    assert (incident["id"], incident["root"]) == ("cascade-1", "db")
+    assert {"near", "far"} <= set(incident["affected"])
+    assert incident["since"].endswith("Z")
+    assert (await world.get("/dependencies?root=spare"))["incidents"] == []
+    world.manager.quarantine("far", "being moved")
+    checks = {each["id"]: each["reason"] for each in (await world.get("/health", status=503))["checks"]}
+    assert checks["near"] == "failed with 'db'"
+    assert checks["far"] == "manual: being moved"
+    assert checks["db"] == "quarantined"
 
 
 async def test_a_dependency_that_is_not_registered_is_shown_as_missing(world: World) -> None:

@@ -17,6 +17,7 @@ from nebula_resource.admin.schemas.health import CheckView, CountsView, OverallV
 from nebula_resource.admin.state import AdminState
 from nebula_resource.errors import NotRegistered
 from nebula_resource.manager import Registration
+from nebula_resource.quarantine import CascadeFailure, QuarantineEntry
 
 __all__ = ["router"]
 
@@ -98,17 +99,25 @@ def _serves(state: AdminState, registration: Registration) -> bool:
 def _check(state: AdminState, registration: Registration) -> CheckView:
     key = registration.public_id
     view = state.manager.watch.board.effective(key)
-    is_quarantined = key in state.manager.watch.quarantine
+    entry = state.manager.watch.quarantine.get(key)
     kind = view.kind
     reason = view.because
-    if is_quarantined:
+    if entry is not None:
         # Its own evidence may be old, or none: callers are refused, and that is what counts.
-        kind, reason = "unhealthy", reason or "quarantined"
+        kind, reason = "unhealthy", _why(key, entry, seen=reason)
     return {
         "id": key,
         "resource_id": registration.key,
         "required": registration.required,
         "state": kind,
         "reason": reason,
-        "quarantined": is_quarantined,
+        "quarantined": entry is not None,
     }
+
+
+def _why(id: str, entry: QuarantineEntry, *, seen: str) -> str:
+    """Why callers are kept away: a person's words, the root that it went down with, else what was seen last."""
+    reason = entry.reason
+    if reason.is_manual or (isinstance(reason, CascadeFailure) and reason.root != id):
+        return str(reason)
+    return seen or "quarantined"

@@ -9,6 +9,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from nebula_resource.admin.schemas.common import Query
+from nebula_resource.admin.times import stamp
 from nebula_resource.manager import Manager, Registration
 
 __all__ = ["DependenciesView", "GraphQuery", "as_dot", "as_mermaid", "dependencies_view"]
@@ -30,12 +31,22 @@ EdgeView = TypedDict("EdgeView", {"from": str, "to": str, "kind": str})
 """``from`` needs ``to``."""
 
 
+class IncidentView(TypedDict):
+    """A cascade that goes on: look at ``root``; ``affected`` fail with it."""
+
+    id: str
+    root: str
+    affected: list[str]
+    since: str
+
+
 class DependenciesView(TypedDict):
-    """The graph, and the order in which its nodes open."""
+    """The graph, the order in which its nodes open, and the cascades that go on in it."""
 
     nodes: list[NodeView]
     edges: list[EdgeView]
     init_order: list[str]
+    incidents: list[IncidentView]
 
 
 class GraphQuery(Query):
@@ -93,7 +104,21 @@ def dependencies_view(
                 "level": 0,
             }
         )
-    return {"nodes": nodes, "edges": edges, "init_order": order}
+    return {"nodes": nodes, "edges": edges, "init_order": order, "incidents": _incidents(manager, chosen)}
+
+
+def _incidents(manager: Manager, shown: set[str]) -> list[IncidentView]:
+    """Those whose root is shown, with the members that are."""
+    return [
+        {
+            "id": each.id,
+            "root": each.root,
+            "affected": [member for member in each.members if member in shown],
+            "since": stamp(each.since),
+        }
+        for each in manager.watch.incidents.cascades.incidents()
+        if each.root in shown
+    ]
 
 
 def _below(manager: Manager, id: str, depth: int | None) -> set[str]:

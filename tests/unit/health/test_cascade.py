@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
 from nebula_resource.health import CascadeWatch, Incident
 from tests.unit.health.graphs import PlainGraph
+
+NIGHT = datetime(2026, 11, 28, 3, 12, tzinfo=UTC)
 
 
 class Diary:
@@ -35,7 +39,7 @@ def diary() -> Diary:
 
 def watch(needs: dict[str, list[str]], diary: Diary) -> CascadeWatch:
     """A watch over this graph."""
-    return CascadeWatch(PlainGraph(needs), diary)
+    return CascadeWatch(PlainGraph(needs), diary, utc=lambda: NIGHT)
 
 
 def test_half_is_not_more_than_half(diary: Diary) -> None:
@@ -48,7 +52,7 @@ def test_half_is_not_more_than_half(diary: Diary) -> None:
     cascades.fails("c")
     cascades.fails("d")
     assert diary.lines == ["cascade-1 detected: db ← a, b, c", "cascade-1 joined by d"]
-    assert cascades.incidents() == (Incident("cascade-1", "db", ("a", "b", "c", "d")),)
+    assert cascades.incidents() == (Incident("cascade-1", "db", ("a", "b", "c", "d"), NIGHT),)
     assert cascades.incident_of("a") == cascades.incident_of("db") == cascades.incidents()[0]
     assert cascades.incident_of("x") is None
 
@@ -159,7 +163,7 @@ def test_a_root_that_fails_itself_stays_a_root(diary: Diary) -> None:
     assert diary.lines == ["cascade-1 detected: db ← a, b"]
     cascades.fails("other")
     assert diary.lines[1:] == ["cascade-2 detected: net ← db, other"]
-    assert cascades.incident_of("db") == Incident("cascade-2", "net", ("db", "other"))
+    assert cascades.incident_of("db") == Incident("cascade-2", "net", ("db", "other"), NIGHT)
 
 
 def test_unsettled_evidence_counts_no_more(diary: Diary) -> None:

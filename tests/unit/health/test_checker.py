@@ -303,6 +303,7 @@ async def test_watching_again_changes_probe_and_times(checker: HealthChecker) ->
     await asyncio.sleep(21)
     assert old.began == [30.0]
     assert new.began == [45.0, 55.0]
+    assert checker.longest_interval == 10, "the old one is forgotten"
 
 
 async def test_tasks_are_named_and_one_per_resource(checker: HealthChecker) -> None:

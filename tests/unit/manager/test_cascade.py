@@ -25,6 +25,7 @@ from nebula_resource.events import (
 )
 from nebula_resource.model.health import HealthCheckable, HealthStatus
 from nebula_resource.model.policy import OFF
+from nebula_resource.quarantine import CascadeFailure
 from tests.unit.manager.things import assert_manager_sound
 
 POLICY = HealthPolicy(interval=10, jitter=0, failure_threshold=3)
@@ -223,3 +224,25 @@ async def test_a_member_that_is_deregistered_does_not_hold_up_its_incident() -> 
         await asyncio.sleep(200)
         assert len(story.of(CascadeResolved)) == 1
         assert len(manager.watch.quarantine) == 0
+
+
+async def test_a_cascade_while_the_checker_doubts_itself_isolates_nobody_until_it_is_sure() -> None:
+    """Then all that still fail go in as what they are: one cascade, with the group's circuit."""
+    server = Server()
+    async with Manager(health=POLICY) as manager:
+        await build(manager, server)
+        story = Story(manager)
+        manager.watch.quarantine.freeze()
+        server.up = False
+        await asyncio.sleep(60)
+        assert len(story.of(CascadeDetected)) == 1
+        assert story.of(Quarantined) == []
+        manager.watch.cleared(3, 6)
+        reasons = {key: entry.reason for key, entry in manager.watch.quarantine.entries().items()}
+        assert reasons == dict.fromkeys(("db", "orders", "users", "mails", "stock"), CascadeFailure("db"))
+        with pytest.raises(CircuitOpen):
+            await manager.acquire("orders")
+        server.up = True
+        await asyncio.sleep(200)
+        assert len(manager.watch.quarantine) == 0
+        assert len(story.of(CascadeResolved)) == 1

@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import nullcontext
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -243,8 +244,9 @@ async def test_a_member_of_an_incident_is_isolated_with_it() -> None:
         assert reasons == {CascadeFailure}
         events: list[Event] = []
         manager.events.add_listener(events.append, CascadeResolved)
-        incidents.joined(Incident("cascade-9", "db", ("gone",)), "gone")
-        incidents.resolved(Incident("cascade-9", "gone", ("gone too",)))
+        since = datetime.now(UTC)
+        incidents.joined(Incident("cascade-9", "db", ("gone",), since), "gone")
+        incidents.resolved(Incident("cascade-9", "gone", ("gone too",), since))
         assert events == []
         server.up = True
 

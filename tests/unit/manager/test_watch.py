@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from nebula_resource import HealthPolicy, Manager, PoolExhausted, QuarantinePolicy, Unavailable
+from nebula_resource import HealthPolicy, Manager, PoolExhausted, ProbeFailed, QuarantinePolicy, Unavailable
 from nebula_resource.events import (
     AdmissionStepped,
     CheckerSuspected,
@@ -15,12 +15,13 @@ from nebula_resource.events import (
     Quarantined,
     QuarantineExhausted,
     QuarantineReleased,
+    RecoveryAttempted,
 )
 from nebula_resource.health import DependencyStage, HealthState, UtilizationStage
 from nebula_resource.manager.degraded import limit_for
 from nebula_resource.metrics.logging import EventLog
 from nebula_resource.model.health import HealthStatus
-from nebula_resource.quarantine import RecoveryBackoff, RecoveryStrategy
+from nebula_resource.quarantine import ConsecutiveFailures, RecoveryBackoff, RecoveryStrategy
 from tests.unit.manager.things import Thing, assert_manager_sound
 
 QUIET = HealthPolicy(interval=3600, jitter=0)
@@ -124,6 +125,74 @@ async def test_when_all_fails_at_once_the_checker_doubts_itself() -> None:
         await asyncio.sleep(30)
         assert not manager.watch.quarantine.is_frozen
         assert sorted(manager.watch.quarantine.entries()) == ["t3", "t4", "t5"]
+
+
+async def test_a_check_that_found_nothing_out_does_not_end_the_doubt() -> None:
+    """Checks that hang until they are Unknown are no sign that all is well again."""
+    policy = HealthPolicy(interval=10, jitter=0, failure_threshold=2)
+    async with Manager(health=policy) as manager:
+        things = [Thing(f"t{number}") for number in range(5)]
+        for thing in things:
+            await manager.register(thing, pool={"min_size": 1})
+            thing.valid = False
+        await asyncio.sleep(25)
+        assert manager.watch.quarantine.is_frozen
+        for thing in things:
+            manager.watch.checked(thing.id, HealthStatus.unknown())
+        assert manager.watch.quarantine.is_frozen
+
+
+async def test_an_instance_that_cannot_be_made_ahead_of_need_leads_a_half_open_one_back() -> None:
+    """No caller is there, and none is needed: what fills up to ``min_size`` after the release fails."""
+    async with Manager(health=QUIET) as manager:
+        thing = Thing()
+        await manager.register(thing, pool={"min_size": 1})
+        manager.quarantine("thing", "by hand")
+        manager.registry.resolve("thing", None).pool.recycle_all()
+        thing.fails = ConnectionRefusedError("down")
+        await manager.release("thing", "force")
+        assert manager.watch.quarantine.admission("thing") is not None
+        await asyncio.sleep(0.5)
+        entry = manager.watch.quarantine.get("thing")
+        assert entry is not None
+        assert entry.reason == ConsecutiveFailures(1)
+        thing.fails = None
+        await asyncio.sleep(60)
+        assert_manager_sound(manager)
+
+
+async def test_who_needs_an_isolated_one_stays_degraded_whatever_its_checks_say() -> None:
+    """Its own evidence may say well or less well meanwhile: callers of it are refused, and that is what counts."""
+    async with Manager(health=QUIET) as manager:
+        await manager.register(Thing("db"), pool={"min_size": 1})
+        await manager.register(Thing("orders", dependencies=["db"]), pool={"min_size": 1})
+        manager.quarantine("db", "by hand")
+        for found in (HealthState.degraded("slow", 0.2), HealthState.healthy()):
+            manager.watch.board.observe("db", found)
+            assert manager.watch.board.effective("orders").because == "dependency 'db' is down"
+        await manager.release("db", "force")
+        assert manager.watch.board.effective("orders").because == ""
+
+
+async def test_an_attempt_tells_what_it_met_and_when_the_next_is() -> None:
+    """A failed one names the error of the create and the wait; after one that recovers there is no next."""
+    policy = QuarantinePolicy(backoff=RecoveryBackoff(jitter=0))
+    async with Manager(health=QUIET, quarantine=policy) as manager:
+        told: list[Any] = []
+        manager.events.add_listener(told.append, (RecoveryAttempted,))
+        thing = Thing()
+        thing.fails = ConnectionRefusedError("down")
+        await manager.register(thing, pool={"min_size": 1})
+        with pytest.raises(ProbeFailed) as caught:
+            await manager.release("thing")
+        assert caught.value.health.state.because == "the attempt failed: ConnectionRefusedError"
+        await asyncio.sleep(2.5)
+        thing.fails = None
+        await asyncio.sleep(1)
+        assert [(event.outcome, event.attempt, event.next_in_s) for event in told] == [
+            ("failed", 1, 2.0),
+            ("recovered", 2, None),
+        ]
 
 
 async def test_the_stages_of_a_policy_know_the_pool_and_the_dependencies() -> None:
