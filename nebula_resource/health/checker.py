@@ -200,12 +200,16 @@ class HealthChecker:
 
     # ── the end ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def close(self) -> None:
-        """Stop watching everything and end every task; one that ignores its cancellation is left after 5 s."""
+    def stop(self) -> None:
+        """Watch nothing any more, and ask every task to end."""
         self._closed = True
         for id_ in tuple(self._watches):
             self.unwatch(id_)
         self._tasks.cancel()
+
+    async def close(self) -> None:
+        """Stop, and wait for the end of every task; one that ignores its cancellation is left after 5 s."""
+        self.stop()
         current = asyncio.current_task()
         left = [task for task in self._tasks if task is not current]
         if left:

@@ -173,7 +173,8 @@ class ManagerParts:
             self._leave_token()
         quiet = self._tasks.spawn(self.watch.close(), name="end checks and recoveries")
         report = await self._shutdown.run(self.registry, drain=drain, cleanup=cleanup, terminate=terminate)
-        await asyncio.wait((quiet,))
+        await asyncio.wait((quiet,), timeout=terminate)
+        quiet.cancel()  # checks and attempts that will not end are left
         await self.hooks.close(terminate)
         await self._end_tasks(terminate)
         self.events.publish(

@@ -318,7 +318,9 @@ class Watch:
         )
 
     async def close(self) -> None:
-        """End every check and every attempt."""
+        """End every check and every attempt; none begins while others are waited for."""
+        self.checker.stop()
+        self.quarantine.stop()
         await self.checker.close()
         await self.quarantine.close()
 

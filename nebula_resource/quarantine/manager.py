@@ -311,8 +311,8 @@ class QuarantineManager:
 
     # ── the end ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def close(self) -> None:
-        """End every timer, attempt and admission; an attempt that ignores its cancellation is left after 5 s.
+    def stop(self) -> None:
+        """End every timer and admission, and ask every attempt to end.
 
         Entries stay readable; nothing happens to them any more.
         """
@@ -322,6 +322,10 @@ class QuarantineManager:
             case.phase = "stopped"
         self._half_open.close()
         self._tasks.cancel()
+
+    async def close(self) -> None:
+        """Stop, and wait for the end of every attempt; one that ignores its cancellation is left after 5 s."""
+        self.stop()
         current = asyncio.current_task()
         left = [task for task in self._tasks if task is not current]
         if left:

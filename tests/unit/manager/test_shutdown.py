@@ -8,9 +8,21 @@ from typing import Any
 
 import pytest
 
-from nebula_resource import CancellationToken, HandleReleased, Manager, ResourceContext, Scope, Unavailable
+from nebula_resource import (
+    CancellationToken,
+    HandleReleased,
+    HealthCheckable,
+    HealthPolicy,
+    HealthStatus,
+    Manager,
+    QuarantinePolicy,
+    ResourceContext,
+    Scope,
+    Unavailable,
+)
 from nebula_resource.events import ShutdownFinished, ShutdownStarted
 from nebula_resource.hooks import HookEvent, HookPayload, ResourceHook
+from nebula_resource.quarantine import RecoveryBackoff
 from tests.unit.manager.things import Instance, Needy, Thing, ThingConfig
 
 
@@ -395,3 +407,48 @@ async def test_an_acquire_in_line_is_told_that_it_ends() -> None:
 async def _acquire(manager: Manager) -> None:
     async with manager.acquire("thing"):
         pass
+
+
+class Stubborn(Thing, HealthCheckable):
+    """Its check takes no notice of cancellations for a hundred seconds."""
+
+    async def health_check(self, instance: Instance, context: ResourceContext) -> HealthStatus:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + 100
+        while loop.time() < end:
+            try:
+                await asyncio.sleep(end - loop.time())
+            except asyncio.CancelledError:
+                self.log.append("asked to end")
+        return HealthStatus.healthy()
+
+
+class Lost(Thing):
+    """Cannot be made, and counts how often that was tried."""
+
+    tries = 0
+
+    async def create(self, config: ThingConfig, context: ResourceContext) -> Instance:
+        self.tries += 1
+        raise ConnectionRefusedError("down")
+
+
+async def test_a_check_that_will_not_end_holds_up_nothing_and_no_attempt_begins_meanwhile() -> None:
+    """It is asked, given the time to terminate, and left; recovery ends at once."""
+    loop = asyncio.get_running_loop()
+    manager = Manager(
+        health=HealthPolicy(interval=10, jitter=0),
+        quarantine=QuarantinePolicy(backoff=RecoveryBackoff(base=0.5, factor=1, max=0.5, jitter=0)),
+    )
+    thing, lost = Stubborn(), Lost("lost")
+    await manager.register(thing, pool={"min_size": 1})
+    await manager.register(lost, pool={"min_size": 1})
+    await asyncio.sleep(10.2)  # the check runs
+    began, tries = loop.time(), lost.tries
+    assert tries > 10
+    await manager.shutdown(drain=0, cleanup=0.5, terminate=1)
+    assert loop.time() - began <= 2.5
+    assert thing.log.count("asked to end") >= 1
+    assert lost.tries == tries
+    await asyncio.sleep(200)
+    assert lost.tries == tries
