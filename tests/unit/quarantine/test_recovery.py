@@ -308,31 +308,44 @@ async def test_a_member_that_a_person_takes_over_waits_for_that_person_alone() -
     await manager.close()
 
 
-@pytest.mark.parametrize("when", [0.5, 1.0])
-async def test_what_a_person_takes_over_is_let_out_by_no_attempt_that_runs(when: float) -> None:
-    """Neither by recovery's nor by another person's, not even by one that passes in the same instant."""
+@pytest.mark.parametrize("turns", [None, *range(10)])
+@pytest.mark.parametrize("by", ["recovery", "ben"])
+async def test_what_a_person_takes_over_is_let_out_by_no_attempt_that_runs(
+    by: str, turns: int | None
+) -> None:
+    """Not even by one that has passed: whoever lets it out did so before the person came, or not at all."""
 
     async def slowly() -> HealthStatus:
         await asyncio.sleep(1)
         return WELL
 
+    def take_over(turns: int) -> None:
+        if turns:
+            loop.call_soon(take_over, turns - 1)
+        else:
+            manager.enter("db", Manual("wait"), by="anna")
+
+    loop = asyncio.get_running_loop()
     ward, diary = FakeWard(lambda _: slowly()), Diary()
     manager = quarantine(ward, diary=diary)
     manager.enter("db", ConsecutiveFailures(3))
-    await asyncio.sleep(1.0)  # recovery's attempt begins, and ends a second later
-    release = asyncio.ensure_future(manager.release_if_well("db", "ben"))
-    taken: list[str] = []
-    asyncio.get_running_loop().call_later(
-        when, lambda: taken.append(manager.enter("db", Manual("wait"), by="anna").phase)
-    )
-    with pytest.raises(ProbeFailed):
-        await release
+    await asyncio.sleep(1.0 if by == "recovery" else 0.5)  # an attempt begins, and ends a second later
+    release = asyncio.ensure_future(manager.release_if_well("db", "ben")) if by == "ben" else None
+    loop.call_later(0.5 if turns is None else 1.0, take_over, turns or 0)
     await asyncio.sleep(100)
-    assert taken == ["stopped"]
-    entry = manager.get("db")
-    assert entry is not None
-    assert entry.by == "anna"
-    assert diary.said("released") == []
+    lines = [line for _, line in diary.lines if "entered" in line or "released" in line]
+    assert lines in (
+        ["db entered: health check failed (3 in a row)", "db entered: manual: wait"],
+        [
+            "db entered: health check failed (3 in a row)",
+            f"db released by {by} after {int(by == 'recovery')}",
+            "db entered: manual: wait",
+        ],
+    )
+    if turns is None:
+        assert len(lines) == 2
+    if release is not None:
+        assert (release.exception() is None) == (len(lines) == 3)
     assert (await manager.release_if_well("db", "anna")).by == "anna", "a later release is one"
     await manager.close()
 
