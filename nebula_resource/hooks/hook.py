@@ -54,6 +54,9 @@ class ResourceHook:
         """
         return None
 
+    async def close(self) -> None:
+        """End what it left running: the manager that it was added to shuts down. What it raises is logged."""
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} '{getattr(self, 'name', '?')}' priority {self.priority}>"
 

@@ -117,7 +117,7 @@ class HookRegistry:
         return await self._runner.run_before(hooks, payload)
 
     async def close(self, timeout: float = 0.0) -> None:
-        """Wait ``timeout`` seconds for hooks that still run, then cancel them; the registry stays usable."""
+        """Wait ``timeout`` seconds for hooks that still run, then cancel them and close each; the registry stays usable."""
         tasks = self._runner.tasks
         if timeout > 0 and len(tasks):
             try:
@@ -127,7 +127,11 @@ class HookRegistry:
                 pass
         # Asked, not waited for: a hook that will not end must not hold up a shutdown.
         tasks.cancel()
+        ends = [tasks.spawn(_closed(hook), name=f"close {hook.name}") for hook in self._hooks]
         await asyncio.sleep(0)
+        if ends:
+            await asyncio.wait(ends, timeout=timeout)
+            tasks.cancel()
 
     def _set(self, hooks: tuple[ResourceHook, ...]) -> None:
         self._hooks = hooks
@@ -138,6 +142,13 @@ class HookRegistry:
                 callback()
             except Exception as error:
                 _log.error("a callback for changed hooks failed", exc_info=error)
+
+
+async def _closed(hook: ResourceHook) -> None:
+    try:
+        await hook.close()
+    except Exception as error:
+        _log.warning("a hook could not be closed", extra={"hook": hook.name}, exc_info=error)
 
 
 def _priority(hook: ResourceHook) -> int:

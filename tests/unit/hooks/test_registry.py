@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from typing import Any
 
 import pytest
@@ -203,3 +205,34 @@ def test_repr_names_the_hooks() -> None:
     registry.add(hook("b", priority=1))
     assert repr(registry) == "<HookRegistry b, a>"
     assert repr(hook("b", priority=1)) == "<ResourceHook 'b' priority 1>"
+
+
+class Ending(ResourceHook):
+    """Ends well, or as ``how`` says."""
+
+    def __init__(self, name: str, how: str = "") -> None:
+        self.name = name
+        self.how = how
+        self.ended = False
+
+    async def close(self) -> None:
+        if self.how == "raises":
+            raise RuntimeError("no end")
+        if self.how == "hangs":
+            await asyncio.Event().wait()
+        self.ended = True
+
+
+async def test_each_hook_is_closed_whatever_the_others_do(caplog: pytest.LogCaptureFixture) -> None:
+    """One that raises is logged, one that hangs is left after the time given, and no task stays."""
+    registry = HookRegistry()
+    made = [Ending("a", "raises"), Ending("b", "hangs"), Ending("c")]
+    for each in made:
+        registry.add(each)
+    with caplog.at_level(logging.WARNING):
+        await registry.close(1.0)
+    assert asyncio.get_running_loop().time() == 1.0
+    assert [each.ended for each in made] == [False, False, True]
+    assert caplog.messages == ["a hook could not be closed"]
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() == {asyncio.current_task()}

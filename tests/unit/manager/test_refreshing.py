@@ -70,7 +70,7 @@ async def test_what_was_made_with_an_older_edition_is_replaced(now: Callable[[],
     """A minute before the end the provider is asked, by one acquire that does not wait; busy ones go on return."""
     vault = Vault(now)
     async with Manager(health=QUIET, credentials=vault) as manager:
-        manager.hooks.add(hook := credential_refresh(manager, now=now))
+        manager.hooks.add(credential_refresh(manager, now=now))
         await manager.register(Safe(), pool=POOL)
         assert await version(manager) == "1"
         await asyncio.sleep(500)
@@ -87,20 +87,18 @@ async def test_what_was_made_with_an_older_edition_is_replaced(now: Callable[[],
         await busy.release()
         assert {await version(manager) for _ in range(3)} == {"2"}
         assert_manager_sound(manager)
-    await hook.close()
 
 
 async def test_after_the_end_a_caller_waits_for_the_new_edition(now: Callable[[], datetime]) -> None:
     """Nobody called for a long time: the next caller gets what was made with the new one."""
     vault = Vault(now)
     async with Manager(health=QUIET, credentials=vault) as manager:
-        manager.hooks.add(hook := credential_refresh(manager, now=now))
+        manager.hooks.add(credential_refresh(manager, now=now))
         await manager.register(Safe(), pool=POOL)
         assert await version(manager) == "1"
         await asyncio.sleep(610)
         vault.issue("2")
         assert await version(manager) == "2"
-    await hook.close()
 
 
 async def test_a_provider_without_anything_newer_is_asked_again(
@@ -109,7 +107,7 @@ async def test_a_provider_without_anything_newer_is_asked_again(
     """Every few seconds, and the log says so, until it has; callers are served meanwhile."""
     vault = Vault(now)
     async with Manager(health=QUIET, credentials=vault) as manager:
-        manager.hooks.add(hook := credential_refresh(manager, now=now))
+        manager.hooks.add(credential_refresh(manager, now=now))
         await manager.register(Safe(), pool=POOL)
         assert await version(manager) == "1"
         await asyncio.sleep(545)
@@ -127,7 +125,6 @@ async def test_a_provider_without_anything_newer_is_asked_again(
         vault.asked.clear()
         await version(manager)
         assert vault.asked == []
-    await hook.close()
 
 
 async def test_each_registration_has_its_own_provider_and_one_without_keys_none(
@@ -136,7 +133,7 @@ async def test_each_registration_has_its_own_provider_and_one_without_keys_none(
     """A resource that names no credential is not asked about; one with a provider of its own is not the manager's."""
     common, own = Vault(now), Vault(now)
     async with Manager(health=QUIET, credentials=common) as manager:
-        manager.hooks.add(hook := credential_refresh(manager, now=now))
+        manager.hooks.add(credential_refresh(manager, now=now))
         await manager.register(Safe("one"), pool=POOL)
         await manager.register(Safe("other"), pool=POOL, credentials=own)
         await manager.register(Thing("plain"), pool=POOL)
@@ -151,7 +148,6 @@ async def test_each_registration_has_its_own_provider_and_one_without_keys_none(
             await version(manager, key)
         await asyncio.sleep(1)
         assert [await version(manager, key) for key in ("one", "other")] == ["2", "1"]
-    await hook.close()
 
 
 async def test_without_a_provider_or_a_registration_nothing_is_asked(
@@ -171,4 +167,31 @@ async def test_without_a_provider_or_a_registration_nothing_is_asked(
         assert hook.before(gone) is None
         await hook._refresh(gone)
         assert_manager_sound(manager)
-    await hook.close()
+
+
+class Silent(Vault):
+    """Does not answer any more from a moment on."""
+
+    is_silent = False
+
+    async def get(self, key: str, /) -> Credential:
+        if self.is_silent:
+            await asyncio.Event().wait()
+        return await super().get(key)
+
+
+async def test_a_refresh_that_runs_ends_with_the_manager(now: Callable[[], datetime]) -> None:
+    """A provider that never answers leaves no task behind, and holds up no shutdown."""
+    vault = Silent(now)
+    loop = asyncio.get_running_loop()
+    async with Manager(health=QUIET, credentials=vault) as manager:
+        manager.hooks.add(credential_refresh(manager, now=now, timeout=None))
+        await manager.register(Safe(), pool=POOL)
+        await version(manager)
+        await asyncio.sleep(550)
+        vault.is_silent = True
+        await version(manager)
+        await asyncio.sleep(0.1)
+        ends = loop.time()
+    assert loop.time() - ends < 0.1
+    assert asyncio.all_tasks() == {asyncio.current_task()}

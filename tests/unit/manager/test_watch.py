@@ -185,7 +185,9 @@ async def test_an_attempt_tells_what_it_met_and_when_the_next_is() -> None:
         await manager.register(thing, pool={"min_size": 1})
         with pytest.raises(ProbeFailed) as caught:
             await manager.release("thing")
-        assert caught.value.health.state.because == "the attempt failed: ConnectionRefusedError"
+        health = caught.value.health
+        assert isinstance(health, HealthStatus)
+        assert health.state.because == "the attempt failed: ConnectionRefusedError"
         await asyncio.sleep(2.5)
         thing.fails = None
         await asyncio.sleep(1)
