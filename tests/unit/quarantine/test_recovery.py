@@ -350,6 +350,40 @@ async def test_what_a_person_takes_over_is_let_out_by_no_attempt_that_runs(
     await manager.close()
 
 
+@pytest.mark.parametrize("turns", range(10))
+async def test_a_member_whose_root_falls_is_let_out_by_no_attempt_that_has_passed(turns: int) -> None:
+    """It is out before the root is in, or waits for it, in whatever turn of the loop that happens."""
+
+    async def slowly() -> HealthStatus:
+        await asyncio.sleep(1)
+        return WELL
+
+    def fall(turns: int) -> None:
+        if turns:
+            loop.call_soon(fall, turns - 1)
+        else:
+            manager.enter("net", ConsecutiveFailures(3))
+
+    loop = asyncio.get_running_loop()
+    ward, diary = FakeWard(lambda id: slowly() if id == "db" else ILL), Diary()
+    manager = quarantine(ward, diary=diary)
+    manager.enter("db", CascadeFailure("net"))
+    await asyncio.sleep(1.0)  # an attempt begins, and ends a second later
+    loop.call_later(1.0, fall, turns)
+    await asyncio.sleep(100)
+    order = [
+        line.replace(":", "").split()[:2]
+        for _, line in diary.lines
+        if "entered" in line or "released" in line
+    ]
+    assert order in (
+        [["db", "entered"], ["net", "entered"]],
+        [["db", "entered"], ["db", "released"], ["net", "entered"]],
+    )
+    assert ("db" in manager) == (len(order) == 2)
+    await manager.close()
+
+
 async def test_a_probe_by_a_person_releases_only_what_is_well() -> None:
     """release_if_well raises ProbeFailed with what it found, and counts as no attempt."""
     answers = iter([ILL, WELL])
