@@ -7,7 +7,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import urlencode
 
 from tests.servers.process import Account, PrivateProcess, ServerUnavailable, free_port
@@ -31,21 +31,33 @@ scrape_configs:
 """
 
 
+Labels: TypeAlias = tuple[tuple[str, str], ...]
+"""Sorted, without the name, the job and the instance."""
+
+
 class PrometheusServer:
     """A Prometheus of our own, to be asked in PromQL."""
 
     def __init__(self, process: PrivateProcess) -> None:
         self.process = process
 
-    def query(self, promql: str) -> dict[tuple[tuple[str, str], ...], float]:
-        """The values of an instant query by their sorted labels, without the name, the job and the instance."""
-        result = self.ask("query", query=promql)["result"]
+    def query(self, promql: str, *, at: float | None = None) -> dict[Labels, float]:
+        """The values of an instant query (``at`` a Unix time, or now) by their labels."""
+        when = {} if at is None else {"time": repr(at)}
+        result = self.ask("query", query=promql, **when)["result"]
+        return {_labels(each["metric"]): float(each["value"][1]) for each in result}
+
+    def course(
+        self, promql: str, *, start: float, end: float, step: float
+    ) -> dict[Labels, list[tuple[float, float]]]:
+        """The points (Unix time, value) of a range query by their labels, the oldest first."""
+        result = self.ask("query_range", query=promql, start=repr(start), end=repr(end), step=repr(step))[
+            "result"
+        ]
         return {
-            tuple(sorted((k, v) for k, v in each["metric"].items() if k not in {"__name__", "job", "instance"})): float(
-                each["value"][1]
-            )
+            _labels(each["metric"]): [(float(at), float(value)) for at, value in each["values"]]
             for each in result
-        }  # fmt: skip
+        }
 
     def value(self, promql: str) -> float | None:
         """The one value of an instant query; None: it has no sample."""
@@ -81,6 +93,10 @@ def private_prometheus(target: str, *, rules: Sequence[Path] = ()) -> Prometheus
             if "address already in use" not in str(error) or attempt == ATTEMPTS - 1:
                 raise
     raise AssertionError("the loop returns or raises")
+
+
+def _labels(metric: dict[str, str]) -> Labels:
+    return tuple(sorted((k, v) for k, v in metric.items() if k not in {"__name__", "job", "instance"}))
 
 
 def check_metrics(text: bytes) -> str:

@@ -225,6 +225,20 @@ async def test_every_panel_has_data(world: World, panel: str, expr: str) -> None
     assert any(not math.isnan(value) for value in answer.values()), f"{panel}: {filled} → {answer}"
 
 
+@pytest.mark.parametrize(("panel", "expr"), QUERIES, ids=[name for name, _ in QUERIES])
+async def test_every_panel_can_be_drawn(world: World, panel: str, expr: str) -> None:
+    """The same over a range of time, as a panel that shows a course asks it: a line, which ends where the instant is."""
+    if {_family(name) for name in re.findall(rf"{PREFIX}\w+", expr)} & set(NEVER_HERE):
+        return  # what of it there is the other test tells
+    filled, end = _filled(expr), time.time()
+    course = await asyncio.to_thread(world.prometheus.course, filled, start=end - 10, end=end, step=1.0)
+    drawn = {labels: points for labels, points in course.items() if not math.isnan(points[-1][1])}
+    assert any(len(points) > 1 for points in drawn.values()), f"{panel}: {filled} → {course}"
+    now = await asyncio.to_thread(world.prometheus.query, filled, at=end)
+    ends = {labels: points[-1][1] for labels, points in drawn.items() if points[-1][0] == pytest.approx(end)}
+    assert ends == pytest.approx({labels: value for labels, value in now.items() if not math.isnan(value)})
+
+
 @pytest.mark.parametrize("query", list(VARIABLES.values()))
 async def test_every_choice_offers_something(world: World, query: str) -> None:
     """What stands in the lists at the top of the dashboard is there."""
