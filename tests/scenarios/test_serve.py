@@ -64,6 +64,7 @@ config = { host = "h", database = "d", password = "hunter2hunter2" }
 """
 
 APP = """
+import gc
 from typing import Annotated
 
 from fastapi import Depends, FastAPI
@@ -75,6 +76,10 @@ from nebula_resource.fastapi import resource
 
 def make() -> FastAPI:
     app = FastAPI()
+
+    @app.get("/collected")
+    def collected() -> dict[str, int]:
+        return {"passed over": gc.get_freeze_count(), "looked at": len(gc.get_objects())}
 
     @app.get("/answer")
     async def answer(db: Annotated[AsyncSession, Depends(resource("db"))]) -> int:
@@ -184,6 +189,9 @@ def test_the_file_is_changed_broken_and_mended_under_load(tmp_path: Path) -> Non
             each.start()
         try:
             until(lambda: len(answers) > 20, "nobody is served")
+            # A full collection passes over what the start has made, or the loop would stand still for it.
+            collected = httpx.get(f"{served.url}/collected").json()
+            assert collected["passed over"] > 10 * collected["looked at"], collected
             first = generation(served.url)
             file.write_text(FILE.format(size=7))
             until(lambda: max_size(served.url) == 7, "the change is not taken over")

@@ -1,5 +1,6 @@
 """What stands in the way of ``nebula serve`` is one line, whoever's it is, and never the text of somebody's error."""
 
+import gc
 import sys
 from collections.abc import Generator, Mapping
 from pathlib import Path
@@ -78,7 +79,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, untouched: None) -> 
 def served(app: str | None, capsys: pytest.CaptureFixture[str], **environment: str) -> tuple[int, str]:
     """Exit code, and what was said on standard error."""
     given: Mapping[str, str] = {"NEBULA_PORT": "0", "NEBULA_LOG_LEVEL": "ERROR", **environment}
+    before = gc.get_freeze_count()
     code = run(Options(app=app), given)
+    assert gc.get_freeze_count() <= before, "what was frozen while it served is thawed"
     return code, capsys.readouterr().err
 
 
