@@ -15,7 +15,7 @@ from nebula_resource.di.leased import Leased
 from nebula_resource.di.made import all_made, let_go
 from nebula_resource.di.signature import readable_signature, without
 from nebula_resource.errors import ConfigurationError
-from nebula_resource.manager.action_scope import open_action
+from nebula_resource.manager.action_scope import end_action, open_action
 from nebula_resource.manager.current import enter, leave
 from nebula_resource.manager.open_scope import NOTHING, OpenScope
 from nebula_resource.manager.scope_end import end_scopes
@@ -72,10 +72,7 @@ def _bare(fn: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Coroutin
             leave(scope, token)
             await end_scopes([scope], error)
             raise
-        leave(scope, token)
-        if scope.close_now():
-            scope.manager.scope_closed(scope.scope)
-        else:
+        if not end_action(scope, token):
             await end_scopes([scope], None)
         return result
 
@@ -100,10 +97,7 @@ def _injecting(injection: Injection, signature: inspect.Signature) -> Callable[.
             leave(scope, token)
             await end_scopes([scope], error)
             raise
-        leave(scope, token)
-        if scope.close_now():
-            scope.manager.scope_closed(scope.scope)
-        else:
+        if not end_action(scope, token):
             await end_scopes([scope], None)
         return result
 

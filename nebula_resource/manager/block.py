@@ -58,6 +58,12 @@ class Block(OpenScope):
         """The same: it was opened in nothing else."""
         return self.parent
 
+    @property
+    def beneath(self) -> OpenScope | None:
+        """The scope that was the current one when this was entered, be it another manager's."""
+        before = self._token.old_value
+        return None if before is Token.MISSING else before
+
     def _make_outer(self) -> tuple[OpenScope, ...]:
         around = self._parent
         made: list[OpenScope] = []

@@ -18,7 +18,6 @@ from nebula_resource.errors import (
 from nebula_resource.events import Acquired, AcquireRejected, Event, EventBus, RejectReason
 from nebula_resource.hooks import HookRegistry, HookRun
 from nebula_resource.manager.around import Around
-from nebula_resource.manager.current import current_scope
 from nebula_resource.manager.handle import ManagedHandle, end_hooks, is_leaving, leave_all
 from nebula_resource.manager.registration import Registration
 from nebula_resource.manager.registry import Registry
@@ -49,10 +48,19 @@ HELD = marker()
 class Checkout:
     """Finds who serves a caller, asks whether it may, and goes to the pool. It owns nothing."""
 
-    __slots__ = ("bus", "for_all", "hooks", "registry", "strategy", "tracing")
+    __slots__ = ("bus", "for_all", "here", "hooks", "registry", "strategy", "tracing")
 
-    def __init__(self, registry: Registry, hooks: HookRegistry, bus: EventBus, strategy: Strategy) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        hooks: HookRegistry,
+        bus: EventBus,
+        strategy: Strategy,
+        here: Callable[[], OpenScope | None],
+    ) -> None:
         self.registry = registry
+        self.here = here
+        """The open scope of the manager in which a caller stands."""
         self.hooks = hooks
         self.bus = bus
         self.strategy = strategy
@@ -66,7 +74,7 @@ class Checkout:
         self, key: str, context: ResourceContext | None, strategy: Strategy | None
     ) -> tuple[Registration, Scope]:
         """Who serves this caller. Raises `ResourceNotFound` and `AmbiguousScope`."""
-        here = current_scope()
+        here = self.here()
         if context is None:
             scope = Scope.GLOBAL if here is None else here.scope
         else:
@@ -333,7 +341,7 @@ class ManagedAcquisition(Generic[T]):
 
     def _brought(self) -> ResourceContext | None:
         """What goes with this acquire: the caller's own context, else that of the scope it is made in."""
-        if self._context is None and (here := current_scope()) is not None:
+        if self._context is None and (here := self._checkout.here()) is not None:
             return here.context
         return self._context
 

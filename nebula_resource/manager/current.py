@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from nebula_resource.manager.open_scope import OpenScope
 
-__all__ = ["Detached", "current_scope", "enter", "is_inside", "leave", "reset", "restore"]
+__all__ = ["Detached", "current_scope", "enter", "innermost_of", "is_inside", "leave", "reset", "restore"]
 
 _current: ContextVar[OpenScope | None] = ContextVar("nebula_resource_scope", default=None)
 
@@ -21,6 +21,17 @@ enter = _current.set
 
 reset = _current.reset
 """Take back what `enter` did; a ValueError in another task than that."""
+
+
+def innermost_of(manager: object) -> OpenScope | None:
+    """The innermost open scope of this call chain that is this manager's.
+
+    What another manager opened names that one's tenants: here it is as if it were not there.
+    """
+    here = current_scope()
+    while here is not None and here.manager is not manager:
+        here = here.beneath
+    return here
 
 
 def restore(token: Token[OpenScope | None]) -> None:

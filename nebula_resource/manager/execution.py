@@ -41,7 +41,9 @@ class ExecutionBlock(Block):
         id: the execution's id; a random one without. Raises `InvalidScope` for a bad one.
     """
 
-    __slots__ = ("_within",)
+    __slots__ = ("_value", "_within")
+
+    _value: Scope | None
 
     def __init__(self, manager: Manager, within: Within, id: str | None = None) -> None:
         # Written out, from Block too: one is made for every request.
@@ -49,14 +51,14 @@ class ExecutionBlock(Block):
         self._within = within
         self._context = self._parent = None
         self._rare = self._entry = self._more = self._closed = self._outer = None
-        if id is not None:
-            self.scope = within.scope.with_execution(id)
+        self._value = None if id is None else within.scope.with_execution(id)
 
-    def __getattr__(self, name: str) -> Scope:
-        """The scope that nobody asked for before."""
-        if name != "scope":
-            raise AttributeError(name)
-        self.scope = value = self._within.scope.with_execution(new_execution_id())
+    @property
+    def scope(self) -> Scope:  # type: ignore[override]  # nobody sets it
+        """The scope, made when somebody asks for it (a ``__getattr__`` would slow down all other attributes)."""
+        value = self._value
+        if value is None:
+            value = self._value = self._within.scope.with_execution(new_execution_id())
         return value
 
     def enter_now(self) -> None:

@@ -12,7 +12,7 @@ from nebula_resource._aio import leave
 from nebula_resource.errors import AlreadyRegistered, DependencyFailure, InvalidScope, Unavailable
 from nebula_resource.manager.block import Block, QuickBlock
 from nebula_resource.manager.checkout import ManagedAcquisition, ScopedAcquisition
-from nebula_resource.manager.current import Detached, current_scope
+from nebula_resource.manager.current import Detached, current_scope, innermost_of
 from nebula_resource.manager.operations import Operations
 from nebula_resource.manager.parts import CLEANUP, DRAIN, TERMINATE
 from nebula_resource.manager.registration import Registration, RegistrationState
@@ -245,11 +245,10 @@ class Manager(Operations):
         if (tenant or user or workflow or execution or action) and scope is not None:
             raise InvalidScope("say a scope as a value or by its ids: value.nest(Scope.of(...)) has both")
         here = current_scope()
-        if here is not None:
-            if here.manager is not self:
-                here = None
-            elif not here.scope.contains(value):
-                value = here.scope.nest(value)
+        if here is not None and here.manager is not self:
+            here = innermost_of(self)
+        if here is not None and not here.scope.contains(value):
+            value = here.scope.nest(value)
         block: Block = QuickBlock()  # its slots are set here: it is made with every request
         block._manager = self
         block._context = context

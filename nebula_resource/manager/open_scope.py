@@ -114,6 +114,11 @@ class OpenScope:
         return self.opener
 
     @property
+    def beneath(self) -> OpenScope | None:
+        """The scope that was the current one when this was entered, be it another manager's."""
+        return self.opener
+
+    @property
     def context(self) -> ResourceContext:
         """What its acquires carry."""
         context = self._context
@@ -184,6 +189,24 @@ class OpenScope:
 
     def take(self, slot: Hashable, key: str) -> Any:
         """The value of a lease, if it may be had without an await; else `NOTHING`, and it is on its way: `wait`."""
+        if self._entry is None and self._more is None and self._closed is False:
+            manager = self._manager
+            registration = manager.for_all.get(key) or manager.find(key, self.scope)
+            if (take := registration.take) is not None:  # the shortest road, as in `get`
+                try:
+                    self._entry = entry = take()  # ours from here on
+                except IndexError:
+                    pass  # nothing idle
+                else:
+                    self._pool = pool = registration.pool
+                    self._key = slot
+                    entry.state = IN_USE
+                    entry.uses = uses = entry.uses + 1
+                    return entry.instance if uses < entry.timed_next else pool.time_this(entry)
+        return self._take_more(slot, key)
+
+    def _take_more(self, slot: Hashable, key: str) -> Any:
+        """The same for what is held already, comes beside something else, or cannot be had at once."""
         held = self._find(slot)
         if held is not None:
             return held.value
@@ -191,17 +214,14 @@ class OpenScope:
             raise self._not_open(key)
         manager = self._manager
         registration = manager.find(key, self.scope)
-        if (take := registration.take) is not None:  # the shortest road, as in `get`
+        if (take := registration.take) is not None:
             try:
                 entry = take()
             except IndexError:
                 pass  # nothing idle
             else:
                 pool = registration.pool
-                if self._more is None and self._entry is None:
-                    self._entry, self._pool, self._key = entry, pool, slot
-                else:
-                    self._others()[slot] = Hit(entry, pool)
+                self._others()[slot] = Hit(entry, pool)
                 entry.state = IN_USE
                 entry.uses = uses = entry.uses + 1
                 return entry.instance if uses < entry.timed_next else pool.time_this(entry)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from nebula_resource._aio import CancellationToken, OwnedTasks
@@ -18,6 +19,7 @@ from nebula_resource.events import (
 from nebula_resource.hooks import HookPayload, HookRegistry
 from nebula_resource.manager.checkout import Checkout
 from nebula_resource.manager.construction import Construction
+from nebula_resource.manager.current import innermost_of
 from nebula_resource.manager.dependencies import DependencyGraph
 from nebula_resource.manager.enrolment import Enrolment
 from nebula_resource.manager.proposal import check_policies
@@ -74,12 +76,13 @@ class ManagerParts:
         self.scope_counts = [0] * len(ScopeLevel)
         """How many open scopes there are, by level: `open_scopes` for readers."""
         self.watch = Watch(self.registry, self.dependencies, self.events, self.hooks, self._tasks)
-        self._checkout = Checkout(self.registry, self.hooks, self.events, Strategy.parse(strategy))
+        here = partial(innermost_of, self)
+        self._checkout = Checkout(self.registry, self.hooks, self.events, Strategy.parse(strategy), here)
         self.find = self._checkout.finder()
         """Who serves a key in a scope, by this manager's strategy."""
         self.for_all = self._checkout.for_all
         """The same, for keys that one registration serves whoever asks, as far as it was asked."""
-        self._quick = quick_class(self._checkout)
+        self._quick = quick_class(self._checkout, self)
         self._introduce(credentials)
         # Last: a token that was cancelled before calls back at once.
         self._leave_token = None if cancellation is None else cancellation.subscribe(self._call_off)

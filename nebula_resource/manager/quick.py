@@ -20,7 +20,7 @@ from nebula_resource.pool.quick import FRESH
 __all__ = ["quick_class"]
 
 
-def quick_class(checkout: Checkout) -> Callable[[], ManagedAcquisition[Any]]:
+def quick_class(checkout: Checkout, manager: object) -> Callable[[], ManagedAcquisition[Any]]:
     """Makes acquisitions of this manager, their key and their first entry yet to be set."""
     registry = checkout.registry
     current, find = current_scope, registry.find
@@ -41,6 +41,8 @@ def quick_class(checkout: Checkout) -> Callable[[], ManagedAcquisition[Any]]:
             if self._entry is not fresh:
                 raise entered_twice(self._key)
             here = current()
+            if here is not None and here._manager is not manager:
+                here = checkout.here()
             registration = known(self._key) if here is None or is_strict else find(self._key, here.scope)
             if registration is not None and (take := registration.take) is not None:
                 try:

@@ -41,6 +41,14 @@ class ScopePart(OpenScope):
         if counted:
             self._count(1)
 
+    @property
+    def beneath(self) -> OpenScope | None:
+        """The scope that was the current one when this was entered, be it another manager's."""
+        if self._token is None:
+            return self._opener
+        before = self._token.old_value
+        return None if before is Token.MISSING else before
+
     def enter(self) -> None:
         """Make it the current scope of this call chain, until it ends; nothing that could be cancelled half-way."""
         self._token = enter(self)

@@ -8,7 +8,8 @@ from typing import Any, TypeVar, overload
 
 from nebula_resource._aio import CancellationToken
 from nebula_resource.errors import AmbiguousScope, NoOpenScope, ResourceNotFound
-from nebula_resource.manager import Manager, OpenScope, current_scope
+from nebula_resource.manager import Manager, OpenScope
+from nebula_resource.manager.current import innermost_of
 from nebula_resource.model.context import ResourceContext
 from nebula_resource.model.key import ResourceKey
 from nebula_resource.model.scope import Scope
@@ -90,8 +91,8 @@ class Resources:
             NoOpenScope: this execution is not open here.
             ResourceError: what `Manager.acquire` raises.
         """
-        here = current_scope()
-        if here is None or here.manager is not self._manager or not self._scope.contains(here.scope):
+        here = innermost_of(self._manager)
+        if here is None or not self._scope.contains(here.scope):
             raise NoOpenScope(
                 f"'{key}' was asked for outside its execution; wrap the call: async with resources.open(): ...",
                 resource_id=key,

@@ -15,7 +15,8 @@ from nebula_resource.errors import (
     Unavailable,
     ValidationFailed,
 )
-from nebula_resource.manager import Manager, current_scope
+from nebula_resource.manager import Manager
+from nebula_resource.manager.current import innermost_of
 from nebula_resource.workflow.bridge import Resources
 from nebula_resource.workflow.definition import WorkflowDefinition
 from nebula_resource.workflow.result import Progress, WorkflowResult
@@ -83,7 +84,7 @@ class WorkflowExecutor:
             InvalidScope: an id cannot be one, or ``tenant`` is not the caller's.
             Unavailable: the executor is closed.
         """
-        tenant, user = _whose(tenant)
+        tenant, user = self._whose(tenant)
         execution = uuid.uuid4().hex if execution_id is None else execution_id
         identity = (tenant, definition.id, execution)
         while True:
@@ -141,7 +142,7 @@ class WorkflowExecutor:
 
         Inside an open scope of a tenant that tenant is the default, and no other is allowed (`InvalidScope`).
         """
-        return self._results.get((_whose(tenant)[0], definition_id, execution_id))
+        return self._results.get((self._whose(tenant)[0], definition_id, execution_id))
 
     async def close(self) -> None:
         """Cancel what still runs and wait until it has cleaned up; nothing can be run any more."""
@@ -194,7 +195,7 @@ class WorkflowExecutor:
         return task.result()
 
     def _find(self, execution_id: str, tenant: str | None, workflow: str | None) -> Run | None:
-        tenant = _whose(tenant)[0]
+        tenant = self._whose(tenant)[0]
         found = [
             run
             for (whose, which, execution), run in self._runs.items()
@@ -206,6 +207,18 @@ class WorkflowExecutor:
             )
         return found[0] if found else None
 
+    def _whose(self, tenant: str | None) -> tuple[str | None, str | None]:
+        """Tenant and user of an execution: those of the open scope that asks, which it may not leave."""
+        here = innermost_of(self._manager)
+        if here is None:
+            return tenant, None
+        own = here.scope.tenant_id
+        if tenant is not None and own is not None and tenant != own:
+            raise InvalidScope(
+                "an open scope of one tenant has nothing to do with another's workflows: manager.detached() leaves it"
+            )
+        return tenant or own, here.scope.user_id
+
 
 async def _ended(task: asyncio.Task[WorkflowResult], cancelled: asyncio.CancelledError) -> None:
     """Wait for the end of a task through any number of cancellations; raise the last of them."""
@@ -215,16 +228,3 @@ async def _ended(task: asyncio.Task[WorkflowResult], cancelled: asyncio.Cancelle
         except asyncio.CancelledError as again:
             cancelled = again
     raise cancelled
-
-
-def _whose(tenant: str | None) -> tuple[str | None, str | None]:
-    """Tenant and user of an execution: those of the open scope that asks, which it may not leave."""
-    here = current_scope()
-    if here is None:
-        return tenant, None
-    own = here.scope.tenant_id
-    if tenant is not None and own is not None and tenant != own:
-        raise InvalidScope(
-            "an open scope of one tenant has nothing to do with another's workflows: manager.detached() leaves it"
-        )
-    return tenant or own, here.scope.user_id

@@ -14,6 +14,7 @@ from dependency_injector.wiring import Closing, Provide, inject
 
 from nebula_resource import ConfigurationError, NoOpenScope, ResourceNotFound, current_scope
 from nebula_resource.di import action
+from nebula_resource.manager.block import Block
 from tests.unit.di.world import App, Repo, Unit, World, world
 from tests.unit.manager.things import Instance
 
@@ -423,6 +424,41 @@ async def test_outside_a_scope_it_says_which_call_to_wrap() -> None:
 
     with pytest.raises(NoOpenScope, match=r"await .*charge\(\.\.\.\)"):
         await charge()
+
+
+async def test_a_stray_task_is_told_to_take_a_scope_of_its_own(app: World) -> None:
+    """Nothing waits for what outlives the block: its actions would go on as the tenant of a request that is over."""
+
+    @app.live
+    @action
+    async def charge(db: Instance = Provide["db"]) -> str | None:
+        scope = current_scope()
+        assert scope is not None
+        return scope.scope.tenant_id
+
+    over = asyncio.Event()
+
+    async def stray() -> None:
+        await over.wait()
+        await charge()
+
+    async def detached(block: Block) -> str | None:
+        async with block:
+            await over.wait()
+            return await charge()
+
+    async with app.manager.scope(tenant="acme", execution="e1") as scope:
+        tasks = asyncio.create_task(stray()), asyncio.create_task(detached(scope.detach()))
+        async with app.manager.scope(action="a1") as inner:
+            within = asyncio.create_task(detached(inner.detach()))
+        await asyncio.sleep(0)  # they are in their scopes
+    over.set()
+    with pytest.raises(
+        NoOpenScope, match=r"charge\(\) is an action .* has ended .* scope\.detach\(\): await"
+    ):
+        await tasks[0]
+    assert (await tasks[1], await within) == ("acme", "acme")
+    assert app.log == ["commit", "commit"]
 
 
 async def test_an_unresolved_marker_is_refused(app: World) -> None:

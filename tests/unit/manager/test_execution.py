@@ -151,12 +151,6 @@ async def test_it_is_left_from_another_task() -> None:
         assert opened(manager) == {}
 
 
-def test_what_it_does_not_have_is_an_attribute_error() -> None:
-    """Only its scope is made on demand."""
-    with pytest.raises(AttributeError, match="nothing_such"):
-        ExecutionBlock(Manager(), ACME).nothing_such  # noqa: B018
-
-
 async def _use(manager: Manager) -> None:
     async with manager.acquire("thing"):
         pass
