@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from typing import Any, Generic, TypeVar, overload
 
-from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 
 from nebula_resource.errors import ConfigurationError, ResourceError
-from nebula_resource.fastapi.adapter import (
-    PRIVATE_NAMES,
-    ExitStack,
-    Until,
-    exit_stack,
-    fallback_signature,
-    signature,
-)
+from nebula_resource.fastapi.adapter import PRIVATE_NAMES, Until, exit_stack, leave
 from nebula_resource.fastapi.canary import private_names_work
-from nebula_resource.fastapi.leases import leases_of
+from nebula_resource.fastapi.fallback import fallback_signature, leases_here, signature
+from nebula_resource.fastapi.leases import RequestLeases, leases_of
+from nebula_resource.fastapi.translation import raise_answerable
+from nebula_resource.manager.open_scope import NOTHING
 from nebula_resource.model.key import ResourceKey, check_resource_id
-from nebula_resource.model.problems import problem_of
 
 __all__ = ["ResourceDependency", "resource"]
 
@@ -65,22 +60,24 @@ class ResourceDependency(Generic[T]):
         self._stack_name = PRIVATE_NAMES[until]
         self._hash = hash((self._name, until))
         use_private = private_names_work() if private is None else private
-        self.__signature__ = signature() if use_private else fallback_signature(until)
+        self.__signature__ = signature() if use_private else fallback_signature(self._name, until)
 
-    async def __call__(self, conn: HTTPConnection, stack: ExitStack | None = None) -> T:
-        """Called by FastAPI, once a request."""
-        if stack is None:
-            found: ExitStack | None = conn.scope.get(self._stack_name)
-            stack = found or exit_stack(conn, self.until)
+    async def __call__(self, conn: HTTPConnection, opened: RequestLeases | None = None) -> T:
+        """Called by FastAPI, once a request; in the fallback with the block that its generator ``opened``."""
+        name = self._name
         try:
-            value: T = await leases_of(conn, self.until, stack).get(self._name)
-            return value
+            if opened is None:
+                stack: AsyncExitStack = conn.scope.get(self._stack_name) or exit_stack(conn, self.until)
+                leases, is_new = leases_of(conn, self.until)
+                if is_new:
+                    leave(stack, leases)
+            else:
+                leases = leases_here(conn, opened)
+            value: T = leases.take(name, name)
+            return value if value is not NOTHING else await leases.wait(name, name)
         except ResourceError as error:
-            problem = problem_of(error)
-            if problem.status == 500 or _has_handler(conn, error):
-                raise
-            # An application that knows nothing of us would answer 500 to what is a 503.
-            raise HTTPException(problem.status, problem.title, problem.headers() or None) from error
+            raise_answerable(conn, error)
+            raise
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, ResourceDependency):
@@ -93,9 +90,3 @@ class ResourceDependency(Generic[T]):
     def __repr__(self) -> str:
         until = "" if self.until == "endpoint" else f", until={self.until!r}"
         return f"resource({str(self.key)!r}{until})"
-
-
-def _has_handler(conn: HTTPConnection, error: ResourceError) -> bool:
-    """Whether the application would turn this error into a response."""
-    by_type = conn.scope.get("starlette.exception_handlers", ({}, {}))[0]
-    return any(kind in by_type for kind in type(error).__mro__)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Final
 
 from starlette.requests import ClientDisconnect, HTTPConnection
 
 from nebula_resource.errors import InternalError, ResourceError
-from nebula_resource.fastapi.adapter import ExitStack, Until, leave
+from nebula_resource.fastapi.adapter import Until
 from nebula_resource.fastapi.record import RECORD, RequestRecord
 from nebula_resource.manager import Manager, OpenScope, current_scope
-from nebula_resource.manager.current import enter
-from nebula_resource.manager.current import leave as leave_scope
+from nebula_resource.manager.current import enter, innermost_of, leave, restore
 from nebula_resource.manager.open_scope import IDLE
 from nebula_resource.manager.scope_part import ScopePart
 from nebula_resource.model.problems import status_of
@@ -26,12 +26,19 @@ EXECUTION: Final = int(ScopeLevel.EXECUTION)
 
 
 class RequestLeases(ScopePart):
-    """A block of leases that one of FastAPI's exit stacks ends; a part of ``around``, else the request's own scope."""
+    """A block of leases that end together; a part of ``around``, else the request's own scope.
 
-    __slots__ = ("around", "record", "stack", "until")
+    ``handling`` tells the handler that it belongs to from others of the request (a mounted application has its own): it
+    is that handler's connection. ``exits`` holds what ends with it in the fallback, and itself; mostly None.
+    """
+
+    __slots__ = ("around", "exits", "handling", "record", "until")
+
+    exits: AsyncExitStack | None
+    until: Until
 
     def __init__(
-        self, record: RequestRecord, around: OpenScope | None, stack: ExitStack, until: Until
+        self, record: RequestRecord, around: OpenScope | None, handling: HTTPConnection, until: Until
     ) -> None:
         # Written out, from ScopePart too: one is made for every request.
         if around is None:
@@ -43,29 +50,22 @@ class RequestLeases(ScopePart):
             self._context = around._context
             self._counted = False
         self._parent = self._opener = self.around = around
-        self._rare = self._entry = self._more = self._token = None
+        self._rare = self._entry = self._more = self._token = self.exits = None
         self._closed = False
         self.record = record
-        self.stack = stack
+        self.handling = handling
         self.until = until
         if self._counted:
-            self._count(1)
+            if self._manager.scope_listeners:
+                self._manager.scope_opened(self.scope)
+            else:
+                self._manager.scope_counts[EXECUTION] += 1
 
-    def __getattr__(self, name: str) -> Scope:
+    @property
+    def scope(self) -> Scope:  # type: ignore[override]  # nobody sets it
         """The scope, which most requests never look at, and which may have to be made."""
-        if name != "scope":
-            raise AttributeError(name)
         around = self.around
-        self.scope = value = self.record.value if around is None else around.scope
-        return value
-
-    def _count(self, by: int) -> None:
-        """Told to the manager as one execution."""
-        manager = self._manager
-        if manager.scope_listeners:
-            (manager.scope_opened if by > 0 else manager.scope_closed)(self.scope)
-        else:
-            manager.scope_counts[EXECUTION] += by
+        return self.record.value if around is None else around.scope
 
     def end_now(self) -> bool:
         """End after a handler that ended well, if that takes no wait; False: ``__aexit__`` does the rest."""
@@ -91,9 +91,15 @@ class RequestLeases(ScopePart):
         elif not self.close_now():
             return False
         if (token := self._token) is not None:
-            leave_scope(self, token)
+            if current_scope() is self:
+                restore(token)
+            else:
+                leave(self, token)
         if self._counted:
-            self._count(-1)
+            if self._manager.scope_listeners:
+                self._manager.scope_closed(self.scope)
+            else:
+                self._manager.scope_counts[EXECUTION] -= 1
         return True
 
     async def __aexit__(
@@ -116,8 +122,8 @@ class RequestLeases(ScopePart):
             raise
 
 
-def leases_of(conn: HTTPConnection, until: Until, stack: ExitStack) -> OpenScope:
-    """The block whose leases end when ``until`` is reached; opened by the first who asks.
+def leases_of(conn: HTTPConnection, until: Until) -> tuple[RequestLeases, bool]:
+    """The block whose leases end when ``until`` is reached, and whether it is new: then whoever asked has to end it.
 
     It is a part of the innermost open scope: the middleware's, or one that a dependency opened; with neither, it is
     a tenantless EXECUTION. Leases until the response need the middleware: servers end a stream that nobody reads
@@ -127,40 +133,42 @@ def leases_of(conn: HTTPConnection, until: Until, stack: ExitStack) -> OpenScope
     record: RequestRecord | None = conn.scope.get(RECORD)
     if record is None:
         record = conn.scope[RECORD] = _new_record(conn, here)
+    if here is not None and here._manager is not record.manager:
+        here = innermost_of(record.manager)
     endpoint = record.endpoint
     if endpoint is not None and endpoint is here:
         # What the handler's own part stands in is where a lease belongs that lives longer, or that is asked for again.
         here = endpoint.around
     leases = endpoint if until == "endpoint" else record.response
-    if leases is not None and leases.stack is stack and leases.around is here:
-        return leases
+    if leases is not None and leases.handling is conn and leases.around is here:
+        return leases, False
     if until == "response" and not record.is_watched and conn.scope["type"] == "http":
         raise InternalError(
             "until='response' has to see the answer go out: without that a stream which the client cut off would be "
             "committed; add NebulaMiddleware, or call nebula_resource.fastapi.install(app, manager)"
         )
-    leases = RequestLeases(record, here, stack, until)
+    leases = RequestLeases(record, here, conn, until)
     if until == "endpoint":
         record.endpoint = leases
         leases._token = enter(leases)
     else:
         # Never the current scope: a background task does not find it.
         record.response = leases
-    leave(stack, leases)
-    return leases
+    return leases, True
 
 
 def _new_record(conn: HTTPConnection, here: OpenScope | None) -> RequestRecord:
-    """No middleware was here."""
-    if here is not None:
-        return RequestRecord(here.manager, here.scope, None)
+    """No middleware was here: the application's manager, or, of one that knows nothing of us, that of the open scope."""
     state = conn.scope["app"].state
     try:
         manager = state[MANAGER]  # half of the time of asking for its attribute
     except (KeyError, TypeError):  # TypeError: a state of the application's own kind
         manager = getattr(state, MANAGER, None)
-    if not isinstance(manager, Manager):
+    if isinstance(manager, Manager):
+        own = None if here is None else innermost_of(manager)
+        return RequestRecord(manager, None if own is None else own.scope, None)
+    if here is None:
         raise InternalError(
             "this application has no manager: call nebula_resource.fastapi.install(app, manager)"
         )
-    return RequestRecord(manager, None, None)
+    return RequestRecord(here.manager, here.scope, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import AsyncGenerator
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from fastapi import APIRouter, BackgroundTasks, Depends, FastAPI, HTTPException, Request
 from fastapi.responses import JSONResponse
 from starlette.requests import HTTPConnection
+from starlette.types import Message
 
 from nebula_resource import (
     AcquireTimeout,
@@ -70,7 +72,7 @@ def application(manager: Manager) -> FastAPI:
 def test_the_two_ways_are_two(way: str) -> None:
     """The fallback is told to FastAPI by a second parameter, the adapter by none."""
     parameters = resource("db").__signature__.parameters
-    assert list(parameters) == (["conn"] if way == "adapter" else ["conn", "stack"])
+    assert list(parameters) == (["conn"] if way == "adapter" else ["conn", "opened"])
 
 
 async def test_a_lease_ends_before_the_answer(manager: Manager, database: Database) -> None:
@@ -408,10 +410,19 @@ async def test_a_scope_that_a_dependency_opened_is_used(manager: Manager, databa
     assert database.seen == ["begin", "commit", "answer 200"]
 
 
+@pytest.mark.parametrize(
+    ("ends", "status", "seen"),
+    [
+        (None, 200, ["commit", "commit"]),
+        (HTTPException(409), 409, ["rollback HTTPException", "rollback HTTPException"]),
+        (CommitFailed(), 500, ["commit failed", "rollback CommitFailed"]),
+    ],
+    ids=["well", "badly", "in a failed commit"],
+)
 async def test_a_scope_opened_inside_the_request_is_used_from_there_on(
-    manager: Manager, database: Database
+    manager: Manager, database: Database, ends: Exception | None, status: int, seen: list[str]
 ) -> None:
-    """A dependency that narrows the scope narrows the leases asked for after it."""
+    """A dependency that narrows the scope narrows the leases asked for after it; they end first, and tell how."""
     app = application(manager)
 
     async def narrow(wide: Connection = Depends(resource(DB))) -> AsyncGenerator[Connection]:
@@ -423,13 +434,97 @@ async def test_a_scope_opened_inside_the_request_is_used_from_there_on(
 
     @app.get("/")
     async def handler(
-        wide: Connection = Depends(narrowed), inner: Connection = Depends(resource(DB), use_cache=False)
-    ) -> bool:
-        return wide is not inner
+        wide: Connection = Depends(narrowed),
+        inner: Connection = Depends(resource(DB), use_cache=False),
+        again: Connection = Depends(resource(DB), use_cache=False),
+    ) -> None:
+        assert wide is not inner
+        assert inner is again
+        if isinstance(ends, HTTPException):
+            raise ends
+        inner.fails = ends
 
     answer = await call(app, headers=bearer("acme"), seen=database.seen)
-    assert answer.body == b"true"
-    assert database.seen == ["begin", "begin", "commit", "commit", "answer 200"]
+    assert answer.status == status
+    assert database.seen == ["begin", "begin", *seen, f"answer {status}"]
+
+
+async def test_a_lease_ends_before_the_scope_in_which_it_was_asked_for(
+    manager: Manager, database: Database
+) -> None:
+    """One lease before a dependency opens a scope, another inside of it: that one ends while the scope is open."""
+    await manager.register(Database(id="other", seen=database.seen))
+    app = application(manager)
+
+    async def narrow(wide: Connection = Depends(resource(DB))) -> AsyncGenerator[None]:
+        async with manager.scope(action="a1"):
+            yield
+        database.seen.append("scope left")
+
+    @app.get("/")
+    async def handler(
+        _: None = Depends(narrow, scope="function"), inner: Connection = Depends(resource("other"))
+    ) -> None: ...
+
+    answer = await call(app, headers=bearer("acme"), seen=database.seen)
+    assert answer.status == 200
+    assert database.seen == ["begin", "begin", "commit", "scope left", "commit", "answer 200"]
+
+
+async def test_a_handler_inside_of_a_handler_has_leases_of_its_own(
+    manager: Manager, database: Database
+) -> None:
+    """Another application that a handler calls commits before its own answer, not with the handler that called it."""
+    app, inner = application(manager), FastAPI()
+
+    @inner.get("/")
+    async def within(db: Connection = Depends(resource(DB))) -> None:
+        database.seen.append("inner")
+
+    @app.get("/")
+    async def handler(request: Request, db: Connection = Depends(resource(DB))) -> None:
+        async def send(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                database.seen.append("inner answer")
+
+        await inner(dict(request.scope), request.receive, send)
+
+    assert (await call(app, headers=bearer("acme"), seen=database.seen)).status == 200
+    assert database.seen == ["begin", "begin", "inner", "commit", "inner answer", "commit", "answer 200"]
+
+
+@pytest.mark.parametrize("installed", [True, False])
+async def test_a_scope_of_another_manager_is_not_leased_from(
+    manager: Manager, database: Database, installed: bool
+) -> None:
+    """A dependency that opens one changes neither whose lease it is nor for which tenant."""
+    foreign = Manager()
+    app = application(manager) if installed else FastAPI()
+    app.state.nebula_manager = manager
+
+    async def elsewhere() -> AsyncGenerator[None]:
+        async with foreign.scope(tenant="globex"):
+            yield
+
+    async def here(_: None = Depends(elsewhere)) -> AsyncGenerator[None]:
+        async with manager.scope(action="a1"):
+            yield
+
+    @app.get("/", dependencies=[Depends(elsewhere)])
+    async def handler(db: Connection = Depends(resource(DB))) -> str | None:
+        return db.tenant
+
+    @app.get("/inside", dependencies=[Depends(here)])
+    async def inside(db: Connection = Depends(resource(DB))) -> tuple[str | None, str | None]:
+        scope = current_scope()
+        assert scope is not None
+        assert scope.manager is manager
+        return db.tenant, scope.scope.action_id
+
+    tenant = "acme" if installed else None
+    assert json.loads((await call(app, headers=bearer("acme"))).body) == tenant
+    assert json.loads((await call(app, "/inside", headers=bearer("acme"))).body) == [tenant, "a1"]
+    assert database.seen == ["begin", "commit", "begin", "commit"]
 
 
 class Plain(Resource[None, list[str]]):

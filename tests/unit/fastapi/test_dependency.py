@@ -6,10 +6,10 @@ import inspect
 
 import pytest
 from fastapi.dependencies.utils import get_dependant
+from starlette.requests import HTTPConnection
 
 from nebula_resource import ConfigurationError, Manager, ResourceKey, ValidationFailed
 from nebula_resource.fastapi import resource
-from nebula_resource.fastapi.adapter import Exits
 from nebula_resource.fastapi.dependency import ResourceDependency
 from nebula_resource.fastapi.leases import RequestLeases
 from nebula_resource.fastapi.record import RequestRecord
@@ -35,7 +35,7 @@ def test_it_is_a_coroutine_callable_and_no_generator() -> None:
 
 @pytest.mark.parametrize("private", [True, False])
 def test_fastapi_reads_its_signature(private: bool) -> None:
-    """The connection, and in the fallback a stack from a generator of the right scope; nothing from the client."""
+    """The connection, and in the fallback a block from a generator of the right scope; nothing from the client."""
     for until, scope in (("endpoint", "function"), ("response", "request")):
         dependency: ResourceDependency[int] = ResourceDependency("db", until=until, private=private)  # type: ignore[arg-type]  # both are of the Literal
         dependant = get_dependant(path="/", call=dependency)
@@ -64,38 +64,10 @@ def test_bad_names_and_ends_are_refused_where_they_are_written() -> None:
         resource("db", until="request")  # type: ignore[call-overload]  # a user without a type checker
 
 
-async def test_the_fallback_s_stack_ends_everything_with_the_error_of_the_moment() -> None:
-    """The last first; an error on the way takes the place of the one before, and what is left hears of it."""
-    heard: list[str] = []
-
-    class Left:
-        def __init__(self, name: str, raises: Exception | None = None) -> None:
-            self.name, self.raises = name, raises
-
-        def end_now(self) -> bool:
-            return False
-
-        async def __aenter__(self) -> None: ...
-
-        async def __aexit__(self, kind: object, error: BaseException | None, trace: object, /) -> None:
-            heard.append(f"{self.name}: {type(error).__name__}")
-            if self.raises is not None:
-                raise self.raises
-
-    exits = Exits()
-    for each in (Left("first"), Left("second", ZeroDivisionError()), Left("third")):
-        exits.push_async_exit(each)
-    with pytest.raises(ZeroDivisionError):
-        await exits.end(None)
-    assert heard == ["third: NoneType", "second: NoneType", "first: ZeroDivisionError"]
-
-
-async def test_a_request_s_leases_have_no_other_attributes() -> None:
-    """What makes the scope when it is asked for makes nothing else."""
-    manager = Manager()
-    leases = RequestLeases(RequestRecord(manager, None, None), None, Exits(), "endpoint")
-    with pytest.raises(AttributeError):
-        leases.nonsense  # noqa: B018  # asking is the test
+async def test_a_request_s_leases_make_their_scope_when_it_is_asked_for() -> None:
+    """An execution of its own, the same whenever it is asked for."""
+    conn = HTTPConnection({"type": "http"})
+    leases = RequestLeases(RequestRecord(Manager(), None, None), None, conn, "endpoint")
     assert leases.scope is leases.scope
     assert leases.scope.execution_id is not None
     assert leases.context.scope is leases.scope
