@@ -97,15 +97,21 @@ def _has_to_be_awaited(lease: type[Any]) -> bool:
 
 
 def _unread(dependant: Any) -> Iterator[FieldViolation]:
-    """Parameters whose annotation is text that means nothing to FastAPI: it asks the client for them.
+    """Parameters that were meant for a lease, and that FastAPI asks the client for.
 
-    The usual one is ``db: Db`` under postponed annotations, with an alias made inside the function that makes the app.
+    Their annotation is text that means nothing to it, most often ``db: Db`` under postponed annotations, with an alias made
+    inside the function that makes the app; or ``Depends`` was forgotten.
     """
     if dependant.call is None:
         return
     annotations = annotations_of(dependant.call)
     for field in (*dependant.query_params, *dependant.body_params):
         text = annotations.get(field.name)
+        for bare in (field.field_info.default, *getattr(text, "__metadata__", ())):
+            if isinstance(bare, ResourceDependency):
+                yield FieldViolation(
+                    place(dependant.call, field.name), f"must be in Depends: Depends({bare!r})", repr(bare)
+                )
         if isinstance(text, str):
             yield FieldViolation(
                 place(dependant.call, field.name),

@@ -27,7 +27,8 @@ def validate(
 
     - a key that nobody registered, with those that look like it
     - a parameter annotated with another type than its key's, and a key that is used with two types
-    - an annotation that FastAPI cannot read, so that it asks the client for what should be injected
+    - an annotation that FastAPI cannot read, or a ``resource()`` without ``Depends``, so that it asks the client for what
+      should be injected
     - a sync function that injects what has to be awaited, and an ``@inject`` async generator, which hears of no error
     - a singleton (or a scope's object of an outer level) that captures a lease
     - a marker that no container resolves, or that nothing looks at

@@ -133,7 +133,8 @@ class Parallel:
 class WorkflowDefinition:
     """A workflow: its id and its steps in order, each a `Step` or a `Parallel` group.
 
-    Raises `ValidationFailed` when two steps have one name, `InvalidScope` when ``id`` cannot be one.
+    Raises `ValidationFailed` when two steps have one name, or a step stands where a list of them must; `InvalidScope`
+    when ``id`` cannot be one.
     """
 
     id: str
@@ -141,6 +142,10 @@ class WorkflowDefinition:
 
     def __post_init__(self) -> None:
         Scope.workflow(self.id)
+        given: object = self.steps
+        if isinstance(given, (Step, Parallel)):
+            kind = type(given).__name__
+            raise ValidationFailed([FieldViolation("steps", f"must be a list: [{kind}(...)]", kind)])
         object.__setattr__(self, "steps", tuple(self.steps))
         seen: set[str] = set()
         twice = []

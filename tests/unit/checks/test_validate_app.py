@@ -186,6 +186,22 @@ async def test_an_annotation_that_fastapi_cannot_read() -> None:
     assert told["handler(db)"].endswith("(got LocalDb)")
 
 
+async def test_a_resource_without_depends() -> None:
+    """FastAPI would ask the client for it, or give the handler the dependency itself."""
+    app = FastAPI()
+
+    @app.get("/default")
+    async def default(db: Any = resource(DB)) -> None: ...
+
+    @app.post("/annotated")
+    async def annotated(db: Annotated[dict[str, int], resource("db")], fine: int = 0) -> None: ...
+
+    told = await _check(app, "db")
+    assert {where.rpartition(".")[2] for where in told} == {"default(db)", "annotated(db)"}
+    for violation in told.values():
+        assert violation.endswith(": must be in Depends: Depends(resource('db')) (got resource('db'))")
+
+
 async def test_an_application_that_was_never_installed() -> None:
     """One that uses leases and has no manager; one that uses none is fine."""
     app = FastAPI()

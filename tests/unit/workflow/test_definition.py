@@ -52,6 +52,9 @@ def test_what_cannot_be_a_step_is_refused() -> None:
         Parallel([], limit=0)
     with pytest.raises(InvalidScope):
         WorkflowDefinition("", [])
+    for alone in (Step(one), Parallel([Step(one)])):
+        with pytest.raises(ValidationFailed, match=r"steps: must be a list: \[(Step|Parallel)\(\.\.\.\)\]"):
+            WorkflowDefinition("w", alone)  # type: ignore[arg-type]  # a user without a type checker
     with pytest.raises(InvalidScope):
         Step(one, name="x" * 200)
 
