@@ -326,11 +326,12 @@ class Unavailable(ResourceError):
         scope: object | None = None,
         retryable: bool = False,
         retry_after: float | None = None,
+        hint: str = "",
     ) -> None:
         self.why = why
-        hint = f"; try again in {retry_after:.1f} s" if retry_after is not None else ""
+        later = f"; try again in {retry_after:.1f} s" if retry_after is not None else ""
         super().__init__(
-            f"{_named(resource_id)} is {why.replace('_', ' ')}{hint}",
+            f"{_named(resource_id)} is {why.replace('_', ' ')}{hint}{later}",
             resource_id=resource_id,
             scope=scope,
             retryable=retryable,

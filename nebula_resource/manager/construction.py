@@ -54,8 +54,11 @@ class Construction:
         return Creation(registration, self._checkout, self._releases, self._credentials)
 
     def build(self, registration: Registration) -> None:
-        """Give it a new pool, not open yet."""
-        registration.pool = self.pool_for(registration)
+        """Give it a new pool, not open yet; what an operator moved the bounds of the one before to stays."""
+        before: Pool[Any, Any, Any] | None = registration.pool
+        registration.pool = pool = self.pool_for(registration)
+        if before is not None:
+            pool.ledger.min_size, pool.ledger.max_size = before.ledger.min_size, before.ledger.max_size
 
     def pool_for(self, registration: Registration, wanted: Registration | None = None) -> Pool[Any, Any, Any]:
         """A new pool of this registration, or of what it is ``wanted`` to be; not open yet."""

@@ -92,7 +92,8 @@ class Manager(Operations):
         `AlreadyRegistered`, `Unavailable` after the shutdown, and (required) what the opening raised.
         """
         if self.is_ending:
-            raise Unavailable("closed", resource_id=getattr(resource, "id", None))
+            hint = ": its manager is shut down and takes nothing in; register with a new Manager()"
+            raise Unavailable("closed", resource_id=getattr(resource, "id", None), hint=hint)
 
         def propose() -> Registration:
             return self.propose(

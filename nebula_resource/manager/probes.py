@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from nebula_resource.errors import CreateFailed
@@ -95,7 +95,8 @@ class Probes:
         return ledger.in_use / max(1, ledger.max_size)
 
     async def _is_valid(self, instance: Any) -> bool:
-        return await self._registration.resource.is_valid(instance)
+        given: object = self._registration.resource.is_valid(instance)
+        return bool(await given if isinstance(given, Awaitable) else given)  # a plain def, as for the pool
 
     def rests(self) -> bool:
         """Whether nothing is to be checked: no instance, and no failure of its own that only a check could end.

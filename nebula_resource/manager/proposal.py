@@ -15,6 +15,7 @@ from nebula_resource.model.policy import OFF
 from nebula_resource.model.resource import Resource
 from nebula_resource.model.scope import Scope, ScopeLevel
 from nebula_resource.pool import PoolConfig
+from nebula_resource.pool.fit import misfits
 from nebula_resource.quarantine import QuarantinePolicy
 
 __all__ = ["check_policies", "check_proposal", "checked_config", "config_model"]
@@ -49,6 +50,8 @@ def check_proposal(
         pool_config = PoolConfig.of(pool)
     except ValidationFailed as error:
         violations += map(_of_the_pool, error.violations)
+    else:
+        violations += map(_of_the_pool, misfits(resource, pool_config))
     violations += _wrong_dependencies(resource.dependencies)
     violations += _wrong_scope(resource.min_level, scope)
     if violations:

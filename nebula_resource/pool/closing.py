@@ -75,6 +75,8 @@ class Closing:
         pool = self._pool
         if pool.state is PoolState.OPEN:
             return
+        if pool.state is PoolState.NEW:
+            raise pool.desk.refusal("not_open")  # that move is the opening's own, which may be under way
         self.become(PoolState.OPEN)
         pool.fails_suspended = False
         self._tell_quiet(False)
@@ -165,6 +167,14 @@ class Closing:
         pool.line.close()
 
     async def _end(self, timeout: float | None) -> CloseReport:
+        try:
+            return await self._in_order(timeout)
+        except asyncio.CancelledError:  # the loop ends in the middle of it: nobody else cancels a close
+            self.abandon()
+            raise
+
+    async def _in_order(self, timeout: float | None) -> CloseReport:
+        """Wait, end the steps, take back what is out, clean up."""
         pool = self._pool
         drained = await self._wait_until_quiet(timeout)
         self._tell_quiet(drained)
@@ -205,20 +215,26 @@ class Closing:
 
     # ── by force, ours or the loop's ──
 
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether the loop ends in the middle of a close."""
+        return self._closing is not None and self._closing.cancelling() > 0
+
     def step_stopped(self, entry: Entry | None = None) -> None:
-        """A step of ours, on this entry, was cancelled: a close did that, or the loop ends."""
+        """A step of ours, on this entry, was cancelled: a close did that, or the loop ends, perhaps under a close."""
         pool = self._pool
-        if pool.state is not PoolState.CLOSING:
+        if pool.state is not PoolState.CLOSING or self.is_cut_off:
             self.abandon()
         elif entry is not None and entry.state in OUT:
             pool.retirer.retire(entry, CleanupReason.SHUTDOWN)
 
     def abandon(self) -> None:
-        """The loop ends under an open pool, and nothing can be cleaned up any more: close the books (LEAKED)."""
+        """The loop ends under the pool, and nothing can be cleaned up any more: close the books (LEAKED)."""
         pool = self._pool
-        if not pool.state.can_become(PoolState.CLOSING):
+        if pool.state is PoolState.CLOSED:
             return
-        self.become(PoolState.CLOSING)
+        if pool.state is not PoolState.CLOSING:
+            self.become(PoolState.CLOSING)
         self.become(PoolState.CLOSED)
         self._stop()
         for entry in list(pool.ledger.entries):

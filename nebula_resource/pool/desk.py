@@ -91,6 +91,10 @@ class Desk:
             pool.retirer.retire(entry, entry.doom or CleanupReason.EXPIRED)
         return None
 
+    def is_past(self, entry: Entry, now: float) -> bool:
+        """Whether its life time is over, and it is to go for that."""
+        return entry.is_expired(now)
+
     def take_ready(self) -> Entry | None:
         """Lend the next idle entry that needs no step that waits; None when there is none."""
         entry = self._pick_ready()

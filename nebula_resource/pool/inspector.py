@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, Any
 
 from nebula_resource.model.lifecycle import Lifecycle
 from nebula_resource.model.reasons import CleanupReason
@@ -49,7 +50,7 @@ class Inspector:
         valid = False
         error: BaseException | None = None
         try:
-            valid = await self._ask(entry)
+            valid = await self.ask(entry.instance)
         except GeneratorExit:  # the loop is gone, and everything with it
             raise
         except BaseException as raised:
@@ -72,7 +73,7 @@ class Inspector:
         valid = False
         error: BaseException | None = None
         try:
-            valid = await self._ask(entry)
+            valid = await self.ask(entry.instance)
         except BaseException as raised:
             if must_pass(raised):
                 raise
@@ -84,11 +85,16 @@ class Inspector:
             pool.observer.validation_failed(error)
             pool.sizing.dismiss(entry, CleanupReason.HEALTH_CHECK_FAILED)
 
-    async def _ask(self, entry: Entry) -> bool:
-        """The resource's answer. An error counts as no (SPEC §2): it may have come in the middle of an answer."""
+    async def ask(self, instance: Any) -> bool:
+        """The resource's answer, within ``validate_timeout``; a plain ``def`` has it at once.
+
+        An error counts as no (SPEC §2): it may have come in the middle of an answer.
+        """
         pool = self._pool
-        step = pool.resource.is_valid(entry.instance)
-        return bool(await run_step(pool, "validate", step, pool.config.validate_timeout))
+        given: object = pool.resource.is_valid(instance)
+        if isinstance(given, Awaitable):
+            given = await run_step(pool, "validate", given, pool.config.validate_timeout)
+        return bool(given)
 
     def _passed(self, entry: Entry, waiter: Waiter | None) -> None:
         pool = self._pool

@@ -13,7 +13,7 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from nebula_resource._aio import OwnedTasks
-from nebula_resource.errors import WrongEventLoop
+from nebula_resource.errors import ValidationFailed, WrongEventLoop
 from nebula_resource.model.context import ResourceContext
 from nebula_resource.model.ports import Capacity, PoolObserver, Unlimited
 from nebula_resource.model.reasons import CleanupReason
@@ -23,6 +23,7 @@ from nebula_resource.pool.config import PoolConfig, Sharing, UseTiming
 from nebula_resource.pool.deadlines import Deadlines
 from nebula_resource.pool.desk import Desk
 from nebula_resource.pool.entry import Use
+from nebula_resource.pool.fit import misfits
 from nebula_resource.pool.inspector import Inspector
 from nebula_resource.pool.ledger import Ledger
 from nebula_resource.pool.maker import Maker
@@ -86,6 +87,8 @@ class PoolParts:
         capacity: Capacity | None,
         observer: PoolObserver | None,
     ) -> None:
+        if unfit := misfits(resource, config):
+            raise ValidationFailed(unfit, resource_id=resource.id)
         self.resource = resource
         self.resource_config = resource_config
         self.config = config

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from contextvars import Context
 from typing import TYPE_CHECKING
 
@@ -66,7 +67,7 @@ class Retirer:
                 try:
                     token = await self._before(reason)
                 except asyncio.CancelledError as error:
-                    if pool.state is not PoolState.CLOSING:
+                    if pool.state is not PoolState.CLOSING or pool.closing.is_cut_off:
                         raise
                     # A close that has no time left for a hook has some for the instance.
                     cut_short = error  # raised below: it is put off, not swallowed
@@ -99,9 +100,9 @@ class Retirer:
         """Run the user's cleanup; what it raises is returned, for there is no caller to raise it to."""
         pool = self._pool
         try:
-            await run_step(
-                pool, "cleanup", pool.resource.cleanup(entry.instance), pool.config.cleanup_timeout
-            )
+            given: object = pool.resource.cleanup(entry.instance)
+            if isinstance(given, Awaitable):  # a plain ``def`` has done it
+                await run_step(pool, "cleanup", given, pool.config.cleanup_timeout)
         except BaseException as error:
             if must_pass(error):
                 raise

@@ -38,10 +38,14 @@ class SharedDesk(Desk):
         """The resident, unless its time is over; then it is dismissed."""
         pool = self._pool
         entry = self.resident()
-        if entry is not None and entry.is_expired(pool.loop.time()):
+        if entry is not None and self.is_past(entry, pool.loop.time()):
             pool.sizing.dismiss(entry, CleanupReason.EXPIRED)
             return None
         return entry
+
+    def is_past(self, entry: Entry, now: float) -> bool:
+        """As long as nothing can be put in its place an old one is better than none: another may be held for hours."""
+        return entry.is_expired(now) and (not entry.holders or self._pool.maker.may_start())
 
     def _attend(self, waiter: Waiter, *, joins_at: float | None = None) -> bool:
         pool = self._pool

@@ -104,7 +104,7 @@ class Upkeep:
         pool = self._pool
         now = pool.loop.time()
         for entry in list(pool.ledger.entries):
-            if entry.is_expired(now):
+            if pool.desk.is_past(entry, now):
                 pool.ledger.doom(entry, CleanupReason.EXPIRED)
             entry.look(now)
             if entry.state is Lifecycle.IN_USE:

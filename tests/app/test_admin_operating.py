@@ -267,6 +267,24 @@ async def test_a_drain_is_an_operation(world: World) -> None:
         pass
 
 
+class Above(Thing):
+    """Holds what it needs as long as an instance lives."""
+
+    async def create(self, config: ThingConfig, context: ResourceContext) -> object:
+        for key in self.dependencies:
+            await context.dependency(key)
+        return await super().create(config, context)
+
+
+async def test_a_drain_makes_idle_instances_above_let_go(world: World) -> None:
+    """What only an idle instance of a dependent holds does not keep a drain from its end."""
+    await world.manager.register(Above("repo", ("db",)), ThingConfig(), pool={"min_size": 1}, health=OFF)
+    assert world.manager.stats()["db"].in_use == 1
+    where = (await world.send("POST", "/pools/db/drain", json=WHY)).headers["location"]
+    done = await world.until(where, lambda operation: operation["state"] != "running")
+    assert done["result"] == {"drained": True, "in_use": 0}
+
+
 async def test_an_operation_may_be_cancelled(world: World) -> None:
     """The drain is no longer watched; the pool drains on until it is resumed."""
     handle = await world.manager.acquire("db")

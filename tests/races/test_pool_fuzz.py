@@ -52,7 +52,7 @@ class Run:
                 "max_waiting": pick((None, None, 5)),
                 "acquire_timeout": 3.0,
                 "validation_interval": pick((None, 0, 0.3)),
-                "keepalive_interval": pick((None, 0.4)),
+                "keepalive_interval": pick((None, 0.4)) if "is_valid" in self.kept else None,
                 "maintenance_interval": pick((None, 0.5)),
                 "idle_timeout": pick((None, 1.0)),
                 "max_lifetime": pick((None, 2.0)),

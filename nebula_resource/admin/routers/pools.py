@@ -174,7 +174,9 @@ async def drain_pool(
     pool = registration.pool
 
     async def drain() -> dict[str, Any]:
-        return {"drained": await pool.drain(None), "in_use": pool.stats().in_use}
+        # Of the manager: instances of dependents let go of what they hold.
+        drained = await state.manager.drain(registration.public_id)
+        return {"drained": drained, "in_use": pool.stats().in_use}
 
     with state.audit.deed(who, "pool.drain", registration, body.reason):
         operation = state.operations.start("drain", registration, who.name, drain())

@@ -14,6 +14,7 @@ from nebula_resource import (
     HealthStatus,
     Manager,
     PoolExhausted,
+    ProbeFailed,
     QuarantinePolicy,
     Scope,
     Unavailable,
@@ -181,6 +182,44 @@ async def test_without_health_checks_a_recovery_asks_is_valid(valid: bool) -> No
         assert status.is_usable() is valid
         assert ward.success_threshold("thing") == 1
         assert_manager_sound(manager)
+
+
+async def test_a_recovery_that_asks_is_valid_waits_no_longer_than_the_pool() -> None:
+    """Without health checks nothing else would end it: a person's release by probe waited for ever."""
+
+    class Silent(Thing):
+        async def is_valid(self, instance: Any) -> bool:
+            await asyncio.Event().wait()
+            return True
+
+    async with Manager(health=OFF) as manager:
+        await manager.register(Silent(), pool={"validate_timeout": 2.0})
+        manager.quarantine("thing", "by hand")
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(ProbeFailed):
+            await manager.release("thing")
+        assert asyncio.get_running_loop().time() - began == 2.0
+        assert_manager_sound(manager)
+
+
+async def test_a_plain_is_valid_is_taken_by_checks_too() -> None:
+    """Where a resource has no health check of its own."""
+    thing = Thing()
+    thing.is_valid = lambda instance: thing.valid  # type: ignore[method-assign,assignment,return-value]  # plain, on purpose
+    async with Manager(health=QUIET, quarantine=OFF) as manager:
+        await manager.register(thing)
+        assert (await manager.check("thing")).is_usable()
+        thing.valid = False
+        assert not (await manager.check("thing")).is_usable()
+
+
+async def test_a_check_that_can_make_no_instance_is_a_failed_one() -> None:
+    """What the server answers to a create is an answer; it is not put off."""
+    thing = Thing()
+    async with Manager(health=QUIET, quarantine=OFF) as manager:
+        await manager.register(thing, pool={"min_size": 0})
+        thing.fails = OSError("down")
+        assert not (await manager.check("thing")).is_usable()
 
 
 async def test_what_is_registered_no_more_is_not_probed() -> None:

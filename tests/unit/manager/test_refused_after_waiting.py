@@ -1,13 +1,15 @@
 """Refused after waiting: who was promised an instance and refused after all is counted once, with how long it stood."""
 
 import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 
 import pytest
 
-from nebula_resource import AcquireTimeout, Manager, Unavailable
+from nebula_resource import AcquireTimeout, Manager, ResourceContext, Unavailable
 from nebula_resource.hooks import HookEvent, HookPayload, ResourceHook
 from nebula_resource.manager.registration import Cause, Registration
-from tests.unit.manager.things import Thing, assert_manager_sound
+from tests.unit.manager.things import Instance, Leasing, Thing, assert_manager_sound
 
 
 class Looks(ResourceHook):
@@ -51,6 +53,39 @@ async def test_it_is_no_acquisition(with_hook: bool, seconds: float) -> None:
         assert registration.refused == {"unhealthy": 1}
         assert (stats.wait.count, stats.wait.total_s) == (1, 0.0)
         assert (stats.wait_refused.count, stats.wait_refused.total_s) == (1, seconds)
+        assert_manager_sound(manager)
+
+
+class Doomed(Leasing):
+    """The verdict falls while its lease is entered, at the second use."""
+
+    registration: Registration | None = None
+
+    @asynccontextmanager
+    async def _lease(self, instance: Instance, context: ResourceContext) -> AsyncGenerator[Instance]:
+        async with super()._lease(instance, context):
+            if self.registration is not None:
+                self.registration._causes[Cause.UNHEALTHY] = lambda: Unavailable("unhealthy", retryable=True)
+                self.registration._settle()
+            yield instance
+
+
+async def test_a_lease_that_was_entered_in_vain_is_no_acquisition() -> None:
+    """It is ended like any other, learns why, and neither it nor its wait is among those served."""
+    async with Manager() as manager:
+        thing = Doomed()
+        registration = await manager.register(thing, pool={"max_size": 1})
+        async with manager.acquire("thing"):
+            waiter = asyncio.ensure_future(manager.acquire("thing").__aenter__())
+            await asyncio.sleep(3)
+            thing.registration = registration
+        with pytest.raises(Unavailable, match="unhealthy"):
+            await waiter
+        stats = registration.pool.stats()
+        assert (stats.acquisitions, stats.releases, stats.in_use) == (1, 1, 0)
+        assert (stats.wait.count, stats.wait.total_s) == (1, 0.0)
+        assert (stats.wait_refused.count, stats.wait_refused.total_s) == (1, 3.0)
+        assert thing.log[-2:] == ["rollback Unavailable", "cleanup"] or thing.log[-1] == "commit"
         assert_manager_sound(manager)
 
 

@@ -11,6 +11,7 @@ from nebula_resource import (
     CreateFailed,
     DependencyFailure,
     Manager,
+    Resource,
     ResourceContext,
     Scope,
     ScopeLevel,
@@ -192,9 +193,23 @@ async def test_a_setting_that_does_nothing_yet_is_refused() -> None:
         assert manager.registry.resolve("thing").health is None
 
 
+async def test_a_setting_of_the_pool_that_the_resource_gives_no_meaning_is_refused() -> None:
+    """With everything else that is wrong, and with nothing left behind."""
+
+    class Plain(Thing):
+        is_valid = Resource.is_valid
+
+    async with Manager() as manager:
+        with pytest.raises(ValidationFailed) as caught:
+            await manager.register(Plain(), {"size": "x"}, pool={"keepalive_interval": 5.0})
+        assert [each.field for each in caught.value.violations] == ["size", "pool.keepalive_interval"]
+        assert manager.pools() == ()
+
+
 async def test_nothing_is_registered_after_the_shutdown() -> None:
     """A manager that ended takes nothing in."""
     manager = Manager()
     await manager.shutdown()
-    with pytest.raises(Unavailable):
+    with pytest.raises(Unavailable, match="'thing' is closed: its manager is shut down") as caught:
         await manager.register(Thing())
+    assert (caught.value.why, caught.value.retryable) == ("closed", False)

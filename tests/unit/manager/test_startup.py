@@ -209,6 +209,22 @@ async def test_what_the_first_attempt_was_resized_to_stays() -> None:
         assert manager.stats()["top"].max == 3
 
 
+async def test_what_a_failed_attempt_was_resized_to_stays() -> None:
+    """The pool that the next attempt opens has the bounds that were asked for, not those of the registration."""
+    async with Manager() as manager:
+        thing = Thing()
+        thing.fails = OSError("down")
+        registration = await manager.register(thing, pool={"max_size": 2})
+        failed = registration.pool
+        manager.resize("thing", max_size=3)
+        thing.fails = None
+        await manager.release("thing")
+        async with manager.acquire("thing"):
+            assert registration.pool is not failed
+        assert manager.stats()["thing"].max == 3
+        assert_manager_sound(manager)
+
+
 # ── dependencies ──
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from nebula_resource.model.ports import Capacity, PoolObserver
 from nebula_resource.model.reasons import CleanupReason
 from nebula_resource.pool import Pool, PoolConfig
+from nebula_resource.pool.deadlines import Deadlines
 from nebula_resource.testing.asserts import assert_sound
 from nebula_resource.testing.mock import MockInstance, MockResource
 
@@ -144,8 +145,21 @@ async def opened(
     finally:
         await pool.close(0.0)
     assert_sound(pool)
+    assert not timers_of_pools(), f"timers outlive their pool: {timers_of_pools()}"
     detached = pool.stats().destroyed.get("detached", 0)
     assert len(resource.alive) == detached, f"left on the server: {resource.alive}"
+
+
+def timers_of_pools() -> list[asyncio.TimerHandle]:
+    """What the loop is to call later for any pool; what was taken back does not count, nor do limits of its steps."""
+    scheduled: list[asyncio.TimerHandle] = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]  # the loop's heap
+    return [
+        timer
+        for timer in scheduled
+        if not timer.cancelled()
+        and not isinstance(getattr(timer._callback, "__self__", None), Deadlines)  # type: ignore[attr-defined]  # no other way to ask
+        and (getattr(timer._callback, "__module__", None) or "").startswith("nebula_resource.pool")  # type: ignore[attr-defined]  # the same
+    ]
 
 
 async def turns(count: int = 5) -> None:

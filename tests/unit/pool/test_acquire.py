@@ -249,3 +249,29 @@ async def _number(pool: MockPool) -> int:
 
 async def _held(pool: MockPool) -> Handle[Any]:
     return await pool.acquire()
+
+
+async def test_a_good_one_behind_one_past_its_time_is_lent_at_once() -> None:
+    """The old one is retired on the way, and nobody waits for its cleanup or for a creation."""
+    resource = MockResource(cleanup=Outcome.SLOW)
+    async with opened(resource, max_size=2, max_lifetime=100.0, maintenance_interval=None) as pool:
+        first = await pool.acquire()
+        await asyncio.sleep(50)
+        second = await pool.acquire()
+        await first.release()
+        await second.release()
+        await asyncio.sleep(56)  # a tick has marked the first
+        began = now()
+        async with pool.acquire() as value:
+            assert (value.number, now()) == (2, began)
+        assert pool.stats().created == 2
+
+
+async def test_what_just_came_back_from_a_long_use_needs_no_look() -> None:
+    """It was used until a moment ago, although it was taken many ticks before."""
+    async with opened(MockResource(is_valid=Outcome.OK), min_size=1, validation_interval=10.0) as pool:
+        async with pool.acquire():
+            await asyncio.sleep(503)
+        handle = pool.try_acquire()
+        assert handle is not None
+        await handle.release()

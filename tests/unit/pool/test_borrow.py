@@ -1,6 +1,7 @@
 """Borrowing: a probe's instance, reserved or fresh, that counts like any other."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -22,6 +23,26 @@ async def test_an_idle_one_is_reserved() -> None:
         await waiting
         assert pool.stats().acquisitions == 1
         assert_no_leaks(pool)
+
+
+async def test_a_good_probe_is_a_check() -> None:
+    """What a probe has just found well is not asked again before it is lent; what was not probed is."""
+    resource = MockResource(is_valid=Outcome.OK)
+    settings: dict[str, Any] = {
+        "validation_interval": 10.0,
+        "maintenance_interval": None,
+        "idle_timeout": None,
+    }
+    async with opened(resource, min_size=1, **settings) as pool:
+        await asyncio.sleep(12)
+        async with pool.borrow():
+            pass
+        await asyncio.sleep(4)  # a tick has looked
+        await _use(pool)
+        assert resource.calls["is_valid"] == 0
+        await asyncio.sleep(16)
+        await _use(pool)
+        assert resource.calls["is_valid"] == 1
 
 
 async def test_a_fresh_one_is_made_and_kept() -> None:

@@ -8,6 +8,7 @@ import pytest
 from nebula_resource.errors import HandleReleased, Unavailable
 from nebula_resource.pool import Pool, PoolConfig
 from nebula_resource.pool.closing import GRACE, HOOKS
+from nebula_resource.pool.entry import Entry
 from nebula_resource.testing.asserts import assert_no_leaks, assert_sound
 from nebula_resource.testing.clock import VirtualTimeLoop
 from nebula_resource.testing.mock import MockResource, Outcome
@@ -224,7 +225,14 @@ def test_a_loop_that_ends_under_a_pool_closes_its_books() -> None:
         resource = MockResource(**scripts)
         pool: MockPool = Pool(resource, None, PoolConfig(min_size=1, validation_interval=0))
 
-        async def main(resource: MockResource = resource, pool: MockPool = pool, step: str = step) -> None:
+        entries: list[Entry] = []
+
+        async def main(
+            resource: MockResource = resource,
+            pool: MockPool = pool,
+            step: str = step,
+            entries: list[Entry] = entries,
+        ) -> None:
             await pool.open()
             resource.script(step, Outcome.NEVER)
             if step in {"cleanup", "create"}:
@@ -233,14 +241,54 @@ def test_a_loop_that_ends_under_a_pool_closes_its_books() -> None:
                 asyncio.get_running_loop().call_soon(asyncio.ensure_future, _use(pool))
             await turns(8)
             assert pool.tasks or pool.cleanups
+            entries.extend(pool.ledger.entries)
 
         with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
             runner.run(main())
         assert pool.stats().state == "closed", step
         assert pool.stats().size == 0, step
+        assert all(entry.state.is_terminal for entry in entries), step
         assert set(pool.stats().destroyed) <= {"leaked", "evicted"}, step
         assert pool.stats().destroyed.get("leaked", 0) >= (step != "create"), step
         pool.check()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("step", ["create", "is_valid", "recycle", "lease_exit", "cleanup", None])
+def test_a_loop_that_ends_in_the_middle_of_a_close_closes_the_books_too(step: str | None) -> None:
+    """Ctrl-C while it waits for a handle or a step: what is there is abandoned, and nothing is begun any more."""
+    scripts: dict[str, Any] = {"is_valid": Outcome.OK, "recycle": Outcome.OK, "lease_exit": Outcome.OK}
+    resource = MockResource(**scripts)
+    pool: MockPool = Pool(resource, None, PoolConfig(min_size=2, validation_interval=0))
+    held: list[Any] = []
+
+    async def main() -> None:
+        await pool.open()
+        held.append(await pool.acquire())
+        if step is not None:
+            # The lease that is held is ended by asyncio itself, which waits for it: that one goes well.
+            resource.script(step, [Outcome.NEVER, Outcome.OK] if step == "lease_exit" else Outcome.NEVER)
+        if step == "create":
+            pool.resize(min_size=3)
+        elif step == "cleanup":
+            pool.recycle_all()
+        else:
+            asyncio.get_running_loop().call_soon(asyncio.ensure_future, _use(pool))
+        await turns(8)
+        asyncio.get_running_loop().call_soon(asyncio.ensure_future, pool.close(60.0))
+        await turns(3)
+        assert pool.stats().state == "closing"
+
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        runner.run(main())
+    calls = resource.calls.copy()
+    assert (pool.stats().state, pool.stats().size) == ("closed", 0)
+    assert pool.stats().destroyed["leaked"] >= 1
+    assert calls["cleanup"] <= (2 if step == "cleanup" else 1)
+    pool.check()
+    with pytest.raises(HandleReleased):
+        held[0].value  # noqa: B018  # asking is the point
+    held[0]._entry = None  # nobody is there any more to take it back
 
 
 def test_a_loop_that_ends_in_a_hook_before_a_cleanup_closes_the_books_too() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from nebula_resource.errors import InvalidStateTransition, PoolExhausted, Unavailable
+from nebula_resource.pool import Pool, PoolConfig
 from nebula_resource.testing.asserts import assert_sound
 from nebula_resource.testing.mock import MockResource, Outcome
 from tests.unit.pool.support import MockPool, Notes, now, opened, take, turns
@@ -109,6 +110,23 @@ async def test_what_is_made_or_checked_meanwhile_waits_as_its_caller_does(step: 
         pool.resume()
         await asyncio.gather(*callers)
         assert served == [("first", 2.0), ("second", 2.0)]
+
+
+async def test_what_is_being_opened_cannot_be_resumed() -> None:
+    """Only its opening opens it: resumed in the middle of that, it would serve although it was given up for failed."""
+    resource = MockResource(create=Outcome.SLOW)
+    pool: MockPool = Pool(resource, None, PoolConfig(min_size=1))
+    with pytest.raises(Unavailable, match="not open"):
+        pool.resume()
+    opening = asyncio.create_task(pool.open())
+    await turns()
+    with pytest.raises(Unavailable, match="not open"):
+        pool.resume()
+    await opening
+    assert pool.stats().state == "open"
+    await pool.close()
+    assert_sound(pool)
+    assert not resource.alive
 
 
 async def test_nobody_waits_at_resumption() -> None:

@@ -35,6 +35,17 @@ async def test_one_held_too_long_is_reported_once(way: str) -> None:
         assert pool.stats().idle == 1
 
 
+async def test_who_looks_for_leaks_times_every_use() -> None:
+    """Not one in 64: how long a handle is held must be known of each."""
+    async with opened(min_size=1, leak_threshold=5.0) as pool:
+        for _ in range(3):
+            handle = await pool.acquire()
+            await asyncio.sleep(1)
+            assert handle.usage.held_s == 1.0
+            await handle.release()
+        assert pool.stats().use.count == 3
+
+
 async def test_the_next_use_of_an_instance_is_reported_anew() -> None:
     """Once for each use, not for each instance."""
     async with opened(min_size=1, leak_threshold=10.0) as pool:

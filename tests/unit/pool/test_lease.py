@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from nebula_resource._aio import CancellationToken
 from nebula_resource.errors import AcquireCancelled, AcquireTimeout, Unavailable
 from nebula_resource.model.context import ResourceContext
+from nebula_resource.pool import Pool, PoolConfig
 from nebula_resource.testing.asserts import assert_no_leaks, assert_sound
 from nebula_resource.testing.mock import MockError, MockResource, Outcome
 from tests.unit.pool.support import MockPool, Notes, now, opened, turns
@@ -49,6 +51,60 @@ async def test_the_lease_learns_the_outcome() -> None:
             await turns()
         assert resource.outcomes == errors
         assert pool.stats().created == 1
+
+
+async def test_a_lease_that_did_not_end_of_itself_costs_the_instance() -> None:
+    """Nobody knows what state it is in, so no recycle is asked to prove it clean; after an error one is."""
+    for outcome, reasons in ((Outcome.NEVER, {"tainted": 1}), (Outcome.ERROR, {})):
+        async with opened(leased(exit=[outcome, Outcome.OK], recycle=Outcome.OK), lease_timeout=2.0) as pool:
+            with pytest.raises((MockError, AcquireTimeout)):
+                async with pool.acquire():
+                    pass
+            await turns()
+            assert pool.stats().destroyed == reasons
+
+
+async def test_a_wait_that_ended_in_a_lease_is_counted_once() -> None:
+    """When the lease is entered, and not when the instance was had."""
+    async with opened(leased(), max_size=1) as pool:
+        async with pool.acquire():
+            waiting = asyncio.create_task(_use(pool))
+            await asyncio.sleep(2)
+        await waiting
+        assert (pool.stats().wait.count, pool.stats().wait.total_s) == (2, 2.0)
+
+
+async def test_a_lease_that_a_close_took_the_instance_from_is_held_no_more() -> None:
+    """While the instance is cleaned up the use counts as ended."""
+    resource = leased()
+    resource.script("cleanup", Outcome.SLOW)
+    pool: MockPool = Pool(resource, None, PoolConfig(min_size=0))
+    await pool.open()
+    handle = await pool.acquire()
+    assert (pool.stats().acquisitions, pool.stats().releases) == (1, 0)
+    closing = asyncio.create_task(pool.close(0.0))
+    await asyncio.sleep(0.5)
+    assert (pool.stats().retiring, pool.stats().acquisitions, pool.stats().releases) == (1, 1, 1)
+    await closing
+    await handle.release()
+    assert_sound(pool)
+
+
+async def test_a_commit_that_fails_behind_a_closed_body_is_told() -> None:
+    """A coroutine that is closed in its block cannot wait for it, and nobody else hears of it."""
+    notes = Notes()
+    async with opened(leased(exit=[Outcome.ERROR, Outcome.OK]), observer=notes) as pool:
+
+        async def stream() -> AsyncGenerator[Any, None]:
+            async with pool.acquire() as lease:
+                yield lease
+
+        generator = stream()
+        await anext(generator)
+        await generator.aclose()
+        await turns()
+        assert [type(error) for error in notes.of("failed")] == [MockError]
+        assert_no_leaks(pool)
 
 
 @pytest.mark.parametrize("exit", [Outcome.ERROR, Outcome.NEVER])

@@ -10,7 +10,7 @@ from nebula_resource.errors import AcquireTimeout, PoolExhausted
 from nebula_resource.pool.waiters import Line, time_out
 from nebula_resource.testing.asserts import assert_no_leaks, assert_sound
 from nebula_resource.testing.mock import MockResource, Outcome
-from tests.unit.pool.support import MockPool, Notes, now, opened, turns
+from tests.unit.pool.support import MockPool, Notes, now, opened, timers_of_pools, turns
 
 
 async def test_whoever_comes_first_is_served_first() -> None:
@@ -78,6 +78,22 @@ async def test_max_waiting_bounds_the_line() -> None:
         await handle.release()
         await asyncio.gather(*waiting, third, return_exceptions=True)
         assert (pool.stats().exhausted, notes.of("rejected")) == (1, ["exhausted"])
+
+
+async def test_one_who_left_what_was_made_for_it_is_not_counted() -> None:
+    """Neither as waiting nor as one for whom something is done: the line behind is as long as it is."""
+    async with opened(MockResource(create=Outcome.SLOW), max_size=1, max_waiting=1) as pool:
+        gone = asyncio.create_task(_hold(pool, 0.0))
+        await turns()
+        gone.cancel()
+        await asyncio.wait((gone,))
+        assert not pool.line.attended
+        waiting = asyncio.create_task(_hold(pool, 0.0))
+        await turns()
+        assert pool.stats().waiting == 1
+        with pytest.raises(PoolExhausted):
+            await pool.acquire()
+        await waiting
 
 
 async def test_a_line_of_length_zero_never_waits() -> None:
@@ -188,6 +204,22 @@ async def test_waits_are_counted_in_the_statistics() -> None:
         assert (stats.waiting, stats.oldest_wait_s) == (0, None)
         assert stats.wait.count == stats.acquisitions == 2
         assert stats.wait.total_s == 2.0
+
+
+async def test_a_caller_s_own_limit_changes_nothing_about_what_is_counted() -> None:
+    """A wait that has a timer of its own is a wait, and the timer goes with it."""
+    async with opened(max_size=1) as pool:
+        async with pool.acquire():
+            waiting = asyncio.create_task(_timed(pool, 10.0))
+            await asyncio.sleep(2)
+        await waiting
+        assert (pool.stats().wait.count, pool.stats().wait.total_s) == (2, 2.0)
+        assert [timer.when() for timer in timers_of_pools() if timer.when() == 10.0] == []
+
+
+async def _timed(pool: MockPool, timeout: float) -> None:
+    async with pool.acquire(timeout=timeout):
+        pass
 
 
 async def _note(pool: MockPool, order: list[str], word: str) -> None:

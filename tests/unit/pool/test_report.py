@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from nebula_resource.errors import ResourceError
+from nebula_resource.errors import ResourceError, Unavailable
 from nebula_resource.model.reasons import CleanupReason
 from nebula_resource.pool import Pool, Sharing
 from tests.unit.pool.support import opened
@@ -57,3 +57,18 @@ async def test_the_numbers_are_the_stats_but_for_the_ages(seed: int, sharing: Sh
         for each in held:
             await each.release()
     assert differing > 10
+
+
+async def test_a_second_refusal_after_a_wait_changes_the_stamp() -> None:
+    """Each of them is in a number of its own."""
+    async with opened(max_size=1) as pool:
+        async with pool.acquire():
+            stamps = []
+            for _ in range(2):
+                waiting = asyncio.ensure_future(pool.acquire().__aenter__())
+                await asyncio.sleep(1)
+                pool.fail_line(lambda: Unavailable("quarantined"))
+                with pytest.raises(Unavailable):
+                    await waiting
+                stamps.append(pool.stamp())
+        assert stamps[0] != stamps[1]

@@ -132,6 +132,27 @@ async def test_an_expired_one_is_replaced(held: bool) -> None:
         assert pool.stats().destroyed == {"expired": 1}
 
 
+@pytest.mark.parametrize("ticks", [True, False])
+async def test_an_old_one_serves_on_while_nothing_can_take_its_place(ticks: bool) -> None:
+    """A second one past its time beside one that somebody holds for hours: no room for a third, and nobody starves."""
+    settings: dict[str, Any] = {"maintenance_interval": 10.0 if ticks else None, "acquire_timeout": 1.0}
+    async with opened(sharing="shared", max_size=2, max_lifetime=100.0, **settings) as pool:
+        held = await pool.acquire()
+        await asyncio.sleep(101)
+        second = await pool.acquire()
+        await asyncio.sleep(101)
+        async with pool.acquire() as value:
+            assert value.number == second.value.number == 2
+        await held.release()
+        await turns()
+        async with pool.acquire() as value:
+            assert value.number == 3
+        await second.release()
+        await turns()
+        assert pool.stats().destroyed == {"expired": 2}
+        assert_no_leaks(pool)
+
+
 async def test_an_expired_one_is_dismissed_between_two_ticks() -> None:
     """The desk reads the clock itself."""
     settings: dict[str, Any] = {
@@ -143,6 +164,15 @@ async def test_an_expired_one_is_dismissed_between_two_ticks() -> None:
         await asyncio.sleep(99.99)
         async with pool.acquire() as value:
             assert value.number == 2
+
+
+async def test_an_idle_one_that_is_not_due_is_lent_unasked() -> None:
+    """Also on the long way, which every caller of a shared instance takes."""
+    resource = MockResource(is_valid=Outcome.OK)
+    async with opened(resource, sharing="shared", min_size=1, validation_interval=10.0) as pool:
+        await _use(pool)
+        await _use(pool)
+        assert resource.calls["is_valid"] == 0
 
 
 async def test_an_idle_one_that_is_due_is_checked_for_all() -> None:

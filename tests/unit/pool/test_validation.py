@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
-from nebula_resource.errors import AcquireTimeout
+from nebula_resource.errors import AcquireTimeout, ValidationFailed
 from nebula_resource.model.reasons import CleanupReason
+from nebula_resource.pool import Pool, PoolConfig
 from nebula_resource.testing.asserts import assert_no_leaks, assert_sound
-from nebula_resource.testing.mock import MockError, MockResource, Outcome
+from nebula_resource.testing.mock import MockError, MockInstance, MockResource, Outcome
 from tests.unit.pool.support import MockPool, Notes, now, opened, turns
 
 QUIET: dict[str, Any] = {"maintenance_interval": None, "idle_timeout": None, "max_lifetime": None}
@@ -88,10 +89,41 @@ async def test_without_an_interval_nobody_asks() -> None:
 
 async def test_a_resource_that_cannot_be_asked_is_never_due() -> None:
     """Left at its default the answer is always yes, so a hit stays a hit even with an interval of zero."""
-    async with opened(min_size=1, validation_interval=0, keepalive_interval=1.0) as pool:
+    async with opened(min_size=1, validation_interval=0) as pool:
         await asyncio.sleep(100)
         assert pool.shelf.hot
         assert pool.try_acquire() is not None
+
+
+def test_a_keepalive_that_could_ask_nothing_is_refused() -> None:
+    """It probes by ``is_valid``; where that is left at its default it would silently do nothing."""
+    with pytest.raises(ValidationFailed, match="keepalive_interval: must be None") as caught:
+        Pool(MockResource(), None, PoolConfig(keepalive_interval=10.0))
+    [violation] = caught.value.violations
+    assert (violation.field, violation.actual, caught.value.resource_id) == (
+        "keepalive_interval",
+        "10.0",
+        "mock",
+    )
+    Pool(valid(), None, PoolConfig(keepalive_interval=10.0))
+
+
+@pytest.mark.parametrize("answer", [True, False])
+async def test_plain_functions_are_steps_too(answer: bool) -> None:
+    """An ``is_valid`` that needs no await is asked like any other, not taken for a failed one for ever."""
+    resource = MockResource()
+    ended: list[MockInstance] = []
+    resource.is_valid = lambda instance: answer  # type: ignore[method-assign,assignment,return-value]  # plain, on purpose
+    resource.cleanup = ended.append  # type: ignore[method-assign,assignment]  # the same
+    notes = Notes()
+    pool: MockPool = Pool(resource, None, PoolConfig(min_size=1, validation_interval=0), observer=notes)
+    await pool.open()
+    assert await _number(pool) == (1 if answer else 2)
+    assert notes.of("validation_failed") == ([] if answer else [None])
+    await pool.close()
+    assert ended == resource.made
+    assert pool.stats().destroyed_total == len(ended)
+    assert not notes.of("failed")
 
 
 @pytest.mark.parametrize("outcome", ["no", Outcome.ERROR, Outcome.NEVER, asyncio.CancelledError()])
