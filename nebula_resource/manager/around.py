@@ -78,6 +78,7 @@ class Around:
         except TimeoutError:
             pass
         except BaseException as error:
+            managed.withhold()
             await managed.release(error)
             raise
 

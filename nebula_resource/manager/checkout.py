@@ -153,10 +153,10 @@ class Checkout:
                 if run is not None:
                     await end_hooks(run, error, leaving=is_leaving(error))
             raise
-        if self.bus.wants(Acquired):
-            self._publish(registration, Acquired, waited_s=managed.usage.waited_s)
         if run is not None and around is not None:
             await around.after(run, managed)
+        if self.bus.wants(Acquired):  # only now: whoever is called off in a hook's after never had it
+            self._publish(registration, Acquired, waited_s=managed.usage.waited_s)
         return managed
 
     async def _obtain(

@@ -56,7 +56,7 @@ def is_leaving(error: BaseException) -> bool:
 class ManagedHandle(Handle[T], Generic[T]):
     """One lent instance of a manager's resource."""
 
-    __slots__ = ("_checkout", "_is_leaving", "_registration", "_scope", "_tickets")
+    __slots__ = ("_checkout", "_is_leaving", "_is_withheld", "_registration", "_scope", "_tickets")
 
     def __init__(
         self,
@@ -76,6 +76,7 @@ class ManagedHandle(Handle[T], Generic[T]):
         self._tickets = tickets
         self._is_leaving = False
         """Its release has begun: hooks may take their time, and nobody else may release it meanwhile."""
+        self._is_withheld = False
 
     def __del__(self) -> None:
         super().__del__()
@@ -153,7 +154,7 @@ class ManagedHandle(Handle[T], Generic[T]):
     def _tell(self) -> None:
         registration = self._registration
         bus = self._checkout.bus
-        if bus.wants(Released):
+        if bus.wants(Released) and not self._is_withheld:
             bus.publish(
                 Released,
                 registration.key,
@@ -161,6 +162,10 @@ class ManagedHandle(Handle[T], Generic[T]):
                 public_id=registration.public_id,
                 held_s=self.usage.held_s,
             )
+
+    def withhold(self) -> None:
+        """Its caller does not get it after all: nobody was told that it was acquired, so nobody is that it is released."""
+        self._is_withheld = True
 
     def detach(self) -> Any:
         """Take the instance out of the pool; the gates are left as after a good use."""

@@ -15,6 +15,7 @@ from nebula_resource import (
     ResourceContext,
     Scope,
 )
+from nebula_resource.events import Acquired, Released
 from nebula_resource.hooks import HookEvent, ResourceHook
 from nebula_resource.hooks.payload import HookPayload, HookResult
 from tests.unit.manager.things import Thing, assert_manager_sound
@@ -127,6 +128,46 @@ async def test_a_hook_after_delays_nobody_beyond_the_deadline() -> None:
             assert hook.log == []
             await asyncio.sleep(3)
             assert hook.log == ["ok"]
+
+
+async def test_acquired_is_told_when_the_hooks_are_through() -> None:
+    """SPEC §7: after-hooks, then the event: it says that the caller has it, with how long the pool let it wait."""
+    hook = Slow(after=1.0)
+    async with hooked(hook) as manager:
+        told: list[tuple[str, float]] = []
+        remove = manager.events.add_listener(
+            lambda event: told.append((type(event).__name__, now())), types=[Acquired, Released]
+        )
+        began = now()
+        async with manager.acquire("thing"):
+            assert told == [("Acquired", began + 1.0)]
+        assert [name for name, _ in told] == ["Acquired", "Released"]
+        remove()
+
+
+@pytest.mark.parametrize("way", ["cancelled", "called off"])
+async def test_what_was_withheld_from_its_caller_is_no_event(way: str) -> None:
+    """Called off while a hook's after runs: the instance goes back, and neither half of the pair is told."""
+    hook = Slow(after=2.0)
+    async with hooked(hook) as manager:
+        told: list[str] = []
+        remove = manager.events.add_listener(
+            lambda event: told.append(type(event).__name__), types=[Acquired, Released]
+        )
+        token = CancellationToken()
+        caller = asyncio.ensure_future(
+            manager.acquire("thing", ResourceContext(cancellation=token)).__aenter__()
+        )
+        await asyncio.sleep(1)
+        _ = caller.cancel() if way == "cancelled" else token.cancel()
+        with pytest.raises(asyncio.CancelledError if way == "cancelled" else AcquireCancelled):
+            await caller
+        await asyncio.sleep(2)
+        assert told == []
+        async with manager.acquire("thing"):
+            pass
+        assert told == ["Acquired", "Released"]
+        remove()
 
 
 async def _entered(manager: Manager) -> None:
