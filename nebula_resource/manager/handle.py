@@ -178,10 +178,11 @@ class ManagedHandle(Handle[T], Generic[T]):
     # ── held by an instance, as its dependency ──
 
     def expect_long_use(self) -> None:
-        """It is held as long as another instance lives: that is no leak."""
+        """It is held as long as another instance lives: that is no leak, and no drain waits for it."""
         entry = self._held_entry()
         entry.leak_reported = entry.uses
-        self._use.reported = True
+        self._use.reported = self._use.is_kept = True
+        self._pool.closing.look()
 
     def is_from(self, pool: Pool[Any, Any, Any]) -> bool:
         """Whether this pool lent it."""

@@ -189,7 +189,8 @@ class Operations(ManagerParts):
     async def drain(self, key: str, *, scope: Scope | None = None, timeout: float | None = None) -> bool:
         """Refuse new callers and wait up to ``timeout`` seconds for what is out; returns whether all came back.
 
-        Instances of dependents that hold something of it are retired, busy ones on return.
+        Instances of dependents that hold something of it are retired, busy ones on return; what a busy one still holds is
+        in use as before, and no drain waits for it.
         """
         registration = self.registry.resolve(key, scope)
         retire_holders(self.registry.needing(registration.key), self._reload.beside, registration.pool)

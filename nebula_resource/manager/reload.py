@@ -157,6 +157,7 @@ class Reload:
             if old.can_drain:
                 retire_holders(self._registry.needing(registration.key), self.beside, old)
                 await old.drain(None)
+                await old.closing.until_empty()  # nor is a busy instance above interrupted
             await old.close(0.0)
         finally:
             self._forget(registration, old)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -41,12 +41,12 @@ class CloseReport:
 class Closing:
     """Suspend, resume, drain, close."""
 
-    __slots__ = ("_closing", "_failed", "_pool", "_quiet")
+    __slots__ = ("_closing", "_failed", "_pool", "_waiting")
 
     def __init__(self, pool: PoolParts) -> None:
         self._pool = pool
-        self._quiet: list[asyncio.Future[bool]] = []
-        """Those who wait until nothing is out; told False when that is no longer to be expected."""
+        self._waiting: list[tuple[asyncio.Future[bool], Callable[[], bool]]] = []
+        """Those who wait, and for what; told False when that is no longer to be expected."""
         self._closing: asyncio.Task[CloseReport] | None = None
         self._failed = 0
 
@@ -79,7 +79,7 @@ class Closing:
             raise pool.desk.refusal("not_open")  # that move is the opening's own, which may be under way
         self.become(PoolState.OPEN)
         pool.fails_suspended = False
-        self._tell_quiet(False)
+        self._tell(False)
         pool.observer.resumed()
         pool.desk.hand_out()
         pool.desk.serve()
@@ -97,37 +97,48 @@ class Closing:
             pool.desk.fail(lambda: pool.desk.refusal("draining"))
             self._retire(pool.shelf, CleanupReason.DRAINED)
             self.look()
-        return await self._wait_until_quiet(timeout)
+        return await self._wait(self.is_quiet, timeout)
 
     # ── quiet ──
 
-    @property
-    def is_quiet(self) -> bool:
+    def is_empty(self) -> bool:
         """Whether nothing is out: nothing in use, coming back or being checked. What is being made is nobody's yet."""
         return not self._pool.ledger.count(*OUT)
+
+    def is_quiet(self) -> bool:
+        """Whether nothing is out but what other resources' instances keep: that does not count for a drain (SPEC §4)."""
+        ledger = self._pool.ledger
+        return all(entry.state not in OUT or ledger.is_kept(entry) for entry in ledger.entries)
+
+    async def until_empty(self) -> None:
+        """Wait, once drained, for what other resources' instances keep."""
+        await self._wait(self.is_empty, None)
 
     def look(self) -> None:
         """Something came back: tell those who wait for the last."""
         pool = self._pool
-        if pool.state not in {PoolState.DRAINING, PoolState.CLOSING} or not self.is_quiet:
-            return
-        if pool.state is PoolState.DRAINING:
+        if pool.state is PoolState.DRAINING and self.is_quiet():
             self.become(PoolState.DRAINED)
             pool.observer.drained()
-        self._tell_quiet(True)
+        if self._waiting and pool.state in {PoolState.DRAINING, PoolState.DRAINED, PoolState.CLOSING}:
+            self._tell(True)
 
-    def _tell_quiet(self, reached: bool) -> None:
-        waiting, self._quiet = self._quiet, []
-        for each in waiting:
-            each.set_result(reached)
+    def _tell(self, reached: bool) -> None:
+        """Tell those who have what they wait for, or (False) everybody that they will not."""
+        waiting, self._waiting = self._waiting, []
+        for told, has_come in waiting:
+            if reached and not has_come():
+                self._waiting.append((told, has_come))
+            else:
+                told.set_result(reached)
 
-    async def _wait_until_quiet(self, timeout: float | None) -> bool:
-        if self.is_quiet:
+    async def _wait(self, has_come: Callable[[], bool], timeout: float | None) -> bool:
+        if has_come():
             return True
-        quiet: asyncio.Future[bool] = self._pool.loop.create_future()
-        self._quiet.append(quiet)
-        await asyncio.wait((quiet,), timeout=timeout)
-        return quiet.done() and quiet.result()
+        told: asyncio.Future[bool] = self._pool.loop.create_future()
+        self._waiting.append((told, has_come))
+        await asyncio.wait((told,), timeout=timeout)
+        return told.done() and told.result()
 
     def _retire(self, entries: Iterable[Entry], reason: CleanupReason) -> None:
         """Retire these, idle or not."""
@@ -176,8 +187,9 @@ class Closing:
     async def _in_order(self, timeout: float | None) -> CloseReport:
         """Wait, end the steps, take back what is out, clean up."""
         pool = self._pool
-        drained = await self._wait_until_quiet(timeout)
-        self._tell_quiet(drained)
+        drained = await self._wait(self.is_empty, timeout)
+        self._tell(drained)
+        self._tell(False)  # to a drain that this close overtook
         steps = list(pool.tasks)
         for step in steps:
             cancel_soundly(step)

@@ -21,13 +21,15 @@ SLACK = 1e-6
 class Use:
     """What is remembered of one use that takes the long way: timed by sample, leased or traced."""
 
-    __slots__ = ("cm", "frames", "is_counted", "reported", "started", "waited")
+    __slots__ = ("cm", "frames", "is_counted", "is_kept", "reported", "started", "waited")
 
     def __init__(self) -> None:
         self.cm: AbstractAsyncContextManager[Any] | None = None
         self.frames: Positions | None = None
         self.is_counted = False
         """Its lease is entered, and it counts as one more caller served."""
+        self.is_kept = False
+        """An instance of another resource keeps it as long as it lives."""
         self.reported = False
         """Its being held too long was told (shared pools; else `Entry.leak_reported`)."""
         self.started: float | None = None

@@ -138,6 +138,11 @@ class Ledger:
             return self.lent
         return self.uses_past + sum(entry.uses for entry in self.entries)
 
+    def is_kept(self, entry: Entry) -> bool:
+        """Whether nobody has it but instances of other resources, as long as they live."""
+        uses = [use for use, of in self.shared_uses.items() if of is entry] if entry.holders else [entry.use]
+        return all(use is not None and use.is_kept for use in uses)
+
     # ── comings and goings ──
 
     def enter(self, entry: Entry) -> None:

@@ -115,6 +115,7 @@ class SharedDesk(Desk):
         pool = self._pool
         entry.holders -= 1
         if entry.holders > 0:
+            pool.changed()  # those that are left may all be what no drain waits for
             return
         reason = self._why_not(entry)
         if reason is not None:

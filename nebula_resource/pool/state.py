@@ -21,7 +21,7 @@ class PoolState(Enum):
     DRAINING = "draining"
     """Refuses; something is still out."""
     DRAINED = "drained"
-    """Refuses; everything is back."""
+    """Refuses; everything is back but what instances of other resources keep."""
     CLOSING = "closing"
     """Refuses; what it has is being cleaned up."""
     CLOSED = "closed"

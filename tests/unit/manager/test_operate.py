@@ -355,3 +355,58 @@ async def test_a_dependency_is_held_as_long_as_the_instance_lives() -> None:
         await manager.deregister("repo")
         await asyncio.sleep(0)
         assert manager.stats()["db"].in_use == 0
+
+
+@pytest.mark.parametrize("sharing", ["exclusive", "shared"])
+async def test_a_drain_waits_for_callers_and_not_for_what_instances_above_keep(sharing: str) -> None:
+    """What a busy instance of a dependent keeps is in use, and goes with it; no drain waits for that (SPEC §4)."""
+    async with Manager(health=OFF) as manager:
+        db = Thing("db")
+        await manager.register(db, pool={"sharing": sharing, "min_size": 0})
+        await manager.register(Needy("repo", dependencies=["db"]), pool={"min_size": 0})
+        repo, mine = await manager.acquire("repo"), await manager.acquire("db")
+        assert not await manager.drain("db", timeout=1.0)
+        await mine.release()
+        await asyncio.sleep(0)
+        assert await manager.drain("db", timeout=0.0)
+        assert manager.stats()["db"].state == "drained"
+        assert manager.stats()["db"].in_use == 1
+        assert db.gone == db.made[1:]
+        await repo.release()
+        await asyncio.sleep(0.1)
+        assert (manager.stats()["db"].in_use, db.gone) == (0, [*db.made[1:], db.made[0]])
+        assert_manager_sound(manager)
+
+
+async def test_a_reload_leaves_a_busy_instance_above_what_it_keeps() -> None:
+    """The old pool is drained at once and closed when the last one that keeps something of it has come back."""
+    async with Manager(health=OFF) as manager:
+        db = Thing("db")
+        await manager.register(db)
+        await manager.register(Needy("repo", dependencies=["db"]))
+        repo = await manager.acquire("repo")
+        await manager.reload("db", {"name": "new"})
+        await asyncio.sleep(100)
+        assert db.made[0].open
+        await repo.release()
+        await asyncio.sleep(0.1)
+        assert not db.made[0].open
+        assert not manager._reload._beside
+        assert_manager_sound(manager, out=1)  # the next instance of repo keeps one of the new
+
+
+async def test_a_shutdown_does_not_wait_for_an_old_pool_that_somebody_keeps() -> None:
+    """Nor as long as a reload would: what is still kept is taken when the dependents are gone."""
+    manager = Manager(health=OFF)
+    db = Thing("db")
+    await manager.register(db)
+    await manager.register(Needy("repo", dependencies=["db"]))
+    repo = await manager.acquire("repo")
+    await manager.reload("db", {"name": "new"})
+    began = asyncio.get_running_loop().time()
+    report = await manager.shutdown(drain=1.0)
+    assert asyncio.get_running_loop().time() - began == pytest.approx(1.0, abs=0.6)
+    assert (report.forced, report.left) == (1, 0)
+    assert [instance.open for instance in db.made] == [False] * len(db.made)
+    assert not manager._reload._beside
+    await repo.release()
