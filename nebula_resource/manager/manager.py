@@ -120,9 +120,11 @@ class Manager(Operations):
         self._enrolment.enter(registration)
         if not required:
             self._enrolment.announce(registration)
-        await self._bring_up(registration)
-        if required:
-            self._enrolment.announce(registration)
+        try:
+            await self._bring_up(registration)
+        finally:
+            if required:  # whatever became of the caller: once it is open it stays
+                self._enrolment.announce(registration)
         return registration
 
     async def _bring_up(self, registration: Registration) -> None:

@@ -116,12 +116,15 @@ async def test_a_register_cancelled_while_it_opens_leaves_nothing_behind(require
         assert [instance.open for instance in slow.made] == [False] * len(slow.made)
 
 
-async def test_a_register_cancelled_while_its_dependents_open_stays() -> None:
-    """It is open already, and somebody has it: the dependents open by themselves."""
+@pytest.mark.parametrize("required", [False, True])
+async def test_a_register_cancelled_while_its_dependents_open_stays(required: bool) -> None:
+    """It is open already, and somebody has it: the dependents open by themselves, and it is told like any other."""
     async with Manager() as manager:
         slow = Slow("top", dependencies=["db"])
         top = await manager.register(slow)
-        registering = asyncio.ensure_future(manager.register(Thing("db")))
+        told: list[Event] = []
+        manager.events.add_listener(told.append, (Registered, Deregistered))
+        registering = asyncio.ensure_future(manager.register(Thing("db"), required=required))
         await asyncio.sleep(1)
         registering.cancel()
         await asyncio.wait((registering,))
@@ -130,6 +133,12 @@ async def test_a_register_cancelled_while_its_dependents_open_stays() -> None:
         await asyncio.sleep(1)
         assert top.is_open
         assert manager.registry.resolve("db").is_open
+        await manager.deregister("db", cascade=True)
+        assert [(type(event), event.resource_id) for event in told] == [
+            (Registered, "db"),
+            (Deregistered, "top"),
+            (Deregistered, "db"),
+        ]
 
 
 async def test_dependents_open_beside_each_other() -> None:
