@@ -159,7 +159,8 @@ async def test_what_was_withheld_from_its_caller_is_no_event(way: str) -> None:
             manager.acquire("thing", ResourceContext(cancellation=token)).__aenter__()
         )
         await asyncio.sleep(1)
-        _ = caller.cancel() if way == "cancelled" else token.cancel()
+        call_off: Callable[[], object] = caller.cancel if way == "cancelled" else token.cancel
+        call_off()
         with pytest.raises(asyncio.CancelledError if way == "cancelled" else AcquireCancelled):
             await caller
         await asyncio.sleep(2)
