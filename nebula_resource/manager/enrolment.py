@@ -58,8 +58,8 @@ class Enrolment:
         self._watch.begin(registration, self._construction.creation(registration))
 
     def announce(self, registration: Registration) -> None:
-        """Tell that it is registered, if it still is."""
-        if self._registry.get(registration.public_id) is not registration:
+        """Tell, once, that it is registered, if it still is."""
+        if registration in self._announced or self._registry.get(registration.public_id) is not registration:
             return
         self._announced.add(registration)
         self._bus.publish(

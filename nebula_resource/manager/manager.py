@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from nebula_resource._aio import leave
-from nebula_resource.errors import AlreadyRegistered, DependencyFailure, InvalidScope, Unavailable
+from nebula_resource.errors import AlreadyRegistered, DependencyFailure, InvalidScope
 from nebula_resource.manager.block import Block, QuickBlock
 from nebula_resource.manager.checkout import ManagedAcquisition, ScopedAcquisition
 from nebula_resource.manager.current import Detached, current_scope, innermost_of
@@ -91,9 +91,7 @@ class Manager(Operations):
         Raises `ValidationFailed` with every violation, `CircularDependency`, `AmbiguousScope` (of a dependency),
         `AlreadyRegistered`, `Unavailable` after the shutdown, and (required) what the opening raised.
         """
-        if self.is_ending:
-            hint = ": its manager is shut down and takes nothing in; register with a new Manager()"
-            raise Unavailable("closed", resource_id=getattr(resource, "id", None), hint=hint)
+        self.refuse_when_ending(resource)
 
         def propose() -> Registration:
             return self.propose(
@@ -123,8 +121,7 @@ class Manager(Operations):
         try:
             await self._bring_up(registration)
         finally:
-            if required:  # whatever became of the caller: once it is open it stays
-                self._enrolment.announce(registration)
+            self._enrolment.announce(registration)  # whatever became of the caller: once it is open it stays
         return registration
 
     async def _bring_up(self, registration: Registration) -> None:

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from nebula_resource._aio import CancellationToken, OwnedTasks
-from nebula_resource.errors import ConfigurationError
+from nebula_resource.errors import ConfigurationError, Unavailable
 from nebula_resource.events import (
     ErrorOccurred,
     Event,
@@ -136,6 +136,12 @@ class ManagerParts:
     def is_ending(self) -> bool:
         """Whether it is shut down, or about to be: nothing is registered any more."""
         return self._ending is not None or self._is_called_off
+
+    def refuse_when_ending(self, resource: object) -> None:
+        """Raise `Unavailable` where nothing is registered any more."""
+        if self.is_ending:
+            hint = ": its manager is shut down and takes nothing in; register with a new Manager()"
+            raise Unavailable("closed", resource_id=getattr(resource, "id", None), hint=hint)
 
     def credentials_of(self, registration: Registration) -> CredentialProvider | None:
         """Whom its creates ask for credentials: its own provider, else the manager's."""
