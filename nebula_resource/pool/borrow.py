@@ -21,16 +21,11 @@ __all__ = ["Borrowed", "borrow"]
 class Borrowed:
     """What a probe works with; ``is_good = False`` retires the instance afterwards."""
 
-    __slots__ = ("_pool", "instance", "is_good")
+    __slots__ = ("instance", "is_good")
 
-    def __init__(self, pool: PoolParts, instance: Any) -> None:
-        self._pool = pool
+    def __init__(self, instance: Any) -> None:
         self.instance = instance
         self.is_good = True
-
-    async def is_valid(self) -> bool:
-        """What the resource itself says of it, within ``validate_timeout``. Raises `AcquireTimeout`, and what it raises."""
-        return await self._pool.inspector.ask(self.instance)
 
 
 @asynccontextmanager
@@ -47,7 +42,7 @@ async def borrow(pool: PoolParts, *, fresh: bool) -> AsyncGenerator[Borrowed]:
     if entry is None:
         entry = await _made_for_it(pool)
     # ours from here on
-    borrowed = Borrowed(pool, entry.instance)
+    borrowed = Borrowed(entry.instance)
     try:
         yield borrowed
     except BaseException:
