@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 
@@ -192,3 +193,21 @@ async def test_who_is_called_off_before_the_pool_is_asked_is_cancelled() -> None
         with pytest.raises(AcquireTimeout):
             await manager.acquire("thing", timeout=5.0)
         assert outcomes(registration) == {"cancelled": 2, "timeout": 1}
+
+
+async def test_a_lease_whose_pool_was_swapped_and_closed_begins_again_at_the_new_one() -> None:
+    """It did not wait in line, so no wait of it was refused; it is served once, and nobody is refused."""
+    async with Manager() as manager:
+        leased = Leased()
+        registration = await manager.register(leased, pool={"max_size": 1, "acquire_timeout": 50.0})
+        old = registration.pool
+        leased.step = partial(asyncio.sleep, 10)
+        asking = asyncio.ensure_future(manager.acquire("leased").__aenter__())
+        await asyncio.sleep(1)
+        await manager.reload("leased", None, pool={"max_size": 2, "acquire_timeout": 50.0})
+        leased.step = None
+        await old.close(0.0)  # it would have waited for this lease
+        await asking
+        assert registration.pool is not old
+        assert outcomes(registration) == {"ok": 1}
+        assert (old.stats().acquisitions, old.stats().wait_refused.count) == (0, 0)
