@@ -99,11 +99,12 @@ class EventBus:
         if not targets:
             return
         try:
-            event = route.build(self._seq + 1, self._now(), resource_id, scope, public_id, fields)
+            seq = self._seq + 1
+            event = route.build(seq, self._now(), resource_id, scope, public_id, fields)
         except Exception as error:
             self._note_malformed(event_type, error)
             return
-        self._seq += 1
+        self._seq = seq
         route.emitted += 1
         if route.hears or self._running:
             self._tell_listeners(event, route)

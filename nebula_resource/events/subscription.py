@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from enum import Enum
-from types import TracebackType
+from types import TracebackType, coroutine
 from typing import Self
 
 from nebula_resource.errors import ConfigurationError, ResourceError
@@ -91,8 +91,14 @@ class Mailbox:
             self._overflow(event)
             return
         queue.append(event)
-        if self.waiter is not None:
-            self._wake()
+        waiter = self.waiter
+        if waiter is not None:  # `_wake`, without a call: the reader that keeps up waits at every event
+            self.waiter = None
+            if not waiter.done():
+                try:
+                    waiter.set_result(None)
+                except RuntimeError:
+                    self.discard()
 
     def offer(self, event: Event) -> None:
         """Take an event if it is about the resource and the scope that are wanted."""
@@ -169,6 +175,12 @@ class Mailbox:
             self.discard()
 
 
+@coroutine
+def _turn() -> Generator[None, None, None]:
+    """One turn of the loop, without a future."""
+    yield
+
+
 class Subscription:
     """An async iterator over events and `Lagged` markers, from the moment it is made, for one reader at a time.
 
@@ -213,6 +225,9 @@ class Subscription:
 
     async def __anext__(self) -> Event | Lagged:
         box = self._box
+        if not (box.queue or box.lost_behind or box.lost_ahead or box.ended or box.waiter):
+            # Where events come thick and fast the next is there by then, and no future has to be made and woken.
+            await _turn()
         while True:
             if box.queue and not box.markers and not box.lost_ahead:
                 return box.queue.popleft()  # nothing was lost: the common case, without a call
@@ -222,7 +237,8 @@ class Subscription:
                 break
             if box.waiter is not None:
                 raise ConfigurationError("a subscription has one reader at a time; subscribe once for each")
-            waiter = box.waiter = asyncio.get_running_loop().create_future()
+            # What `create_future` of asyncio's loops and of uvloop's makes, without the way there.
+            waiter = box.waiter = asyncio.Future()
             try:
                 await waiter
             finally:

@@ -12,6 +12,7 @@ from nebula_resource.events import (
     Acquired,
     Event,
     EventBus,
+    Lagged,
     PoolDrained,
     PoolDraining,
     Released,
@@ -127,6 +128,38 @@ async def test_one_reader_at_a_time() -> None:
         await anext(subscription)
     publish(bus, 1)
     assert await first == [1]
+
+
+async def test_a_reader_looks_once_more_before_it_waits() -> None:
+    """What comes in each turn of the loop is read without a future; after a turn without an event one is waited for."""
+    bus = EventBus()
+    subscription = bus.subscribe()
+    task = asyncio.create_task(read(subscription, 6))
+    for _ in range(5):
+        publish(bus, 1)
+        await asyncio.sleep(0)
+        assert subscription._box.waiter is None
+    assert not task.done()
+    for _ in range(2):
+        await asyncio.sleep(0)
+    assert subscription._box.waiter is not None
+    publish(bus, 1)
+    assert await task == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("turns", range(4))
+async def test_closing_ends_a_reader_in_whichever_turn(turns: int) -> None:
+    """Before it looked, between its two looks, and while it waits."""
+    subscription = EventBus().subscribe()
+
+    async def read_all() -> list[Event | Lagged]:
+        return [item async for item in subscription]
+
+    task = asyncio.create_task(read_all())
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    subscription.close()
+    assert await asyncio.wait_for(task, 1) == []
 
 
 @pytest.mark.parametrize("turns", range(4))
