@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import Generic, TypeVar
 
@@ -16,7 +17,7 @@ __all__ = ["ConnectionLease", "SessionLease"]
 WorkT = TypeVar("WorkT", AsyncSession, AsyncConnection)
 
 
-class _Lease(Generic[WorkT]):
+class _Lease(ABC, Generic[WorkT]):
     """Commits what the body did, or rolls it back and lets the body's error pass."""
 
     __slots__ = ("_connection", "_facade", "_tenant", "_work")
@@ -65,8 +66,9 @@ class _Lease(Generic[WorkT]):
             self._connection.tainted = True
             error.add_note(f"the rollback failed too: {type(failure).__name__}")
 
+    @abstractmethod
     def _start(self, facade: AsyncConnection) -> WorkT:
-        raise NotImplementedError
+        """What the caller works with, over a facade of the connection."""
 
     async def _finish(self, work: WorkT) -> None:
         """End what ``_start`` began."""

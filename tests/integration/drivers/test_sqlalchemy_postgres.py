@@ -378,6 +378,37 @@ async def test_a_cancelled_create_leaves_nothing(
     gc.collect()
 
 
+async def test_what_asyncpg_leaves_of_a_connect_that_ends_as_it_comes_to_be(
+    resource: SqlAlchemyResource, config: Callable[..., SqlAlchemyConfig]
+) -> None:
+    """Cancelled in the turn in which TCP has connected, asyncpg forgets the future of its TLS question: one line in the
+    log, harmless and without names. It is the only such line, and the README says so as long as it comes."""
+    told: list[str] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(
+        lambda _, about: told.append(f"{about['message']}: {about.get('exception')!r}")
+    )
+    try:
+        for step in range(30):
+            task = asyncio.create_task(resource.create(config(), CONTEXT))
+            for _ in range(step):
+                await asyncio.sleep(0)
+            task.cancel()
+            try:
+                await resource.cleanup(await task)
+            except asyncio.CancelledError:
+                pass
+            del task
+            for _ in range(5):  # turns in which the transport tells that it is lost
+                await asyncio.sleep(0)
+            gc.collect()
+    finally:
+        loop.set_exception_handler(None)
+    assert set(told) == {
+        "Future exception was never retrieved: ConnectionError('unexpected connection_lost() call')"
+    }
+
+
 # ── between two uses ──────────────────────────────────────────────────────────────────────────────────────────────
 
 LEFT_BEHIND = {
