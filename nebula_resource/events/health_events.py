@@ -79,7 +79,7 @@ class RecoveryAttempted(Event):
     attempt: int = 0
     """Its number, the first is 1."""
     next_in_s: float | None = None
-    """Seconds to the next."""
+    """Seconds to the next; None: none comes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,8 +88,8 @@ class AdmissionStepped(Event):
 
     name: ClassVar[str] = "quarantine.admission"
 
-    permits: int | None
-    """Uses at a time; None: no limit any more."""
+    permits: int
+    """Uses at a time; the pool's ``max_size`` when all are admitted again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -117,9 +117,9 @@ class AcquireRejected(Event):
 
     reason: RejectReason
     waited_s: float | None = None
-    """Seconds the caller had waited."""
+    """Seconds the caller had waited; None when it was a quota, which is asked before anything is waited for."""
     quota: str | None = None
-    """Which quota, when it was one."""
+    """Which quota; None when it was none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,9 +139,9 @@ class CleanedUp(Event):
 
     reason: CleanupReason
     duration_s: float | None = None
-    """Seconds its cleanup took."""
+    """Seconds its cleanup took, hooks included; None when it had none: its holder keeps it (detached)."""
     error: str | None = None
-    """Type name of what cleanup raised."""
+    """Type name of what cleanup raised; None: nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,9 +181,6 @@ class PoolDrained(Event):
     """Nothing of a draining pool is out any more."""
 
     name: ClassVar[str] = "pool.drained"
-
-    left: int = 0
-    """Handles still out when its time was up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

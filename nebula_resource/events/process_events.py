@@ -184,12 +184,12 @@ class ShutdownFinished(Event):
     name: ClassVar[str] = "shutdown.finished"
 
     drained: int = 0
-    """Registrations whose handles all came back."""
+    """Pools whose every handle came back in time."""
     forced: int = 0
-    """Registrations whose handles did not."""
+    """Handles that did not."""
     failed: int = 0
     """Cleanups that raised or timed out."""
     left: int = 0
-    """Instances left behind."""
+    """Steps that did not end even when they were cancelled."""
     duration_s: float = 0.0
     """Seconds."""

@@ -185,7 +185,7 @@ class Checkout:
         if isinstance(error, ResourceError) and error.scope is None:
             error.scope = scope
         if isinstance(error, QuotaExceeded):
-            self._publish(registration, AcquireRejected, reason=RejectReason.QUOTA)
+            self._publish(registration, AcquireRejected, reason=RejectReason.QUOTA, quota=error.quota)
 
     def _publish(self, registration: Registration, event: type[Event], **fields: Any) -> None:
         self.bus.publish(

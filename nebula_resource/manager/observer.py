@@ -146,11 +146,12 @@ class RegistrationObserver(PoolObserver):
     def retired(self, reason: CleanupReason) -> None:
         self._publish(InstanceRetired, reason=reason)
 
-    def cleaned_up(self, reason: CleanupReason, error: BaseException | None) -> None:
-        self._publish(CleanedUp, reason=reason, error=None if error is None else type(error).__name__)
+    def cleaned_up(self, reason: CleanupReason, error: BaseException | None, seconds: float | None) -> None:
+        cause = None if error is None else type(error).__name__
+        self._publish(CleanedUp, reason=reason, duration_s=seconds, error=cause)
 
-    def rejected(self, reason: str) -> None:
-        self._publish(AcquireRejected, reason=RejectReason(reason))
+    def rejected(self, reason: str, waited_s: float) -> None:
+        self._publish(AcquireRejected, reason=RejectReason(reason), waited_s=waited_s)
 
     def leaked(self, held_s: float, where: Sequence[str]) -> None:
         self._publish(LeakSuspected, held_s=held_s, where=tuple(where))
@@ -161,8 +162,14 @@ class RegistrationObserver(PoolObserver):
     def circuit_closed(self, operation: str) -> None:
         self._publish(CircuitClosed, operation=operation)
 
-    def resized(self, min_size: int, max_size: int) -> None:
-        self._publish(PoolResized, min_size=min_size, max_size=max_size)
+    def resized(self, min_size: int, max_size: int, *, old_min_size: int, old_max_size: int) -> None:
+        self._publish(
+            PoolResized,
+            min_size=min_size,
+            max_size=max_size,
+            old_min_size=old_min_size,
+            old_max_size=old_max_size,
+        )
         if self._speaks:
             self._watch.resized(self._registration)
 

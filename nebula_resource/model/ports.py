@@ -138,10 +138,10 @@ class PoolObserver:
     def retired(self, reason: CleanupReason) -> None:
         """An instance leaves the pool."""
 
-    def cleaned_up(self, reason: CleanupReason, error: BaseException | None) -> None:
-        """An instance is gone; ``error`` is what its cleanup raised."""
+    def cleaned_up(self, reason: CleanupReason, error: BaseException | None, seconds: float | None) -> None:
+        """An instance is gone; ``error`` is what its cleanup raised, ``seconds`` its time, None: it had none."""
 
-    def rejected(self, reason: str) -> None:
+    def rejected(self, reason: str, waited_s: float) -> None:
         """A caller was turned away: exhausted, timeout, circuit."""
 
     def leaked(self, held_s: float, where: Sequence[str]) -> None:
@@ -153,7 +153,7 @@ class PoolObserver:
     def circuit_closed(self, operation: str) -> None:
         """A circuit closed."""
 
-    def resized(self, min_size: int, max_size: int) -> None:
+    def resized(self, min_size: int, max_size: int, *, old_min_size: int, old_max_size: int) -> None:
         """The bounds moved."""
 
     def draining(self) -> None:

@@ -132,14 +132,14 @@ class Desk:
         pool = self._pool
         config = pool.config
         if self.is_hopeless():
-            pool.observer.rejected("circuit")
+            pool.observer.rejected("circuit", 0.0)
             error = self._circuit_error()
             raise error from error.__cause__
         if config.backpressure is Backpressure.FAIL_FAST or (
             config.max_waiting is not None and pool.line.is_longer_than(config.max_waiting - 1)
         ):
             pool.ledger.exhausted += 1
-            pool.observer.rejected("exhausted")
+            pool.observer.rejected("exhausted", 0.0)
             raise PoolExhausted(pool.ledger.max_size, len(pool.line), **pool.names) from None
 
     def want(self) -> None:
@@ -218,8 +218,11 @@ class Desk:
         while pool.state is PoolState.OPEN and (place := line.first()) is not None:
             if not self._attend(place[0]):
                 if self.is_hopeless():
-                    for _ in range(self.fail(self._circuit_error)):
-                        pool.observer.rejected("circuit")
+                    now = pool.loop.time()
+                    waits = [now - since for waiter, since in line if not waiter.done()]
+                    self.fail(self._circuit_error)
+                    for waited in waits:
+                        pool.observer.rejected("circuit", waited)
                 break
         self.want()
         pool.changed()

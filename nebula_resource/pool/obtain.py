@@ -180,7 +180,7 @@ class Obtainer:
         pool = self._pool
         waited = pool.loop.time() - since
         pool.ledger.add_timeout(waited)
-        pool.observer.rejected("timeout")
+        pool.observer.rejected("timeout", waited)
         error = AcquireTimeout(operation, waited, **pool.names)
         last = pool.ledger.last_create_error
         if last is not None and last[0] >= since:

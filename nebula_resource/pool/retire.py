@@ -45,7 +45,7 @@ class Retirer:
     def forget(self, entry: Entry) -> None:
         """The holder keeps the instance: it leaves the pool without a cleanup (DETACHED)."""
         entry.move(Lifecycle.CLEANUP)
-        self._gone(entry, CleanupReason.DETACHED, None)
+        self._gone(entry, CleanupReason.DETACHED, None, None)
 
     def abandon(self, entry: Entry) -> None:
         """The loop ends and nobody can clean up any more: the books are closed over it (LEAKED)."""
@@ -78,10 +78,11 @@ class Retirer:
             # The books must not wait for an instance that nobody ends any more.
             if is_stopped(error):
                 pool.closing.step_stopped()
-            self._gone(entry, reason, error)
+            self._gone(entry, reason, error, pool.loop.time() - since)
             raise
-        pool.ledger.add_cleanup(pool.loop.time() - since)
-        self._gone(entry, reason, failure)
+        took = pool.loop.time() - since
+        pool.ledger.add_cleanup(took)
+        self._gone(entry, reason, failure, took)
         if token is not None:
             await observer.after_cleanup(token, reason, failure)
         if cut_short is not None:
@@ -109,7 +110,9 @@ class Retirer:
             return error
         return None
 
-    def _gone(self, entry: Entry, reason: CleanupReason, failure: BaseException | None) -> None:
+    def _gone(
+        self, entry: Entry, reason: CleanupReason, failure: BaseException | None, took: float | None
+    ) -> None:
         pool = self._pool
         if entry.state is Lifecycle.TERMINATED:
             return  # abandoned meanwhile
@@ -121,7 +124,7 @@ class Retirer:
             pool.observer.failed(CleanupError(failure, resource_id=pool.resource.id))
         if entry.dependencies is not None:
             entry.dependencies.release()
-        pool.observer.cleaned_up(reason, failure)
+        pool.observer.cleaned_up(reason, failure, took)
         pool.refresh()
         pool.desk.serve()
         pool.upkeep.refill()

@@ -37,10 +37,13 @@ class Sizing:
         )
         if bounds.max_size < ledger.max_size:
             ledger.shrunk_from = max(ledger.size, ledger.shrunk_from)
+        old_min_size, old_max_size = ledger.min_size, ledger.max_size
         ledger.min_size, ledger.max_size = bounds.min_size, bounds.max_size
         self._retire_idle(ledger.living - ledger.max_size)
         pool.refresh()
-        pool.observer.resized(ledger.min_size, ledger.max_size)
+        pool.observer.resized(
+            bounds.min_size, bounds.max_size, old_min_size=old_min_size, old_max_size=old_max_size
+        )
         pool.upkeep.refill()
         pool.desk.serve()
 

@@ -41,11 +41,11 @@ class Notes(PoolObserver):
     def retired(self, reason: CleanupReason) -> None:
         self.notes.append(("retired", reason))
 
-    def cleaned_up(self, reason: CleanupReason, error: BaseException | None) -> None:
-        self.notes.append(("cleaned_up", reason, error))
+    def cleaned_up(self, reason: CleanupReason, error: BaseException | None, seconds: float | None) -> None:
+        self.notes.append(("cleaned_up", reason, error, seconds))
 
-    def rejected(self, reason: str) -> None:
-        self.notes.append(("rejected", reason))
+    def rejected(self, reason: str, waited_s: float) -> None:
+        self.notes.append(("rejected", reason, waited_s))
 
     def leaked(self, held_s: float, where: Sequence[str]) -> None:
         self.notes.append(("leaked", held_s, tuple(where)))
@@ -56,8 +56,8 @@ class Notes(PoolObserver):
     def circuit_closed(self, operation: str) -> None:
         self.notes.append(("circuit_closed", operation))
 
-    def resized(self, min_size: int, max_size: int) -> None:
-        self.notes.append(("resized", min_size, max_size))
+    def resized(self, min_size: int, max_size: int, *, old_min_size: int, old_max_size: int) -> None:
+        self.notes.append(("resized", min_size, max_size, old_min_size, old_max_size))
 
     def draining(self) -> None:
         self.notes.append(("draining",))

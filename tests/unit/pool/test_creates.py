@@ -102,7 +102,7 @@ async def test_the_circuit_opens_and_lets_one_through() -> None:
         )
         assert isinstance(caught.value.__cause__, CreateFailed)
         assert notes.of("circuit_opened") == [("create", 10.0)]
-        assert notes.of("rejected") == ["circuit"]
+        assert notes.of("rejected") == [("circuit", 0.0)]
 
         await asyncio.sleep(10)
         results = await asyncio.gather(*(_handle(pool) for _ in range(3)), return_exceptions=True)

@@ -38,7 +38,7 @@ async def test_the_earliest_limit_counts_exactly(
         assert (now(), caught.value.waited_s) == (expected, expected)
         assert (caught.value.operation, caught.value.retryable) == ("acquire", True)
         assert isinstance(caught.value, TimeoutError)
-        assert (pool.stats().timeouts, notes.of("rejected")) == (1, ["timeout"])
+        assert (pool.stats().timeouts, notes.of("rejected")) == (1, [("timeout", expected)])
         assert not pool.line.waiters
         await handle.release()
 

@@ -77,7 +77,7 @@ async def test_max_waiting_bounds_the_line() -> None:
         await turns(2)
         await handle.release()
         await asyncio.gather(*waiting, third, return_exceptions=True)
-        assert (pool.stats().exhausted, notes.of("rejected")) == (1, ["exhausted"])
+        assert (pool.stats().exhausted, notes.of("rejected")) == (1, [("exhausted", 0.0)])
 
 
 async def test_one_who_left_what_was_made_for_it_is_not_counted() -> None:

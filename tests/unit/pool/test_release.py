@@ -241,8 +241,8 @@ async def test_a_cleanup_that_fails_or_hangs_gives_its_place_back(outcome: Any) 
         assert await waits == 2
         assert now() == {Outcome.NEVER: 2.0, Outcome.SLOW: 1.0}.get(outcome, 0.0)
         resource.script("cleanup", Outcome.OK)
-        [(reason, error)] = notes.of("cleaned_up")
-        assert reason is CleanupReason.TAINTED
+        [(reason, error, took)] = notes.of("cleaned_up")
+        assert (reason, took) == (CleanupReason.TAINTED, now())
         if outcome is Outcome.SLOW:
             assert error is None
         else:

@@ -39,7 +39,7 @@ async def test_shrinking_retires_idle_ones_now() -> None:
         pool.resize(min_size=1, max_size=2)
         await turns()
         assert [entry.birth for entry in pool.ledger.entries] == [3, 4]
-        assert notes.of("resized") == [(1, 2)]
+        assert notes.of("resized") == [(1, 2, 4, 4)]
 
 
 async def test_shrinking_retires_busy_ones_on_return_and_no_more_than_needed() -> None:
