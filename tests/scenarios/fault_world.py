@@ -243,7 +243,8 @@ def new_name() -> str:
 
 
 class Noise:
-    """How late the machine itself is: a thread that sleeps 2 ms at a time and notes by how much it overslept.
+    """The machine itself: a thread that sleeps 2 ms at a time, notes by how much it overslept, and then does a piece of
+    work that is always the same and notes what processor time it took.
 
     A thread, not a task: what our own loop does to itself must not count as the machine's doing.
     """
@@ -251,6 +252,7 @@ class Noise:
     def __init__(self) -> None:
         self._over = threading.Event()
         self._late: list[float] = []
+        self._paces: list[tuple[float, float]] = []
         self._thread = threading.Thread(target=self._measure, name="noise")
 
     def __enter__(self) -> Noise:
@@ -266,10 +268,27 @@ class Noise:
             started = time.monotonic()
             time.sleep(0.002)
             self._late.append(time.monotonic() - started - 0.002)
+            worked = time.thread_time()
+            _same_work()
+            self._paces.append((started, time.thread_time() - worked))
+
+    def slowdown(self, since: float, share: float) -> float:
+        """How much more processor time the same work took after ``since`` (monotonic) than before, at this quantile; at
+        least 1. A processor that others use at once is slower, and a thread's own time does not hide that."""
+        before = [took for at, took in self._paces if at < since]
+        during = [took for at, took in self._paces if at >= since]
+        return max(1.0, quantile(during, share) / quantile(before, share))
 
     def worst(self) -> float:
         """The longest delay so far, in seconds."""
         return max(self._late, default=0.0)
+
+
+def _same_work() -> None:
+    """Some 50 µs of what a loop's callbacks do: calls, dicts, objects."""
+    held = {number: [number] for number in range(100)}
+    for number in range(300):
+        held[number % 100].append(number)
 
 
 def quantile(values: list[float], share: float) -> float:

@@ -5,7 +5,7 @@ import os
 import re
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,8 @@ GRACE = 1.0
 given up in the middle has not ended before, and there are never two checks of one resource."""
 CALM_HEALTH = HealthPolicy(interval=0.15, timeout=2.0, failure_threshold=2, success_threshold=1, jitter=0)
 """The calm one's checks have time: a machine that stands still for a moment is no fault of its server."""
+CALM_POOL = replace(POOL, acquire_timeout=5.0, create_timeout=5.0, validate_timeout=2.0, recycle_timeout=2.0)
+"""Its steps, too: how quickly it is served is measured and not guessed by a timeout."""
 ROLE, PASSWORD = "stricken", "first-password"  # of a server that lives for this test
 
 Fault = Callable[["Patient"], Awaitable[None]]
@@ -193,6 +195,13 @@ LASTING: dict[str, tuple[Fault, Fault]] = {
 SHORT: dict[str, Fault] = {"restart": restart, "connections ended": disconnect}
 
 
+def test_the_docs_list_these_faults() -> None:
+    """Each with how long it lasts, no more and no fewer."""
+    page = (Path(__file__).parents[2] / "docs" / "design" / "faults.md").read_text()
+    rows = re.findall(r"^\| ([^|]+) \| [^|]+ \| (yes|no) \|", page, re.MULTILINE)
+    assert dict(rows) == dict.fromkeys(LASTING, "yes") | dict.fromkeys(SHORT, "no")
+
+
 # ── the world ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -252,13 +261,14 @@ async def redis_patient(private_redis_server: RedisServer) -> AsyncIterator[Pati
 
 async def register_postgres(world: FaultWorld, key: str, tenant: str, name: str, **config: Any) -> None:
     """A database of a tenant's own."""
+    calm = key == "calm"
     settings = SqlAlchemyConfig(
-        postgres=PostgresOptions(application_name=name), connect_timeout=0.3, **config
+        postgres=PostgresOptions(application_name=name), connect_timeout=5.0 if calm else 0.3, **config
     )
     await world.manager.register(
         SqlAlchemyResource(key),
         settings,
-        pool=POOL,
+        pool=CALM_POOL if key == "calm" else POOL,
         scope=Scope.of(tenant=tenant),
         health=CALM_HEALTH if key == "calm" else None,
     )
@@ -269,7 +279,7 @@ async def register_redis(world: FaultWorld, key: str, tenant: str, name: str, **
     await world.manager.register(
         RedisResource(key, name),
         RedisConfig(**config),
-        pool=POOL,
+        pool=CALM_POOL if key == "calm" else POOL,
         scope=Scope.of(tenant=tenant),
         health=CALM_HEALTH if key == "calm" else None,
     )
@@ -371,18 +381,21 @@ def assert_nobody_waited(world: FaultWorld) -> None:
     assert max(world.acquires) <= ACQUIRE * 1.1 + NOISE
 
 
-def assert_calm(world: FaultWorld, before: int, noise: Noise) -> None:
+def assert_calm(world: FaultWorld, before: int, began: float, noise: Noise) -> None:
     """The other tenant is served as quickly as before.
 
     By the clock its p99 is within 1.5 × of before, as far as the machine lets anybody say so: one use is several round
     trips between two processes, and each may meet the machine's worst delay. What we ourselves have to do with it, the
     processor time of our thread during a use, is nobody else's: nine of ten uses are held to 1.5 × there (the p99 of some
-    fifty uses would be the worst of them), and two milliseconds: a shared processor changes its speed by more than half
-    from one second to the next, and a use is that short.
+    fifty uses would be the worst of them), and two milliseconds. The same work takes more of that time on a processor
+    that others use at once, so what counts is by how much more than for the noise's thread, which works at the same
+    moments and has no part in the fault.
     """
     quiet, loud = quantile(world.calm_work[:before], 0.9), quantile(world.calm_work[before:], 0.9)
-    assert loud <= 1.5 * quiet + 0.002, (
-        f"p90 of our own work {quiet * 1000:.1f} ms before, {loud * 1000:.1f} ms during"
+    slowdown = noise.slowdown(began, 0.9)
+    assert loud <= (1.5 * quiet + 0.002) * slowdown, (
+        f"p90 of our own work {quiet * 1000:.1f} ms before, {loud * 1000:.1f} ms during, "
+        f"the same work {slowdown:.1f} × slower"
     )
     quiet, loud = quantile(world.calm[:before], 0.99), quantile(world.calm[before:], 0.99)
     bound = max(1.5 * quiet, QUICK + 4 * noise.worst())
@@ -443,7 +456,7 @@ async def test_an_outage_is_noticed_endured_and_over_by_itself(
                 await restore_password(stricken)  # its users are gone with its process
         await world.until(is_released, since=fell)
         await world.served_again()
-        assert_calm(world, before, noise)
+        assert_calm(world, before, began, noise)
     assert_nobody_waited(world)
     told = "".join(letter(event) for at, event in world.events if at >= began and is_stricken(event))
     assert STORY.fullmatch(told), f"it was told as {told}"
@@ -469,7 +482,7 @@ async def test_what_is_over_at_once_costs_instances_and_nothing_else(
         await world.served_again()
         await asyncio.sleep(0.3)
         await world.served_again()
-        assert_calm(world, before, noise)
+        assert_calm(world, before, began, noise)
     assert_nobody_waited(world)
     assert_lost_and_replaced([event for at, event in world.events if at >= began and is_stricken(event)])
     await assert_nothing_left(world, stricken)
