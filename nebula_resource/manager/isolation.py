@@ -20,6 +20,7 @@ from nebula_resource.manager.registration import Cause, Registration
 from nebula_resource.manager.registry import Registry
 from nebula_resource.model.printable import printable
 from nebula_resource.quarantine import HalfOpenGate, QuarantineEntry, QuarantineListener
+from nebula_resource.quarantine.entry import reason_of
 from nebula_resource.quarantine.ward import AttemptOutcome
 
 if TYPE_CHECKING:
@@ -56,11 +57,11 @@ class Isolation(QuarantineListener):
             registration,
             Quarantined,
             reason=entry.reason.kind,
-            detail=str(entry.reason),
+            detail=reason_of(id, entry.reason),
             by=None if entry.by == "automatic" else entry.by,
         )
         if not self._is_logged(Quarantined):
-            extra = {"resource.id": registration.key, "because": printable(str(entry.reason))}
+            extra = {"resource.id": registration.key, "because": printable(reason_of(id, entry.reason))}
             log.error("resource quarantined", extra=extra)
         self._watch.isolated(registration)
 

@@ -17,6 +17,7 @@ __all__ = [
     "Phase",
     "QuarantineEntry",
     "QuarantineReason",
+    "reason_of",
 ]
 
 
@@ -57,6 +58,13 @@ class Manual:
 
     def __str__(self) -> str:
         return f"manual: {self.text}"
+
+
+def reason_of(id: str, reason: ConsecutiveFailures | CascadeFailure | Manual) -> str:
+    """Why ``id``, a public id, is in, for people."""
+    if isinstance(reason, CascadeFailure) and reason.root == id:
+        return "most of what needs it fails"  # it did not fail with itself
+    return str(reason)
 
 
 QuarantineReason: TypeAlias = Annotated[

@@ -176,6 +176,7 @@ async def test_a_cascade_stands_in_the_graph_and_in_the_reasons(world: World) ->
     assert checks["near"] == "failed with 'db'"
     assert checks["far"] == "manual: being moved"
     assert checks["db"] == "quarantined"
+    assert (await world.get("/quarantine/db"))["detail"] == "most of what needs it fails"
 
 
 async def test_a_dependency_that_is_not_registered_is_shown_as_missing(world: World) -> None:

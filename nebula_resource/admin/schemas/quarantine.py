@@ -11,6 +11,7 @@ from nebula_resource.admin.schemas.common import MAX_REASON, Body, ProcessView, 
 from nebula_resource.admin.times import stamp, stamp_or_none
 from nebula_resource.manager import Manager
 from nebula_resource.quarantine import QuarantineEntry
+from nebula_resource.quarantine.entry import reason_of
 
 __all__ = ["Isolate", "QuarantineList", "QuarantineView", "Release", "ReleaseView", "quarantine_view"]
 
@@ -79,7 +80,7 @@ def quarantine_view(manager: Manager, id: str, entry: QuarantineEntry) -> Quaran
         "resource_id": entry.resource_id,
         "scope": scope_view(entry.scope),
         "reason": entry.reason.kind,
-        "detail": getattr(entry.reason, "text", None) or str(entry.reason),
+        "detail": getattr(entry.reason, "text", None) or reason_of(id, entry.reason),
         "since": stamp(entry.quarantined_at),
         "by": entry.by,
         "attempts": entry.attempts,

@@ -23,6 +23,7 @@ from nebula_resource.quarantine import (
     RecoveryStrategy,
 )
 from nebula_resource.quarantine.case import as_wait, later
+from nebula_resource.quarantine.entry import reason_of
 from nebula_resource.quarantine.levels import Levels
 
 times = st.datetimes(min_value=datetime(1980, 1, 1), max_value=datetime(2200, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - hypothesis wants bare bounds and adds the zone
@@ -108,6 +109,9 @@ def test_reasons_read_well() -> None:
     assert str(ConsecutiveFailures(3)) == "health check failed (3 in a row)"
     assert str(ConsecutiveFailures(1)) == "failed once"
     assert str(CascadeFailure("db")) == "failed with 'db'"
+    assert reason_of("orders", CascadeFailure("db")) == "failed with 'db'"
+    assert reason_of("db", CascadeFailure("db")) == "most of what needs it fails"
+    assert reason_of("db", Manual("maintenance")) == "manual: maintenance"
     assert str(Manual("maintenance")) == "manual: maintenance"
     adapter: TypeAdapter[Any] = TypeAdapter(QuarantineReason)
     assert adapter.validate_python({"kind": "cascade", "root": "db"}) == CascadeFailure("db")
