@@ -64,6 +64,11 @@ class Incidents(CascadeListener):
         self._close_circuit(id)
         self.cascades.root_released(id)
 
+    def leave(self, id: str) -> None:
+        """``id`` is looked at no more: no incident waits for it, and none holds it back."""
+        self._close_circuit(id)
+        self.cascades.forget(id)
+
     def forget(self, id: str) -> None:
         """``id`` is gone."""
         self.cascades.forget(id)

@@ -138,11 +138,17 @@ class Watch:
         if registration.health is not None:
             return
         public_id = registration.public_id
+        # With nobody looking, nothing that was found stays: no refusal, no limit, no place in an incident, no doubt.
         self.checker.unwatch(public_id)
-        self.propagation.rose(public_id)
+        if public_id not in self.quarantine:
+            self.propagation.rose(public_id)
         self.board.forget(public_id)
         self.degradations.forget(public_id)
         registration.allow(Cause.UNHEALTHY)
+        self.incidents.leave(public_id)
+        self.suspicion.forget(public_id)
+        if self.degradations.limit(registration, Unknown()):
+            self.changed_road(registration)
         self._set_suspicion_window()
 
     def _needed_by(self, public_id: str) -> Mapping[str, HealthState]:

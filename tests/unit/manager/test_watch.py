@@ -6,7 +6,16 @@ from typing import Any
 
 import pytest
 
-from nebula_resource import HealthPolicy, Manager, PoolExhausted, ProbeFailed, QuarantinePolicy, Unavailable
+from nebula_resource import (
+    OFF,
+    CircuitOpen,
+    HealthPolicy,
+    Manager,
+    PoolExhausted,
+    ProbeFailed,
+    QuarantinePolicy,
+    Unavailable,
+)
 from nebula_resource.events import (
     AdmissionStepped,
     CheckerSuspected,
@@ -317,3 +326,34 @@ async def test_a_quarantine_and_a_degradation_are_one_log_line_each(caplog: pyte
             assert await what_is_written(manager) == events
             detach()
             assert await what_is_written(manager) == own
+
+
+async def test_with_health_turned_off_nothing_that_was_found_stays() -> None:
+    """No limit, no refusal, no place in an incident; but one that is isolated still degrades who needs it."""
+    async with Manager(health=LIMITED, quarantine=OFF) as manager:
+        things = {key: Thing(key, dependencies=["db"] if key != "db" else []) for key in ("db", "a", "b")}
+        for thing in things.values():
+            await manager.register(thing, pool={"max_size": 4})
+        registration = manager.registry.resolve("db", None)
+        manager.watch.board.observe("db", HealthState.degraded("slow", 0.5))
+        assert len(registration.gates) == 1
+        manager.quarantine("db", "by hand")
+        await manager.register(things["db"], pool={"max_size": 4}, health=OFF, replace=True)
+        assert registration.gates == ()
+        assert manager.watch.board.effective("a").because == "dependency 'db' is down"
+        await manager.release("db", "force")
+        assert manager.watch.board.effective("a").because == ""
+
+        await manager.register(things["db"], pool={"max_size": 4}, replace=True)
+        for key in ("a", "b"):
+            manager.watch.board.observe(key, HealthState.unhealthy("lost", recoverable=False))
+        assert len(manager.watch.incidents.cascades.incidents()) == 1
+        for key in ("a", "b"):
+            with pytest.raises(CircuitOpen):
+                await manager.acquire(key)
+            await manager.register(things[key], pool={"max_size": 4}, health=OFF, replace=True)
+            async with manager.acquire(key):
+                pass
+        manager.watch.board.observe("db", HealthState.healthy())
+        assert manager.watch.incidents.cascades.incidents() == ()
+        assert_manager_sound(manager)
