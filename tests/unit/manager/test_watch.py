@@ -137,7 +137,7 @@ async def test_when_all_fails_at_once_the_checker_doubts_itself() -> None:
 
 
 async def test_a_check_that_found_nothing_out_does_not_end_the_doubt() -> None:
-    """Checks that hang until they are Unknown are no sign that all is well again."""
+    """Checks that hang until they are Unknown are no sign that all is well again; that nobody looks any more is its end."""
     policy = HealthPolicy(interval=10, jitter=0, failure_threshold=2)
     async with Manager(health=policy) as manager:
         things = [Thing(f"t{number}") for number in range(5)]
@@ -149,6 +149,9 @@ async def test_a_check_that_found_nothing_out_does_not_end_the_doubt() -> None:
         for thing in things:
             manager.watch.checked(thing.id, HealthStatus.unknown())
         assert manager.watch.quarantine.is_frozen
+        for thing in things:
+            await manager.register(thing, pool={"min_size": 1}, health=OFF, replace=True)
+        assert not manager.watch.quarantine.is_frozen, "nothing is left that fails"
 
 
 async def test_an_instance_that_cannot_be_made_ahead_of_need_leads_a_half_open_one_back() -> None:
