@@ -360,3 +360,61 @@ async def test_with_health_turned_off_nothing_that_was_found_stays() -> None:
         manager.watch.board.observe("db", HealthState.healthy())
         assert manager.watch.incidents.cascades.incidents() == ()
         assert_manager_sound(manager)
+
+
+async def test_recovery_believes_no_instance_from_before() -> None:
+    """An idle one that still works says nothing of a server that lets nobody in any more."""
+    async with Manager(health=QUIET) as manager:
+        thing = Thing()
+        await manager.register(thing, pool={"min_size": 1})
+        thing.fails = ConnectionRefusedError("no more")
+        manager.watch.threshold_reached("thing", 3)
+        await asyncio.sleep(30)
+        assert "thing" in manager.watch.quarantine
+        assert manager.stats()["thing"].idle == 1
+        thing.fails = None
+        await asyncio.sleep(60)
+        assert "thing" not in manager.watch.quarantine
+
+
+async def test_an_instance_that_fails_its_check_is_retired_and_the_resource_is_not_isolated() -> None:
+    """One failing is no outage: it goes, and what is made instead is well."""
+    async with Manager(health=HealthPolicy(interval=10, jitter=0)) as manager:
+        thing = Thing()
+        await manager.register(thing, pool={"min_size": 1})
+        thing.valid = False
+        await asyncio.sleep(10.5)
+        thing.valid = True
+        assert [instance.number for instance in thing.gone] == [1]
+        assert "thing" not in manager.watch.quarantine
+        await asyncio.sleep(10)
+        assert manager.watch.board.own("thing").kind == "healthy"
+        assert_manager_sound(manager)
+
+
+async def test_doubt_looks_as_far_back_as_the_longest_interval() -> None:
+    """So that everything has been looked at once; it follows who comes and goes."""
+    async with Manager(health=HealthPolicy(interval=10)) as manager:
+        await manager.register(Thing("often"))
+        assert manager.watch.suspicion.interval == 10
+        await manager.register(Thing("rarely"), health=HealthPolicy(interval=100))
+        assert manager.watch.suspicion.interval == 100
+        await manager.deregister("rarely")
+        assert manager.watch.suspicion.interval == 10
+
+
+async def test_an_incident_goes_on_while_its_root_is_in_again() -> None:
+    """The members being well is not enough: the root was let out, and taken away once more."""
+    async with Manager(health=QUIET) as manager:
+        for key in ("db", "a", "b"):
+            await manager.register(Thing(key, dependencies=["db"] if key != "db" else []))
+        for key in ("a", "b"):
+            manager.watch.board.observe(key, HealthState.unhealthy("lost", recoverable=False))
+        await manager.release("db", "force")
+        manager.quarantine("db", "once more")
+        for key in ("a", "b"):
+            await manager.release(key, "force")
+            manager.watch.board.observe(key, HealthState.healthy())
+        assert len(manager.watch.incidents.cascades.incidents()) == 1
+        await manager.release("db", "force")
+        assert manager.watch.incidents.cascades.incidents() == ()
