@@ -418,3 +418,18 @@ async def test_an_incident_goes_on_while_its_root_is_in_again() -> None:
         assert len(manager.watch.incidents.cascades.incidents()) == 1
         await manager.release("db", "force")
         assert manager.watch.incidents.cascades.incidents() == ()
+
+
+async def test_what_is_deregistered_raises_no_doubt() -> None:
+    """Its failures count no more."""
+    policy = HealthPolicy(interval=10, jitter=0, failure_threshold=2)
+    async with Manager(health=policy) as manager:
+        things = [Thing(f"t{number}") for number in range(5)]
+        for thing in things:
+            await manager.register(thing, pool={"min_size": 1})
+            thing.valid = False
+        await asyncio.sleep(25)
+        assert manager.watch.quarantine.is_frozen
+        for thing in things:
+            await manager.deregister(thing.id)
+        assert not manager.watch.quarantine.is_frozen
