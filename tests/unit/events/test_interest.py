@@ -114,3 +114,14 @@ def test_a_type_from_outside_that_nobody_wants_is_no_interest() -> None:
     assert not bus.wants(Custom)
     bus.publish(Custom, what="x")
     assert bus.stats().published == {"custom.happened": 1}
+
+
+def test_a_type_is_logged_while_a_listener_writes_it() -> None:
+    """Not by one that only hears it, and not after the writer is gone."""
+    bus = EventBus()
+    heard(bus, Acquired)
+    assert not bus.is_logged(Acquired)
+    remove = bus.add_listener(lambda _: None, Acquired, logs=True)
+    assert (bus.is_logged(Acquired), bus.is_logged(Released), bus.is_logged(Custom)) == (True, False, False)
+    remove()
+    assert not bus.is_logged(Acquired)
