@@ -205,7 +205,7 @@ class NotRegistered(ResourceNotFound):
 
 
 class ScopeNotFound(ResourceError):
-    """An operator's call names no managed scope."""
+    """An operator's call names no scope that is known."""
 
     code = "scope_not_found"
 

@@ -31,6 +31,7 @@ from nebula_resource.admin.routers import (
     pools,
     quarantine,
     resources,
+    scopes,
     session,
 )
 from nebula_resource.admin.settings import AdminSettings
@@ -43,7 +44,7 @@ from nebula_resource.metrics import TextRenderer
 __all__ = ["create_admin"]
 
 _ROUTERS = (
-    health, pools, resources, dependencies, quarantine, events, metrics, operations, audit, configuration, session, openapi, page,
+    health, pools, resources, scopes, dependencies, quarantine, events, metrics, operations, audit, configuration, session, openapi, page,
 )  # fmt: skip  # one list of names
 
 

@@ -23,6 +23,8 @@ class ConfigurationReading:
     generation: int
     loaded_at: datetime | None
     values: Mapping[str, Any]
+    patched: tuple[str, ...] = ()
+    """Dotted paths of what stands over the source until it is read again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +39,8 @@ class ReloadReport:
     """Other settings that were applied."""
     needs_restart: tuple[str, ...] = ()
     """Settings that differ and are not applied while the process runs."""
+    patched: tuple[str, ...] = ()
+    """Dotted paths of what the patch said."""
     dry_run: bool = False
 
     @property
@@ -62,8 +66,10 @@ class Configuration(Protocol):
         """What is in force now."""
         ...
 
-    async def reload(self, *, dry_run: bool = False) -> ReloadReport:
+    async def reload(self, *, dry_run: bool = False, patch: Mapping[str, Any] | None = None) -> ReloadReport:
         """Read it again and apply it as one transaction, or with ``dry_run`` only check it.
+
+        ``patch``: settings that stand over the source's, until it is read again without them.
 
         Raises `ReloadInProgress`, `ConfigurationError` (it cannot be read), `ValidationFailed` with every violation,
         and what opening raised; then nothing has changed.

@@ -145,9 +145,47 @@ def _brief(value: object) -> str:
 
 
 @app.command()
-def scopes(url: Url = HERE, key: Key = None, as_json: AsJson = False) -> None:
-    """Managed scopes. The admin API has none yet, so this asks nobody, says so and ends with 1."""
-    raise Failure(ExitCode.REFUSED, "this version has no managed scopes: there is nothing to list")
+def scopes(
+    level: Annotated[str | None, typer.Option("--level", help="Of one level, such as tenant.")] = None,
+    tenant: Annotated[str | None, typer.Option("--tenant", help="Of one tenant.")] = None,
+    url: Url = HERE,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """The scopes that resources are registered in, and what their pools hold together."""
+    with AdminClient(url, key) as client:
+        body = client.items("scopes", level=level, tenant=tenant)
+    if as_json:
+        document(body)
+        return
+    table(
+        (
+            "SCOPE",
+            "LEVEL",
+            "TENANT",
+            ">POOLS",
+            ">INSTANCES",
+            ">IN USE",
+            ">WAITING",
+            ">UNHEALTHY",
+            ">QUARANTINED",
+        ),
+        [
+            (
+                each["id"],
+                each["level"],
+                each["label"],
+                each["pools"],
+                each["instances"],
+                each["in_use"],
+                each["waiting"] or "",
+                each["unhealthy"] or "",
+                each["quarantined"] or "",
+            )
+            for each in body["items"]
+        ],
+        empty="no scopes",
+    )
 
 
 @app.command("new-driver")

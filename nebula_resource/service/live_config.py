@@ -16,8 +16,9 @@ from nebula_resource.admin.configuration import ConfigurationReading, ReloadInPr
 from nebula_resource.errors import ConfigurationError, FieldViolation, ValidationFailed
 from nebula_resource.events import ConfigReloaded, ConfigReloadRejected
 from nebula_resource.manager import Manager
-from nebula_resource.service.admin_section import HOT, AdminSection
+from nebula_resource.service.admin_section import ENVIRONMENT, HOT, AdminSection
 from nebula_resource.service.declaration import Declaration, Source, declare
+from nebula_resource.service.patch import patched
 from nebula_resource.service.plan import Plan, plan_of
 from nebula_resource.service.transaction import Transaction
 
@@ -51,6 +52,8 @@ class LiveConfig:
     ) -> None:
         self.declared = declared
         self.generation = 1
+        self.patched: tuple[str, ...] = ()
+        """What is in force although the file says something else, or nothing: paths of the last reload's patch."""
         self.on_settings: Callable[[AdminSection], object] | None = None
         """Called with the new ``[admin]`` when a setting of `HOT` has changed."""
         self._manager = manager
@@ -93,19 +96,21 @@ class LiveConfig:
             generation=self.generation,
             loaded_at=self._loaded_at,
             values=self.declared.shown(),
+            patched=self.patched,
         )
 
     # ── again ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def reload(self, *, dry_run: bool = False) -> ReloadReport:
+    async def reload(self, *, dry_run: bool = False, patch: Mapping[str, Any] | None = None) -> ReloadReport:
         """Read the file again and apply it as a whole; wrong, or what it says cannot be opened: nothing has changed.
 
+        With ``patch`` its settings stand over the file's, see `patched`; the next reading without one ends that.
         Raises `ReloadInProgress` and `ValidationFailed` with every violation.
         """
         if self.is_busy:
             raise ReloadInProgress
         async with self._turn:
-            return await self._reload_or_tell(dry_run)
+            return await self._reload_or_tell(dry_run, patch or {})
 
     async def reload_or_log(self, why: str) -> bool:
         """The same where nobody is there to hear what came of it: it stands in the log, and in the events.
@@ -120,7 +125,7 @@ class LiveConfig:
         try:
             async with self._turn:
                 self._is_next = False
-                await self._reload_or_tell(dry_run=False)
+                await self._reload_or_tell(False, {})
         except ValidationFailed:
             pass  # logged and told where it was found
         except Exception:
@@ -130,16 +135,20 @@ class LiveConfig:
             self._is_next = False
         return True
 
-    async def _reload_or_tell(self, dry_run: bool) -> ReloadReport:
+    async def _reload_or_tell(self, dry_run: bool, patch: Mapping[str, Any]) -> ReloadReport:
         try:
-            return await self._reload(dry_run)
+            return await self._reload(dry_run, patch)
         except ValidationFailed as error:
             if not dry_run:
                 self._refused(error)
             raise
 
-    async def _reload(self, dry_run: bool) -> ReloadReport:
-        declared = await self._read()
+    async def _reload(self, dry_run: bool, patch: Mapping[str, Any]) -> ReloadReport:
+        source = await self._read()
+        document, said = patched(source.document, patch, fixed=self._fixed())
+        declared = declare(
+            replace(source, document=document), environment=self._environment, options=self._options
+        )
         if self.declared.resources and not declared.resources:
             # An editor, a full disk or a template that failed leave such files; somebody who wants that stops the service.
             raise ValidationFailed(
@@ -155,6 +164,7 @@ class LiveConfig:
             removed=tuple(each.name for each in plan.removed),
             settings=settings,
             needs_restart=waits,
+            patched=said,
             dry_run=dry_run,
         )
         if dry_run:
@@ -165,17 +175,21 @@ class LiveConfig:
         self._become(replace(declared, resources=plan.resources), report)
         return replace(report, generation=self.generation)
 
-    async def _read(self) -> Declaration:
+    def _fixed(self) -> frozenset[str]:
+        """Settings of ``[admin]`` that a variable or the command line decides, whatever the file says."""
+        variables = (name for variable, name in ENVIRONMENT.items() if self._environment.get(variable))
+        return frozenset({*variables, *(name for name, value in self._options.items() if value is not None)})
+
+    async def _read(self) -> Source:
         path = self.declared.source
         if path is None:
             raise ValidationFailed([FieldViolation("file", "must have been given at the start", "nothing")])
         try:
-            source = await self._read_source(path)
+            return await self._read_source(path)
         except ValidationFailed:
             raise
         except ConfigurationError as error:
             raise ValidationFailed([FieldViolation("file", error.message, "another file")]) from None
-        return declare(source, environment=self._environment, options=self._options)
 
     def _become(self, declared: Declaration, report: ReloadReport) -> None:
         # What waits for a restart is not in force: the settings of the start stay, but for those that are hot.
@@ -183,6 +197,7 @@ class LiveConfig:
         admin = self.declared.admin.model_copy(update=hot)
         self.declared = replace(declared, admin=admin)
         self._loaded_at = datetime.now(UTC)
+        self.patched = report.patched
         if report.settings and self.on_settings is not None:
             self.on_settings(admin)
         if report.needs_restart:
@@ -202,6 +217,7 @@ class LiveConfig:
                 "changed": list(report.changed),
                 "removed": list(report.removed),
                 "settings": list(report.settings),
+                "patched": list(report.patched),
             },
         )
         self._manager.events.publish(ConfigReloaded, generation=self.generation)

@@ -25,13 +25,15 @@ TELLING = 12
 
 @schemathesis.hook
 def map_body(ctx: HookContext, body: Any) -> Any:
-    """What chance hardly finds in a few tries: the real key, and bounds in their order. Other phases try the wrong ones."""
+    """What chance hardly finds in a few tries: the real key, bounds in their order, names that a patch may hold. Other phases try the wrong ones."""
     if ctx.operation is None or not isinstance(body, dict):
         return body
     if ctx.operation.label == "POST /session" and isinstance(body.get("key"), str):
         return {**body, "key": os.environ["CONFORMANCE_KEY"]}
     if ctx.operation.label == "POST /pools/{id}/resize" and _fits(body):
         return {**body, "min": 0, "max": 8}
+    if ctx.operation.label == "POST /config/reload" and isinstance(body.get("patch"), dict):
+        return {**body, "patch": {"admin": {"log_level": "INFO"}}}
     return body
 
 

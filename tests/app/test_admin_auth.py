@@ -45,6 +45,8 @@ MATRIX = {
     ("GET", "/quarantine/{id}"): "viewer",
     ("GET", "/resources"): "viewer",
     ("GET", "/resources/{id}"): "viewer",
+    ("GET", "/scopes"): "viewer",
+    ("GET", "/scopes/{id}"): "viewer",
     ("GET", "/ui/{name}"): None,
     ("GET", "/whoami"): "metrics",
     ("POST", "/config/reload"): "admin unbound",

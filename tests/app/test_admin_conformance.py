@@ -16,7 +16,9 @@ from nebula_resource.admin import AdminSettings, create_admin
 from nebula_resource.admin.answers import problems
 from nebula_resource.admin.auth import authority
 from nebula_resource.admin.auth.needs import Viewer
+from nebula_resource.admin.schemas.common import scope_id
 from nebula_resource.manager import Manager
+from nebula_resource.model.scope import Scope
 from nebula_resource.service.declaration import load
 from nebula_resource.service.live_config import LiveConfig
 from tests.app.admin_world import QUIET, keys_of
@@ -31,6 +33,8 @@ hooks = {hooks}
 
 [dictionaries.pools]
 values = ["db", "cache", "orders", "shop", "spare"]
+[dictionaries.scopes]
+values = [{scope}]
 [dictionaries.isolated]
 values = ["cache"]
 [dictionaries.operations]
@@ -45,6 +49,11 @@ include-path-regex = "^/(pools|resources)/"
 [operations.parameters]
 "path.id" = {{ dictionary = "pools", probability = 0.9 }}
 "header.if-match" = {{ dictionary = "tags", probability = 0.9 }}
+
+[[operations]]
+include-path-regex = "^/scopes/"
+[operations.parameters]
+"path.id" = {{ dictionary = "scopes", probability = 0.8 }}
 
 [[operations]]
 include-path-regex = "^/quarantine/"
@@ -75,7 +84,7 @@ not_a_server_error.expected-statuses = ["2xx", "3xx", "4xx", "503"]
 
 # A cursor is signed, a list of globs has a grammar: conformance_checks.py holds 400 to that.
 [[operations]]
-include-path-regex = "^/(audit|events|pools|quarantine|resources|pools/.+/instances)$"
+include-path-regex = "^/(audit|events|pools|quarantine|resources|scopes|pools/.+/instances)$"
 [operations.checks]
 positive_data_acceptance.expected-statuses = ["2xx", "400", "401", "403", "404", "406", "409", "429"]
 
@@ -97,7 +106,7 @@ positive_data_acceptance.expected-statuses = ["2xx", "401", "403", "404", "409",
 async def run(served: ServedAdmin, key: str, folder: Path, *options: str, operation: str = "op_x") -> Any:
     """One run of schemathesis in a process of its own; returns its report."""
     config = folder / "schemathesis.toml"
-    values = {"hooks": str(CHECKS), "operation": operation}
+    values = {"hooks": str(CHECKS), "operation": operation, "scope": scope_id(Scope.GLOBAL)}
     config.write_text(CONFIG.format(**{name: json.dumps(value) for name, value in values.items()}))
     report = folder / "report.json"
     command = [

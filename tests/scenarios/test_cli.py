@@ -51,6 +51,18 @@ def test_pools_are_a_table_or_json(served: Served) -> None:
     assert "0 used" in one.stdout
 
 
+def test_scopes_are_a_table_or_json(served: Served) -> None:
+    """What is registered for everybody is a scope too; a filter that fits nothing says so."""
+    shown = nebula_here("scopes", "--url", served.url)
+    assert shown.returncode == 0, shown.stderr
+    (row,) = [line.split() for line in shown.stdout.splitlines() if "scp_" in line]
+    assert row[1:] == ["global", "1", "1", "0"]
+    told = nebula_here("scopes", "--level", "global", "--json", "--url", served.url)
+    assert [each["id"] for each in json.loads(told.stdout)["items"]] == [row[0]]
+    none = nebula_here("scopes", "--tenant", "acme", "--url", served.url)
+    assert (none.returncode, none.stdout.strip()) == (0, "no scopes")
+
+
 @pytest.mark.alone
 def test_it_answers_quickly(served: Served) -> None:
     """Half a second on a machine that is not slowed by others; ours vary by a half: processor time, the best of three."""
@@ -136,7 +148,7 @@ def test_what_goes_wrong_has_a_code_and_one_line(served: Served) -> None:
         ("pools", "resize", "db", "--reason", "x", "--url", served.url): (2, "--min, --max or both"),
         ("pools", "--url", "ftp://x"): (2, "--url"),
         ("pools", "--url", "http://127.0.0.1:1"): (3, "cannot be reached"),
-        ("scopes",): (1, "no managed scopes"),
+        ("scopes", "--level", "tenent", "--url", served.url): (1, "400"),
         ("events", "--follow", "--url", "http://127.0.0.1:1"): (3, "cannot be reached"),
     }
     for arguments, (code, said) in cases.items():

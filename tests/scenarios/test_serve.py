@@ -107,6 +107,27 @@ def generation(url: str) -> int:
     return int(httpx.get(f"{url}/config").json()["generation"])
 
 
+def patch_it(url: str) -> None:
+    """Wrong orders change nothing; a good patch is in force until the file is read again, and is shown as one."""
+    before = (max_size(url), generation(url))
+    for wrong in (
+        {"source": "/etc/passwd"},
+        {"patch": {"admin": {"keys_file": None}}},
+        {"patch": {"resources": {"pay": {"config": {"headers": {"Authorization": "file:/etc/passwd"}}}}}},
+        {"patch": {"resources": {"db": {"pool": {"max_size": 9}}, "pay": {"pool": {"max_size": 0}}}}},
+        {"patch": {"resources": {CANARY: {}}}},
+    ):
+        refused = httpx.post(f"{url}/config/reload", json={"reason": "x", **wrong})
+        assert (refused.status_code, CANARY in refused.text, "/etc" in refused.text) == (422, False, False)
+        assert (max_size(url), generation(url)) == before, wrong
+    good = {"reason": "black friday", "patch": {"resources": {"db": {"pool": {"max_size": 9}}}}}
+    told = httpx.post(f"{url}/config/reload", json=good).raise_for_status().json()
+    assert (told["changed"], told["patched"], max_size(url)) == (["db"], ["resources.db.pool.max_size"], 9)
+    assert httpx.get(f"{url}/config").json()["patched"] == told["patched"]
+    httpx.post(f"{url}/config/reload", json={"reason": "it is over"}).raise_for_status()
+    assert (max_size(url), httpx.get(f"{url}/config").json()["patched"]) == (before[0], [])
+
+
 def test_every_violation_is_said_at_once_and_nothing_starts(tmp_path: Path) -> None:
     """Exit code 2, a dotted path for each, no value; check-config says the same, for scripts too."""
     (tmp_path / "nebula.toml").write_text(WRONG)
@@ -202,8 +223,8 @@ def test_the_file_is_changed_broken_and_mended_under_load(tmp_path: Path) -> Non
                 refused = httpx.post(f"{served.url}/config/reload", json={"reason": "x"})
                 assert (refused.status_code, CANARY in refused.text) == (422, False), refused.text
                 assert (max_size(served.url), generation(served.url)) == (7, second), bad
-            elsewhere = {"reason": "x", "source": "/etc/passwd", "patch": {"admin": {"keys_file": None}}}
-            assert httpx.post(f"{served.url}/config/reload", json=elsewhere).status_code == 422
+            file.write_text(FILE.format(size=7))
+            patch_it(served.url)
             # Written aside and moved into place, as editors do; the signal may come before the watcher.
             (tmp_path / "new").write_text(FILE.format(size=5))
             os.replace(tmp_path / "new", file)

@@ -13,9 +13,10 @@ from nebula_resource.admin.auth.needs import Admin
 from nebula_resource.admin.configuration import ConfigurationReading, ReloadInProgress
 from nebula_resource.admin.idempotency import IdempotentRoute
 from nebula_resource.admin.problems import AdminProblem
-from nebula_resource.admin.schemas.common import NoQuery, Reason
+from nebula_resource.admin.schemas.common import NoQuery
 from nebula_resource.admin.schemas.configuration import (
     ConfigurationView,
+    Reload,
     ReloadView,
     configuration_view,
     reload_view,
@@ -40,14 +41,14 @@ async def get_config(state: State, who: Admin, _: Annotated[NoQuery, Query()]) -
 
 
 @router.post("/config/reload", response_model=ReloadView, responses=problems(409, body=True))
-async def reload_config(state: State, who: Admin, body: Reason, _: Annotated[NoQuery, Query()]) -> Response:
-    """Read the configuration again and apply it as a whole; 422 with every violation, and nothing has changed."""
+async def reload_config(state: State, who: Admin, body: Reload, _: Annotated[NoQuery, Query()]) -> Response:
+    """Read the configuration again, with ``patch`` over it, and apply it as a whole; 422: nothing has changed."""
     if state.configuration is None:
         raise AdminProblem(409, "no_configuration", "nothing of this process was declared in a file")
     deed = state.audit.deed(who, "config.reload", None, body.reason)
     try:
         with nullcontext() if body.dry_run else deed:
-            report = await state.configuration.reload(dry_run=body.dry_run)
+            report = await state.configuration.reload(dry_run=body.dry_run, patch=body.patch)
     except ReloadInProgress:
         raise AdminProblem(
             409, "reload_in_progress", "another reload is under way", retry_after=1.0

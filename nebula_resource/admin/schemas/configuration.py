@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
+from pydantic import Field
 from typing_extensions import TypedDict
 
 from nebula_resource.admin.configuration import ConfigurationReading, ReloadReport
-from nebula_resource.admin.schemas.common import ProcessView
+from nebula_resource.admin.schemas.common import ProcessView, Reason
 from nebula_resource.admin.times import stamp_or_none
 
-__all__ = ["ConfigurationView", "ReloadView", "configuration_view", "reload_view"]
+__all__ = ["ConfigurationView", "Reload", "ReloadView", "configuration_view", "reload_view"]
+
+
+class Reload(Reason):
+    """What to read, and what to put over it. Never a path: which file that is was decided at the start."""
+
+    source: Literal["file"] = "file"
+    patch: dict[str, Any] | None = Field(
+        default=None,
+        description=(
+            "A JSON merge patch over what the file says: admin.log_level, and of a resource of the file pool, health "
+            "and quarantine. It holds until the file is read again without it."
+        ),
+    )
 
 
 class ConfigurationView(TypedDict):
@@ -20,6 +34,7 @@ class ConfigurationView(TypedDict):
     generation: int
     loaded_at: str | None
     values: dict[str, Any]
+    patched: list[str]
     process: ProcessView
     as_of: str
 
@@ -33,6 +48,7 @@ class ReloadView(TypedDict):
     removed: list[str]
     settings: list[str]
     needs_restart: list[str]
+    patched: list[str]
     dry_run: bool
 
 
@@ -43,6 +59,7 @@ def configuration_view(reading: ConfigurationReading, process: ProcessView, as_o
         "generation": reading.generation,
         "loaded_at": stamp_or_none(reading.loaded_at),
         "values": dict(reading.values),
+        "patched": list(reading.patched),
         "process": process,
         "as_of": as_of,
     }
@@ -57,5 +74,6 @@ def reload_view(report: ReloadReport) -> ReloadView:
         "removed": list(report.removed),
         "settings": list(report.settings),
         "needs_restart": list(report.needs_restart),
+        "patched": list(report.patched),
         "dry_run": report.dry_run,
     }

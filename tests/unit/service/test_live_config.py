@@ -176,6 +176,67 @@ async def test_a_cancelled_reload_changes_nothing(file: Path) -> None:
         assert (held(manager), told, config.is_busy) == (["one", "two"], [], False)
 
 
+async def test_a_patch_holds_until_the_file_is_read_again(file: Path) -> None:
+    """A dry run says what would be; what is in force and not in the file is told; the file itself is not touched."""
+    async with live(file) as (config, manager, told):
+        patch = {"resources": {"one": {"pool": {"max_size": 3}}}, "admin": {"log_level": "DEBUG"}}
+        seen: list[str] = []
+        before = (await read_here(file)).document
+        config.on_settings = lambda admin: seen.append(admin.log_level)
+        (dry, real) = [await config.reload(patch=patch, dry_run=each) for each in (True, False)]
+        assert (dry.changed, dry.settings, dry.generation) == (("one",), ("admin.log_level",), 1)
+        assert (real.changed, real.generation, dry.patched) == (("one",), 2, real.patched)
+        assert config.reading().patched == real.patched == ("resources.one.pool.max_size", "admin.log_level")
+        assert config.reading().values["resources"]["one"]["pool"]["max_size"] == 3
+        assert manager.registry.named("one")[0].pool.stats().max == 3
+        again = await config.reload()
+        assert (again.changed, again.patched, config.reading().patched) == (("one",), (), ())
+        assert manager.registry.named("one")[0].pool.stats().max == 10
+        assert seen == ["DEBUG", "INFO"]
+        assert (await read_here(file)).document == before
+        assert {type(each) for each in told} == {ConfigReloaded}
+
+
+@pytest.mark.parametrize(
+    ("patch", "field"),
+    [
+        ({"resources": {"one": {"pool": {"max_size": 0}}}}, "resources.one.pool.max_size"),
+        ({"resources": {"one": {"pool": "big"}}}, "resources.one.pool"),
+        ({"resources": {"one": {"config": {}}}}, "resources.one"),
+        ({"admin": {"log_level": "LOUD"}}, "admin.log_level"),
+        ({"resources": "none"}, "resources"),
+        ({"resources": {"one": 1}}, "resources.one"),
+    ],
+)
+async def test_a_wrong_patch_changes_nothing(file: Path, patch: dict[str, Any], field: str) -> None:
+    """Not even what is right in it; what was refused is told as for a file."""
+    async with live(file) as (config, manager, told):
+        good = {"resources": {"two": {"pool": {"max_size": 3}}}}
+        await config.reload(patch=good)
+        merged = {**good, **patch}
+        if isinstance(patch.get("resources"), dict):
+            merged["resources"] = {**good["resources"], **patch["resources"]}
+        with pytest.raises(ValidationFailed) as caught:
+            await config.reload(patch=merged)
+        assert [each.field for each in caught.value.violations] == [field]
+        assert (config.generation, config.patched) == (2, ("resources.two.pool.max_size",))
+        assert [each.pool.stats().max for each in manager.pools()] == [10, 3]
+        assert type(told[-1]) is ConfigReloadRejected
+
+
+async def test_a_patch_cannot_win_over_the_command_line(file: Path) -> None:
+    """It would be answered as done, and nothing would have become of it."""
+    say(file, TWO)
+    async with Manager() as manager:
+        loud = {"NEBULA_LOG_LEVEL": "ERROR"}
+        config = LiveConfig(manager, load(file, environment=loud), environment=loud, read=read_here)
+        await config.start()
+        with pytest.raises(ValidationFailed) as caught:
+            await config.reload(patch={"admin": {"log_level": "DEBUG"}})
+        assert [each.field for each in caught.value.violations] == ["admin.log_level"]
+        await config.close()
+
+
 async def test_whatever_goes_wrong_the_watcher_lives_on(
     file: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
