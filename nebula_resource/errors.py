@@ -55,7 +55,7 @@ class FieldViolation:
     """One field that breaks one rule.
 
     ``field`` is a dotted path (``config.pool.max_size``), ``constraint`` the rule in words, ``actual`` what was found:
-    a number, a short word or a type name, never a secret.
+    a number, a short word or a type name, never a secret; empty where there is nothing to say of it.
     """
 
     field: str
@@ -63,7 +63,8 @@ class FieldViolation:
     actual: str
 
     def __str__(self) -> str:
-        return f"{self.field}: {self.constraint} (got {self.actual})"
+        found = f" (got {self.actual})" if self.actual else ""
+        return f"{self.field}: {self.constraint}{found}"
 
 
 class ResourceError(Exception):

@@ -67,7 +67,7 @@ def _wrong_scheme(config: Mapping[str, Any], scheme: str) -> list[FieldViolation
         return []
     if url.get_secret_value().startswith(scheme):
         return []
-    return [FieldViolation("url", f"must be a {scheme} URL with this driver", "another one")]
+    return [FieldViolation("url", f"must be a {scheme} URL with this driver", "")]
 
 
 def _kind(value: object) -> str:

@@ -102,7 +102,7 @@ def read_admin(
         findings.take("", error, renamed=_renamed(error, places))
     if not section.is_local and known.get("keys_file") is None:
         rule = "must be a loopback address unless admin.keys_file names keys"
-        findings.add(places["host"], rule, "another address")
+        findings.add(places["host"], rule)
     return _with_files(section, base, places, findings)
 
 
@@ -132,15 +132,15 @@ def _with_files(
         try:
             KeyFile(section.keys_file or "")
         except (ConfigurationError, ValueError) as error:
-            why = error.message if isinstance(error, ConfigurationError) else "the key file cannot be read"
-            findings.add(places["keys_file"], why, "another file")
+            why = error.message if isinstance(error, ConfigurationError) else "must be the path of a file"
+            findings.add(places["keys_file"], why)
     if section.audit_file is not None:
         here = Path() if places["audit_file"] == "NEBULA_AUDIT_FILE" else base
         file = here / section.audit_file
         section = section.model_copy(update={"audit_file": file})
         if (file.exists() and not file.is_file()) or not file.parent.is_dir():
             rule = "must be a regular file in a folder that exists"
-            findings.add(places["audit_file"], rule, "another path")
+            findings.add(places["audit_file"], rule)
     return section
 
 

@@ -150,7 +150,7 @@ def _ordered(resources: list[DeclaredResource], complete: bool, findings: Findin
             elif complete:  # else it may be one that has a mistake of its own
                 path = under(under(under("resources", each.name), "dependencies"), number)
                 ids = [str(other.resource.id) for other in resources if other is not each]
-                findings.add(path, f"must be the id of a resource of this file{near(id_, ids)}", "another id")
+                findings.add(path, f"must be the id of a resource of this file{near(id_, ids)}")
         try:
             graph.add(each.name, needs)
         except CircularDependency as error:
@@ -178,6 +178,4 @@ def _check_groups(
         for number, member in enumerate(members):
             if complete and member.partition("~")[0] not in ids:
                 path = under(under("admin.groups", name), number)
-                findings.add(
-                    path, f"must be the id of a resource of this file{near(member, ids)}", "another id"
-                )
+                findings.add(path, f"must be the id of a resource of this file{near(member, ids)}")

@@ -40,11 +40,9 @@ class Findings:
     def __len__(self) -> int:
         return len(self.violations)
 
-    def add(self, path: str, constraint: str, actual: object = None) -> None:
-        """Note one; ``actual`` is a word for what was found, by default that it is not shown."""
-        self.violations.append(
-            FieldViolation(path, constraint, "another value" if actual is None else str(actual))
-        )
+    def add(self, path: str, constraint: str, actual: object = "") -> None:
+        """Note one; ``actual`` is a word for what was found, by default none: a value is not shown."""
+        self.violations.append(FieldViolation(path, constraint, str(actual)))
 
     def take(self, path: str, error: ValidationFailed, *, renamed: Mapping[str, str] | None = None) -> None:
         """Note all of an error's, below a path; ``renamed`` says what its fields are called in the file."""

@@ -189,7 +189,7 @@ class LiveConfig:
         except ValidationFailed:
             raise
         except ConfigurationError as error:
-            raise ValidationFailed([FieldViolation("file", error.message, "another file")]) from None
+            raise ValidationFailed([FieldViolation("file", error.message, "")]) from None
 
     def _become(self, declared: Declaration, report: ReloadReport) -> None:
         # What waits for a restart is not in force: the settings of the start stay, but for those that are hot.

@@ -40,9 +40,7 @@ def pool_of(
     except ValidationFailed as error:
         findings.take(here, error)
     except TypeError:  # a text or a table where a number belongs, inside of a table
-        findings.add(
-            under(here, "create_backoff"), "must hold numbers: base, factor, max, jitter", "another value"
-        )
+        findings.add(under(here, "create_backoff"), "must hold numbers: base, factor, max, jitter")
     return None
 
 

@@ -146,7 +146,7 @@ def _driver(path: str, table: dict[str, Any], findings: Findings) -> Driver | No
     try:
         return find_driver(name)
     except ConfigurationError as error:
-        findings.add(under(path, "driver"), error.message, "another name")
+        findings.add(under(path, "driver"), error.message)
         return None
 
 
@@ -167,7 +167,7 @@ def _resource(
     try:
         return driver.make(id_, dependencies)
     except ConfigurationError as error:
-        findings.add(under(path, "driver"), error.message, "another class")
+        findings.add(under(path, "driver"), error.message)
         return None
 
 
@@ -178,7 +178,7 @@ def _scope(path: str, table: dict[str, Any], findings: Findings) -> Scope:
             return Scope.parse(text)
     except ConfigurationError:
         pass
-    found = "another text" if isinstance(text, str) else type(text).__name__
+    found = "" if isinstance(text, str) else type(text).__name__
     findings.add(under(path, "scope"), "must be a scope such as global or tenant:acme", found)
     return Scope.GLOBAL
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from nebula_resource.admin.auth.key import Key
 from nebula_resource.admin.auth.role import Role
 from nebula_resource.errors import ConfigurationError
-from nebula_resource.model.plain_file import read_plain
+from nebula_resource.model.plain_file import NotPlain, read_plain
 
 __all__ = ["KeyFile", "KeyList", "KeySource"]
 
@@ -104,11 +104,28 @@ class KeyFile:
                 raise ConfigurationError(f"a key file has at most {MOST_BYTES // 1024 // 1024} MiB")
             value = tomllib.loads(content.decode("utf-8"))
         except (OSError, ValueError, RecursionError) as error:
-            raise ConfigurationError(f"the key file cannot be read ({type(error).__name__})") from None
+            raise ConfigurationError(f"the key file {_why_not(error)}") from None
         keys = value.get("keys")
         if not isinstance(keys, dict) or not keys or set(value) != {"keys"}:
             raise ConfigurationError("a key file holds tables [keys.ID] and nothing else, at least one")
         return {name: _key(name, entry) for name, entry in keys.items()}
+
+
+def _why_not(error: Exception) -> str:
+    """Why it cannot be read, for whoever wrote its path. What TOML says of it may quote a line."""
+    match error:
+        case FileNotFoundError() | NotADirectoryError():
+            return "is not there"
+        case IsADirectoryError():
+            return "is a folder"
+        case NotPlain():
+            return "must be a regular file: a pipe or a device cannot be read again"
+        case PermissionError():
+            return "may not be read by this user"
+        case UnicodeDecodeError() | tomllib.TOMLDecodeError() | RecursionError():
+            return "is not TOML"
+        case _:
+            return f"cannot be read ({type(error).__name__})"
 
 
 def _key(id: str, entry: Any) -> Key:

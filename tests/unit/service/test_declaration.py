@@ -1,6 +1,7 @@
 """The reader of nebula.toml: everything that is wrong with a configuration file, at once, and no value of it."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -117,8 +118,8 @@ def test_what_could_keep_its_reader_waiting_is_not_read(tmp_path: Path) -> None:
     )
     found = _found(tmp_path, text, U="u")
     assert found == {
-        "admin.audit_file": "admin.audit_file: must be a regular file in a folder that exists (got another path)",
-        "admin.keys_file": "admin.keys_file: the key file cannot be read (NotPlain) (got another file)",
+        "admin.audit_file": "admin.audit_file: must be a regular file in a folder that exists",
+        "admin.keys_file": "admin.keys_file: the key file must be a regular file: a pipe or a device cannot be read again",
         "resources.orders.config.password": "resources.orders.config.password: "
         "the file it names must be a regular one (got a pipe or a device)",
     }
@@ -145,6 +146,29 @@ def test_a_file_that_is_not_toml_is_one_error_that_quotes_nothing(
     with pytest.raises(ConfigurationError, match=word) as caught:
         _found(tmp_path, text)
     assert "canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        (lambda path: None, "the key file is not there"),
+        (lambda path: path.mkdir(), "the key file is a folder"),
+        (lambda path: path.write_bytes(b"\xff"), "the key file is not TOML"),
+        (lambda path: path.write_text("[keys"), "the key file is not TOML"),
+        (
+            lambda path: path.write_text("a = 1"),
+            "a key file holds tables [keys.ID] and nothing else, at least one",
+        ),
+        (lambda path: path.write_text("#" * 1024 * 1025), "a key file has at most 1 MiB"),
+    ],
+)
+def test_what_is_wrong_with_the_key_file_is_said(
+    tmp_path: Path, made: Callable[[Path], object], said: str
+) -> None:
+    """In words, and without a guess at what was found."""
+    made(tmp_path / "keys.toml")
+    found = _found(tmp_path, '[admin]\nkeys_file = "keys.toml"\n')
+    assert found == {"admin.keys_file": f"admin.keys_file: {said}"}
 
 
 def test_a_missing_file_and_a_folder_are_told_apart(tmp_path: Path) -> None:
