@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 import uvicorn
 
+from nebula_resource.service.connection import HttpConnection
 from nebula_resource.service.lifespan import AsgiApp, Lifespan
 from nebula_resource.service.listener import Listener, claim
 from nebula_resource.service.signals import stop_on_signal
@@ -144,7 +145,7 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http="h11",  # the one that bounds a request's head: 16 KiB
+                http=HttpConnection,
                 lifespan="off",  # ours, so that its errors arrive
                 log_config=None,  # logs are the application's
                 access_log=False,

@@ -424,9 +424,12 @@ async def test_a_group_tells_of_its_members() -> None:
     async with admin_world(groups={"core": ["db"], "all": ["db", "cache"]}) as world:
         await world.add("db")
         await world.add("cache")
-        await world.post("/quarantine", {"resource_id": "cache", "reason": "x"}, status=201)
+        await world.post("/quarantine", {"resource_id": "cache", "reason": "moving it"}, status=201)
         assert [each["id"] for each in (await world.get("/health/groups/core"))["checks"]] == ["db"]
-        assert (await world.get("/health/groups/all", status=503))["resources"]["quarantined"] == 1
+        everything = await world.get("/health/groups/all", status=503)
+        assert everything["resources"]["quarantined"] == 1
+        # What a person said is why, where no check has found anything.
+        assert everything["checks"][1]["reason"] == "manual: moving it"
         await world.get("/health/groups/none", status=404)
 
 

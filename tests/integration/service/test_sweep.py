@@ -1,7 +1,10 @@
 """Sweep: connections that stand still are ended, those that are at work are not, on real sockets."""
 
 import asyncio
+import gc
 import socket
+import struct
+import weakref
 from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
 
@@ -127,6 +130,22 @@ async def test_an_answer_that_is_not_taken_is_given_up(server: Server) -> None:
         async with asyncio.timeout(10):
             while server.server_state.connections:  # noqa: ASYNC110  # uvicorn tells nobody
                 await asyncio.sleep(0.01)
+
+
+async def test_a_client_that_resets_its_connection_leaves_nothing(server: Server) -> None:
+    """Answered, and resting until the next request: what was read of it goes with it, not when its time is over."""
+    reader, writer = await connect(server)
+    writer.write(ASK + b"\r\n")
+    await reader.readuntil(b"\r\n\r\nx")
+    (connection,) = map(weakref.ref, server.server_state.connections)
+    # No time to linger: a reset instead of a goodbye.
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
+    async with asyncio.timeout(10):
+        while server.server_state.connections:  # noqa: ASYNC110  # uvicorn keeps sets, and tells nobody of their end
+            await asyncio.sleep(0.01)
+    gc.collect()
+    assert connection() is None
 
 
 async def test_a_crowd_is_hurried(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
