@@ -75,7 +75,7 @@ def create_admin(
 
     Raises:
         ValidationFailed: a setting breaks a rule.
-        ConfigurationError: more than 50 tenants; or a route has no declared role (a bug of ours).
+        ConfigurationError: a route has no declared role (a bug of ours).
     """
     chosen = AdminSettings.of(settings)
     authority: Authority = LocalAuthority() if auth is None else KeyAuthority(auth)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast, final
 
 from nebula_resource.admin.sse import MAX_STREAMS
+from nebula_resource.metrics.tenants import MAX_TENANTS
 from nebula_resource.model.policy import Rules
 
 __all__ = ["AdminSettings"]
@@ -59,6 +60,8 @@ class AdminSettings:
                 {str(name): _texts(rules, f"groups.{name}", held) for name, held in groups.items()},
             )
         set_(self, "tenant_metrics", _texts(rules, "tenant_metrics", tenants))
+        if len(self.tenant_metrics) > MAX_TENANTS:
+            rules.breach("tenant_metrics", f"must be at most {MAX_TENANTS} tenants", len(self.tenant_metrics))
         rules.count("max_streams", self.max_streams, least=1)
         file = cast("object", self.audit_file)
         if isinstance(file, str):

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from nebula_resource.admin import AdminSettings, KeyFile
+from nebula_resource.admin.sse import MAX_STREAMS
 from nebula_resource.errors import ConfigurationError, ValidationFailed
 from nebula_resource.model.config import ResourceConfig, validate_config
 from nebula_resource.service.findings import Findings
@@ -23,11 +24,16 @@ ENVIRONMENT: Mapping[str, str] = {
     "NEBULA_AUDIT_FILE": "audit_file",
     "NEBULA_HOSTS": "hosts",
     "NEBULA_PAGE": "page",
+    "NEBULA_TENANT_METRICS": "tenant_metrics",
+    "NEBULA_MAX_STREAMS": "max_streams",
     "NEBULA_PATH": "path",
     "NEBULA_LOG_LEVEL": "log_level",
     "NEBULA_LOG_FORMAT": "log_format",
 }
 """Which variable stands for which setting; it wins over the file, and the command line over both."""
+
+_LISTS = frozenset({"hosts", "tenant_metrics"})
+"""Settings whose variable holds names with commas between them."""
 
 HOT = frozenset({"groups", "log_level"})
 """Settings that a reload applies. The others decide who gets in and where, and need a restart."""
@@ -50,6 +56,10 @@ class AdminSection(ResourceConfig):
     """Resources by the name under which ``/health/groups/{name}`` tells of them together."""
     page: bool = True
     """Whether the live page is served."""
+    tenant_metrics: tuple[str, ...] = ()
+    """At most 50 tenants that ``/metrics`` tells of by name, all others as ``_other``."""
+    max_streams: int = Field(default=MAX_STREAMS, ge=1)
+    """How many readers ``/events`` has at once."""
     path: str = "/"
     """Where the admin API is mounted."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
@@ -69,7 +79,14 @@ class AdminSection(ResourceConfig):
 
     def for_admin(self) -> AdminSettings:
         """What of it the admin application decides. Raises `ValidationFailed`."""
-        return AdminSettings(hosts=self.hosts, page=self.page, groups=self.groups, audit_file=self.audit_file)
+        return AdminSettings(
+            hosts=self.hosts,
+            page=self.page,
+            groups=self.groups,
+            tenant_metrics=self.tenant_metrics,
+            max_streams=self.max_streams,
+            audit_file=self.audit_file,
+        )
 
 
 def read_admin(
@@ -86,7 +103,7 @@ def read_admin(
         if environment.get(variable):
             text = environment[variable]
             given[name] = (
-                [each.strip() for each in text.split(",") if each.strip()] if name == "hosts" else text
+                [each.strip() for each in text.split(",") if each.strip()] if name in _LISTS else text
             )
             places[name] = variable
     for name, value in options.items():

@@ -48,6 +48,8 @@ class Declaration:
                 "hosts": list(admin.hosts),
                 "groups": {name: list(members) for name, members in admin.groups.items()},
                 "page": admin.page,
+                "tenant_metrics": list(admin.tenant_metrics),
+                "max_streams": admin.max_streams,
                 "path": admin.path,
                 "log_level": admin.log_level,
                 "log_format": admin.log_format,

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -110,13 +111,14 @@ def generation(url: str) -> int:
 def patch_it(url: str) -> None:
     """Wrong orders change nothing; a good patch is in force until the file is read again, and is shown as one."""
     before = (max_size(url), generation(url))
-    for wrong in (
+    orders: list[dict[str, Any]] = [
         {"source": "/etc/passwd"},
         {"patch": {"admin": {"keys_file": None}}},
         {"patch": {"resources": {"pay": {"config": {"headers": {"Authorization": "file:/etc/passwd"}}}}}},
         {"patch": {"resources": {"db": {"pool": {"max_size": 9}}, "pay": {"pool": {"max_size": 0}}}}},
         {"patch": {"resources": {CANARY: {}}}},
-    ):
+    ]
+    for wrong in orders:
         refused = httpx.post(f"{url}/config/reload", json={"reason": "x", **wrong})
         assert (refused.status_code, CANARY in refused.text, "/etc" in refused.text) == (422, False, False)
         assert (max_size(url), generation(url)) == before, wrong

@@ -38,6 +38,7 @@ def test_lists_of_any_kind_are_copied() -> None:
         ({"groups": ["db"]}, {"groups"}),
         ({"groups": {"core": "db", "all": [1]}}, {"groups.core", "groups.all"}),
         ({"tenant_metrics": {"acme": 1}, "max_streams": 0, "page": "no"}, {"tenant_metrics", "max_streams", "page"}),
+        ({"tenant_metrics": tuple(map(str, range(51)))}, {"tenant_metrics"}),
         ({"audit_file": 7}, {"audit_file"}),
         ({"host": ["x"]}, {"host"}),
         ("hosts", {"settings"}),

@@ -2,11 +2,14 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
+from nebula_resource.admin import AdminSettings
 from nebula_resource.errors import ConfigurationError, ValidationFailed
+from nebula_resource.service.admin_section import AdminSection
 from nebula_resource.service.declaration import load
 
 
@@ -217,6 +220,20 @@ def test_the_file_of_the_audit_has_a_folder(tmp_path: Path) -> None:
     assert "NEBULA_AUDIT_FILE" in _found(
         tmp_path, "", NEBULA_AUDIT_FILE=str(tmp_path / "gone" / "audit.jsonl")
     )
+
+
+def test_what_the_admin_api_can_be_told_stands_in_the_file(tmp_path: Path) -> None:
+    """Each setting of AdminSettings is one of [admin], with a variable, and reaches the application."""
+    text = '[admin]\ntenant_metrics = ["acme"]\nmax_streams = 8\npage = false\n'
+    (tmp_path / "nebula.toml").write_text(text)
+    told = load(tmp_path / "nebula.toml", environment={}).admin.for_admin()
+    assert (told.tenant_metrics, told.max_streams, told.page) == (("acme",), 8, False)
+    variables = {"NEBULA_TENANT_METRICS": "acme, globex", "NEBULA_MAX_STREAMS": "9"}
+    told = load(tmp_path / "nebula.toml", environment=variables).admin.for_admin()
+    assert (told.tenant_metrics, told.max_streams) == (("acme", "globex"), 9)
+    assert {each.name for each in fields(AdminSettings)} <= AdminSection.model_fields.keys()
+    crowd = ",".join(map(str, range(51)))
+    assert _found(tmp_path, "[admin]\n", NEBULA_TENANT_METRICS=crowd).keys() == {"NEBULA_TENANT_METRICS"}
 
 
 def test_hosts_are_names(tmp_path: Path) -> None:
