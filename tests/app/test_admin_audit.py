@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,22 @@ async def test_a_pipe_that_nobody_reads_stops_nobody(tmp_path: Path) -> None:
         answer = await world.post("/quarantine", {"resource_id": "db", "reason": "disk"}, status=503)
         assert answer["code"] == "audit_unavailable"
         assert (await world.get("/quarantine"))["items"] == []
+
+
+async def test_a_reason_forges_no_line_of_the_log(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+    """Line ends, colours and marks that turn the reading direction are escapes there; the file's line stays one line."""
+    file, reason = tmp_path / "audit.jsonl", "disk\r\n2026-01-01 [info] all is well\x1b[2K\u202e\u2028"
+    async with admin_world(audit_file=file) as world:
+        await world.add("db")
+        with caplog.at_level(logging.INFO, "nebula_resource.admin.audit"):
+            await world.post("/quarantine", {"resource_id": "db", "reason": reason}, status=201)
+    told = [
+        vars(record)["reason"] for record in caplog.records if record.name == "nebula_resource.admin.audit"
+    ]
+    assert told == ["disk\\r\\n2026-01-01 [info] all is well\\x1b[2K\\u202e\\u2028"] * 2
+    lines = file.read_text().splitlines()
+    assert [json.loads(line)["reason"] for line in lines] == [reason] * 2
+    assert all(line.isascii() and line.isprintable() for line in lines)
 
 
 async def test_what_failed_is_told_with_its_code(tmp_path: Path) -> None:
