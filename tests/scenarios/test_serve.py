@@ -108,6 +108,17 @@ def generation(url: str) -> int:
     return int(httpx.get(f"{url}/config").json()["generation"])
 
 
+def reload(url: str, **order: Any) -> httpx.Response:
+    """Have the file read again by the API, behind whatever reads it just now because it has changed."""
+    end = time.monotonic() + 30.0
+    while True:
+        answer = httpx.post(f"{url}/config/reload", json={"reason": "x", **order}, timeout=30)
+        if answer.status_code != httpx.codes.CONFLICT:
+            return answer
+        assert time.monotonic() < end, "the file is being read for ever"
+        time.sleep(0.02)
+
+
 def patch_it(url: str) -> None:
     """Wrong orders change nothing; a good patch is in force until the file is read again, and is shown as one."""
     before = (max_size(url), generation(url))
@@ -119,14 +130,13 @@ def patch_it(url: str) -> None:
         {"patch": {"resources": {CANARY: {}}}},
     ]
     for wrong in orders:
-        refused = httpx.post(f"{url}/config/reload", json={"reason": "x", **wrong})
+        refused = reload(url, **wrong)
         assert (refused.status_code, CANARY in refused.text, "/etc" in refused.text) == (422, False, False)
         assert (max_size(url), generation(url)) == before, wrong
-    good = {"reason": "black friday", "patch": {"resources": {"db": {"pool": {"max_size": 9}}}}}
-    told = httpx.post(f"{url}/config/reload", json=good).raise_for_status().json()
+    told = reload(url, patch={"resources": {"db": {"pool": {"max_size": 9}}}}).raise_for_status().json()
     assert (told["changed"], told["patched"], max_size(url)) == (["db"], ["resources.db.pool.max_size"], 9)
     assert httpx.get(f"{url}/config").json()["patched"] == told["patched"]
-    httpx.post(f"{url}/config/reload", json={"reason": "it is over"}).raise_for_status()
+    reload(url).raise_for_status()
     assert (max_size(url), httpx.get(f"{url}/config").json()["patched"]) == (before[0], [])
 
 
@@ -215,6 +225,7 @@ def test_the_file_is_changed_broken_and_mended_under_load(tmp_path: Path) -> Non
             # A full collection passes over what the start has made, or the loop would stand still for it.
             collected = httpx.get(f"{served.url}/collected").json()
             assert collected["passed over"] > 10 * collected["looked at"], collected
+            patch_it(served.url)  # before the file changes: whatever reads it again would end a patch
             first = generation(served.url)
             file.write_text(FILE.format(size=7))
             until(lambda: max_size(served.url) == 7, "the change is not taken over")
@@ -222,11 +233,9 @@ def test_the_file_is_changed_broken_and_mended_under_load(tmp_path: Path) -> Non
             assert second > first
             for bad in BAD:
                 file.write_text(bad)
-                refused = httpx.post(f"{served.url}/config/reload", json={"reason": "x"})
+                refused = reload(served.url)
                 assert (refused.status_code, CANARY in refused.text) == (422, False), refused.text
                 assert (max_size(served.url), generation(served.url)) == (7, second), bad
-            file.write_text(FILE.format(size=7))
-            patch_it(served.url)
             # Written aside and moved into place, as editors do; the signal may come before the watcher.
             (tmp_path / "new").write_text(FILE.format(size=5))
             os.replace(tmp_path / "new", file)
