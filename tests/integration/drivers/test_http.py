@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import socket
 import ssl
 import traceback
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
@@ -15,6 +16,8 @@ import httpx
 import pytest
 
 from nebula_resource.drivers.http import HttpConfig, HttpResource, TargetRefused
+from nebula_resource.drivers.http.addresses import AddressPolicy
+from nebula_resource.drivers.http.guard import GuardedBackend
 from nebula_resource.errors import ConfigurationError, CreateFailed
 from nebula_resource.model.config import Secret
 from nebula_resource.model.context import ResourceContext
@@ -344,6 +347,19 @@ async def test_an_answer_that_changes_is_checked_again(server: Server) -> None:
         with pytest.raises(TargetRefused):
             await leased.get("/")
     assert len(server.requests) == 1
+
+
+async def test_a_unix_socket_is_out_of_reach(tmp_path: Path) -> None:
+    """A path has no address to be checked: it is refused whatever the policy allows, before anything is connected to."""
+    path = str(tmp_path / "docker.sock")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(path)
+        listening.listen()
+        with pytest.raises(TargetRefused):
+            await GuardedBackend(AddressPolicy(allow_private=True)).connect_unix_socket(path)
+        listening.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            listening.accept()
 
 
 async def test_one_bad_address_refuses_the_name(server: Server) -> None:
