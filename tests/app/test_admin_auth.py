@@ -394,6 +394,9 @@ async def test_each_sign_in_has_a_cookie_of_its_own(keyed: Keyed) -> None:
     await sign_in(keyed, "viewer")
     second = world.http.cookies.get("nebula_session", domain="localhost.local")
     assert len({first, second, "planted"}) == 3
+    # Whoever reads the process's memory of them learns no cookie.
+    kept = world.app.state.admin.authority.sessions._sessions
+    assert (len(kept), {first, second} & kept.keys()) == (2, set())
 
 
 async def test_wrong_keys_sign_nobody_in(keyed: Keyed) -> None:
