@@ -449,6 +449,54 @@ async def test_a_scope_opened_inside_the_request_is_used_from_there_on(
     assert database.seen == ["begin", "begin", *seen, f"answer {status}"]
 
 
+async def test_scopes_in_scopes_in_the_request_each_have_a_lease(
+    manager: Manager, database: Database
+) -> None:
+    """The key is asked for anew in each; the innermost lease ends first."""
+    app = application(manager)
+
+    async def action(wide: Connection = Depends(resource(DB))) -> AsyncGenerator[list[Connection]]:
+        async with manager.scope(action="a1"):
+            yield [wide]
+
+    async def custom(
+        held: list[Connection] = Depends(action, scope="function"),
+        own: Connection = Depends(resource(DB), use_cache=False),
+    ) -> AsyncGenerator[list[Connection]]:
+        async with manager.scope(Scope.custom("region", "eu", parent=Scope.action("a1"))):
+            yield [*held, own]
+
+    @app.get("/")
+    async def handler(
+        held: list[Connection] = Depends(custom, scope="function"),
+        own: Connection = Depends(resource(DB), use_cache=False),
+    ) -> list[int]:
+        for each in (*held, own):
+            each.fails = CommitFailed() if each is own else None
+        return [each.number for each in (*held, own)]
+
+    answer = await call(app, headers=bearer("acme"), seen=database.seen)
+    assert answer.status == 500
+    assert database.seen == [
+        "begin", "begin", "begin", "commit failed", "rollback CommitFailed", "rollback CommitFailed", "answer 500"
+    ]  # fmt: skip  # the course of one request
+
+
+async def test_two_resources_of_one_handler_end_with_its_error(manager: Manager, database: Database) -> None:
+    """They are one block: the first who asks ends it, and everybody hears of the error."""
+    await manager.register(Database(id="other", seen=database.seen))
+    app = application(manager)
+
+    @app.get("/")
+    async def handler(
+        one: Connection = Depends(resource(DB)), other: Connection = Depends(resource("other"))
+    ) -> None:
+        raise HTTPException(409)
+
+    assert (await call(app, headers=bearer("acme"), seen=database.seen)).status == 409
+    assert database.seen == ["begin", "begin", *["rollback HTTPException"] * 2, "answer 409"]
+
+
 async def test_a_lease_ends_before_the_scope_in_which_it_was_asked_for(
     manager: Manager, database: Database
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack
@@ -12,7 +13,7 @@ import pytest
 from dependency_injector import providers
 from dependency_injector.wiring import Closing, Provide, inject
 
-from nebula_resource import ConfigurationError, NoOpenScope, ResourceNotFound, current_scope
+from nebula_resource import ConfigurationError, CreateFailed, NoOpenScope, ResourceNotFound, current_scope
 from nebula_resource.di import action
 from nebula_resource.manager.block import Block
 from tests.unit.di.world import App, Repo, Unit, World, world
@@ -340,6 +341,25 @@ async def test_a_sibling_injection_that_fails_gives_everything_back(app: World) 
             with pytest.raises(ResourceNotFound):
                 await fn()
     assert set(app.log) <= {"rollback ResourceNotFound"}
+
+
+async def test_a_lease_that_cannot_be_had_lets_go_of_what_is_being_made(app: World) -> None:
+    """Nobody waits for that any more, and the loop has nothing to report of it."""
+    reported: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, report: reported.append(report))
+
+    @app.live
+    @action
+    async def charge(db: Instance = Provide["db"], repo: Repo = Provide["repo"]) -> None: ...
+
+    app.db.fails = RuntimeError()
+    async with app.manager.scope(tenant="acme", execution="e1"):
+        with pytest.raises(CreateFailed):
+            await charge()
+    for _ in range(10):  # turns of the loop: what was being made has failed by then
+        await asyncio.sleep(0)
+    gc.collect()
+    assert reported == []
 
 
 async def test_leases_are_waited_for_together(app: World) -> None:
