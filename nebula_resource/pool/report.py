@@ -52,7 +52,8 @@ def numbers(pool: PoolParts) -> PoolNumbers:
     if ledger.lent is not None:
         acquisitions, held = ledger.lent, _leased(pool)
     creating, waits, gone = ledger.creating, ledger.wait_times, ledger.destroyed
-    return PoolNumbers(
+    # Made as the tuple it is, in the order of its fields: by its own constructor it takes a quarter longer to read a pool.
+    return tuple.__new__(PoolNumbers, (
         pool.state._value_,  # what `value` returns, a tenth of the way
         len(ledger.entries) + creating, idle, in_use, checking, creating, retiring,
         len(pool.line), ledger.min_size, ledger.max_size,
@@ -63,7 +64,7 @@ def numbers(pool: PoolParts) -> PoolNumbers:
         waits.snapshot(instant=max(0, acquisitions - sum(waits.counts))),
         ledger.use_times.snapshot(), ledger.create_times.snapshot(), ledger.generation,
         _snapshot(ledger.wait_timeout), _snapshot(ledger.wait_refused), _snapshot(ledger.cleanup_times),
-    )  # fmt: skip  # in the order of its fields: names would take as long as all that is read
+    ))  # fmt: skip  # one row reads better than thirty
 
 
 def _leased(pool: PoolParts) -> int:
