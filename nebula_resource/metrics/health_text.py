@@ -54,7 +54,9 @@ class HealthText:
     """Writes the health of one scrape."""
 
     def __init__(self) -> None:
-        self._text: RowText[_Health] = RowText(("resource", "driver"), _PARTS)
+        self._text: RowText[_Health] = RowText(
+            ("resource", "driver"), _PARTS, _COLUMNS, attrgetter(*_COLUMNS)
+        )
         # One driver for each resource id, that of its first registration: the state's families name none.
         self._grouped: Grouped[HealthReading, _Health] = Grouped(
             attrgetter("resource_id"), attrgetter("resource_id", "driver"), _Health
@@ -66,6 +68,7 @@ class HealthText:
         yield from self._text.write(self._grouped.totals, openmetrics=openmetrics)
 
 
+_COLUMNS = ("durations", "checks", "counted", "score", "checked")
 _PARTS = (
     histograms("health_check_duration_seconds", "stage", "durations"),
     counts("health_checks", "result", "checks"),

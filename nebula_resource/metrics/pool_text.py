@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import attrgetter
+from typing import Any
 
 from nebula_resource.metrics.grouped import Grouped
 from nebula_resource.metrics.readout import PoolReading
 from nebula_resource.metrics.rows import RowText, counts, histograms, numbers
 from nebula_resource.metrics.totals import total
+from nebula_resource.model.numbers import PoolNumbers
+from nebula_resource.model.stats import PoolStats
 
 __all__ = ["POOL_FAMILIES", "PoolText"]
 
@@ -20,7 +23,9 @@ class PoolText:
     """Writes the pools of one scrape: those of one resource in many tenants are one."""
 
     def __init__(self) -> None:
-        self._text: RowText[PoolReading] = RowText(_LABELS, _PARTS, gone=attrgetter("is_gone"))
+        self._text: RowText[PoolReading] = RowText(
+            _LABELS, _PARTS, _COLUMNS, _row, gone=attrgetter("is_gone")
+        )
         self._grouped: Grouped[PoolReading, PoolReading] = Grouped(_labels, _labels, total)
 
     def write(self, pools: Sequence[PoolReading], *, openmetrics: bool) -> Iterator[bytes]:
@@ -32,43 +37,54 @@ class PoolText:
         yield from self._text.write(found, openmetrics=openmetrics)
 
 
+_COLUMNS = (*PoolNumbers._fields, "saturation", "acquires", "draining", "target")
+_numbers_of: Callable[[PoolStats], tuple[Any, ...]] = attrgetter(*PoolNumbers._fields)
+
+
+def _row(pool: PoolReading) -> tuple[Any, ...]:
+    """A reading as `_COLUMNS`."""
+    stats = pool.stats
+    held = stats if isinstance(stats, PoolNumbers) else _numbers_of(stats)
+    return (*held, pool.saturation, pool.acquires, pool.draining, pool.target)
+
+
 _PARTS = (
     numbers(
         "pool_instances",
-        "stats.idle",
-        "stats.in_use",
-        "stats.checking",
-        "stats.creating",
-        "stats.retiring",
+        "idle",
+        "in_use",
+        "checking",
+        "creating",
+        "retiring",
         label="state",
         values=("idle", "used", "checking", "creating", "retiring"),
     ),
-    numbers("pool_instances_max", "stats.max"),
-    numbers("pool_instances_min", "stats.min"),
-    numbers("pool_pending_acquires", "stats.waiting"),
+    numbers("pool_instances_max", "max"),
+    numbers("pool_instances_min", "min"),
+    numbers("pool_pending_acquires", "waiting"),
     numbers("pool_saturation_ratio", "saturation", place="%a"),
     counts("pool_acquires", "outcome", "acquires"),
     histograms(
         "pool_acquire_duration_seconds",
         "outcome",
-        "stats.wait",
-        "stats.wait_timeout",
-        "stats.wait_refused",
+        "wait",
+        "wait_timeout",
+        "wait_refused",
         values=("ok", "timeout", "refused"),
     ),
-    histograms("pool_use_duration_seconds", "", "stats.use", values=("",)),
-    numbers("pool_releases", "stats.releases"),
+    histograms("pool_use_duration_seconds", "", "use", values=("",)),
+    numbers("pool_releases", "releases"),
     numbers(
         "pool_instances_created",
-        "stats.created",
-        "stats.create_failures",
+        "created",
+        "create_failures",
         label="outcome",
         values=("ok", "failed"),
     ),
-    histograms("pool_instance_create_duration_seconds", "outcome", "stats.create", values=("ok",)),
-    counts("pool_instances_destroyed", "reason", "stats.destroyed"),
-    histograms("pool_instance_cleanup_duration_seconds", "", "stats.cleanup", values=("",)),
-    numbers("pool_leaks", "stats.leaks"),
+    histograms("pool_instance_create_duration_seconds", "outcome", "create", values=("ok",)),
+    counts("pool_instances_destroyed", "reason", "destroyed"),
+    histograms("pool_instance_cleanup_duration_seconds", "", "cleanup", values=("",)),
+    numbers("pool_leaks", "leaks"),
     numbers("pool_draining", "draining"),
     numbers("autoscale_target_instances", "target"),
 )

@@ -1,9 +1,9 @@
 """RowText: families that are written for each of thousands of keys (pools, resources), fast.
 
-Keys stand in chunks of `SLICE`. For each family a chunk keeps its text, the numbers in it, and one template for all its
-keys. A scrape looks at a chunk's values in one step for each family, and where they are others it fills the template
-anew with one ``%``: to write 64 keys again costs less than to find out in Python which of them has changed. A chunk
-whose values are the very objects of the scrape before is not looked at.
+Keys stand in chunks of `SLICE`. A scrape turns a chunk's values into columns, one for each thing that may change. Of each
+family a chunk keeps its text and one template for all its keys; where one of the family's columns is another, the template
+is filled anew with one ``%``: to write 64 keys again costs less than to find out in Python which of them has changed. A
+chunk whose values are the very objects of the scrape before is not looked at.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain
-from operator import attrgetter, is_
+from operator import is_
 from typing import Any, Generic, TypeVar
 
 from nebula_resource.metrics.catalogue import CATALOGUE
@@ -34,10 +34,11 @@ class Part:
 
     name: str
     """In the catalogue."""
-    look: Callable[[Any], object]
-    """What the numbers of one value are made of; as long as all of a chunk are equal it is not written anew."""
+    looks: tuple[str, ...]
+    """The columns its numbers are made of; as long as all of a chunk are equal it is not written anew."""
     read: Callable[[Sequence[Any]], tuple[list[Hashable], Numbers]]
-    """Of all that was looked at: what lines each key has, and the numbers that stand in them, one after the other."""
+    """Of the column (of tuples, if there are several): what lines each key has, and the numbers that stand in them, one
+    after the other."""
     lines: Callable[[Any], tuple[bytes, ...]]
     """Of a key that has these: their text, with places (``%d``, ``%a``) for numbers, cut where the labels stand."""
     depth: int | None = None
@@ -50,15 +51,25 @@ class RowText(Generic[T]):
     Args:
         names: of the key's labels.
         parts: the families, in the order in which they are written.
+        columns: names of what a value is made of.
+        row: a value as that.
         gone: says of a value that only its counters still stand; None: each is there.
     """
 
     def __init__(
-        self, names: tuple[str, ...], parts: Sequence[Part], *, gone: Callable[[T], bool] | None = None
+        self,
+        names: tuple[str, ...],
+        parts: Sequence[Part],
+        columns: Sequence[str],
+        row: Callable[[T], tuple[Any, ...]],
+        *,
+        gone: Callable[[T], bool] | None = None,
     ) -> None:
         self._names = names
+        self._row = row
         self._gone = gone
         self._parts = tuple(parts)
+        self._where = [tuple(map(columns.index, part.looks)) for part in self._parts]
         self._places: dict[Key, _Chunk] = {}
         self._chunks: list[_Chunk] = []
         self._heads = {
@@ -71,7 +82,7 @@ class RowText(Generic[T]):
         if values.keys() != self._places.keys():
             self._place(values.keys())
         for chunk in self._chunks:  # left half-way, the next scrape does the rest
-            chunk.update([values[key] for key in chunk.keys], self._gone)
+            chunk.update([values[key] for key in chunk.keys], self._row, self._gone)
             yield b""
         for index, before in enumerate(self._heads[openmetrics]):
             texts = [chunk.texts[index] for chunk in self._chunks]
@@ -90,7 +101,7 @@ class RowText(Generic[T]):
             if key in places:
                 continue
             if not with_room:
-                with_room.append(_Chunk(self._names, self._parts))
+                with_room.append(_Chunk(self._names, self._parts, self._where))
                 self._chunks += with_room
             places[key] = chunk = with_room[-1]
             chunk.add(key)
@@ -101,11 +112,16 @@ class RowText(Generic[T]):
 class _Chunk:
     """The lines of a few keys."""
 
-    __slots__ = ("_labels", "_looks", "_names", "_parts", "_shapes", "_templates", "_values", "keys", "texts")
+    __slots__ = (
+        "_columns", "_gone", "_labels", "_names", "_parts", "_shapes", "_templates", "_values", "_where", "keys", "texts",
+    )  # fmt: skip  # one list of names
 
-    def __init__(self, names: tuple[str, ...], parts: tuple[Part, ...]) -> None:
+    def __init__(
+        self, names: tuple[str, ...], parts: tuple[Part, ...], where: Sequence[tuple[int, ...]]
+    ) -> None:
         self._names = names
         self._parts = parts
+        self._where = where
         self.keys: list[Key] = []
         self._forget()
 
@@ -122,31 +138,38 @@ class _Chunk:
     def _forget(self) -> None:
         none: list[Any] = [None] * len(self._parts)
         self._values: Sequence[object] = ()
+        self._columns: list[tuple[Any, ...]] = []
+        self._gone: list[bool] = []
         self._labels: dict[int | None, list[bytes]] = {}
-        self._looks: list[Sequence[object]] = none
-        self._shapes: list[list[Hashable]] = none.copy()
+        self._shapes: list[list[Hashable]] = none
         self._templates = [b""] * len(self._parts)
         self.texts = [b""] * len(self._parts)
 
-    def update(self, values: Sequence[Any], gone: Callable[[Any], bool] | None) -> None:
+    def update(
+        self,
+        values: Sequence[Any],
+        row: Callable[[Any], tuple[Any, ...]],
+        is_gone: Callable[[Any], bool] | None,
+    ) -> None:
         """Bring the texts up to date."""
         if len(self._values) == len(values) and all(map(is_, values, self._values)):
             return
-        are_gone = () if gone is None else [*map(gone, values)]
-        some_gone = any(are_gone)
-        for index, part in enumerate(self._parts):
-            looked = [*map(part.look, values)]
-            if some_gone and CATALOGUE[part.name].kind == "gauge":
-                looked = [None if is_gone else one for is_gone, one in zip(are_gone, looked, strict=True)]
-            if looked == self._looks[index]:
+        columns = [*zip(*map(row, values), strict=True)]
+        gone = [] if is_gone is None else [*map(is_gone, values)]
+        before = self._columns if gone == self._gone else []
+        for index, (part, where) in enumerate(zip(self._parts, self._where, strict=True)):
+            if before and [columns[at] for at in where] == [before[at] for at in where]:
                 continue
+            mine = [columns[at] for at in where]
+            looked: Sequence[Any] = mine[0] if len(mine) == 1 else [*zip(*mine, strict=True)]
+            if True in gone and CATALOGUE[part.name].kind == "gauge":
+                looked = [None if went else one for went, one in zip(gone, looked, strict=True)]
             shapes, found = part.read(looked)
             if shapes != self._shapes[index]:
                 self._templates[index] = self._template(part, shapes)
                 self._shapes[index] = shapes
             self.texts[index] = self._templates[index] % found
-            self._looks[index] = looked
-        self._values = values
+        self._values, self._columns, self._gone = values, columns, gone
 
     def _template(self, part: Part, shapes: Sequence[Hashable]) -> bytes:
         lines = {shape: part.lines(shape) for shape in set(shapes)}
@@ -179,7 +202,7 @@ def numbers(
 
     Args:
         name: in the catalogue.
-        looks: where the numbers stand in a value: ``stats.idle``.
+        looks: the columns in which the numbers stand.
         label: the further label.
         values: its values, one for each number.
         depth: see `Part`.
@@ -196,7 +219,7 @@ def numbers(
     def lines(is_there: bool) -> tuple[bytes, ...]:
         return _cut([(series, more, place) for more in each if is_there])
 
-    return Part(name, attrgetter(*looks), read, lines, depth)
+    return Part(name, looks, read, lines, depth)
 
 
 def counts(name: str, label: str, look: str, *, depth: int | None = None) -> Part:
@@ -209,7 +232,7 @@ def counts(name: str, label: str, look: str, *, depth: int | None = None) -> Par
     def lines(values: tuple[str, ...]) -> tuple[bytes, ...]:
         return _cut([(series, _in_template(f',{label}="{escaped(value)}"'), "%d") for value in values])
 
-    return Part(name, attrgetter(look), read, lines, depth)
+    return Part(name, (look,), read, lines, depth)
 
 
 def histograms(
@@ -251,7 +274,7 @@ def histograms(
             return looked.items()  # type: ignore[no-any-return]  # a mapping
         return zip(values, looked if len(looks) > 1 else (looked,), strict=True)
 
-    return Part(name, attrgetter(*looks), read, lines, depth)
+    return Part(name, looks, read, lines, depth)
 
 
 def _cut(lines: Sequence[tuple[str, bytes, str]]) -> tuple[bytes, ...]:

@@ -30,12 +30,11 @@ async def test_an_observer_overrides_what_it_wants_and_the_rest_does_nothing() -
         "validation_failed": (None,),
         "body_failed": (error,),
         "retired": (CleanupReason.EXPIRED,),
-        "cleaned_up": (CleanupReason.EXPIRED, None),
-        "rejected": ("timeout",),
+        "cleaned_up": (CleanupReason.EXPIRED, None, 0.1),
+        "rejected": ("timeout", 1.0),
         "leaked": (1.0, ("file:1 in f",)),
         "circuit_opened": ("create", 1.0),
         "circuit_closed": ("create",),
-        "resized": (1, 2),
         "draining": (),
         "drained": (),
         "suspended": (),
@@ -45,6 +44,7 @@ async def test_an_observer_overrides_what_it_wants_and_the_rest_does_nothing() -
     }
     for name, arguments in calls.items():
         assert getattr(observer, name)(*arguments) is None
+    observer.resized(1, 2, old_min_size=0, old_max_size=1)
     assert not observer.traces
     with observer.around("create") as span:
         assert span is None
