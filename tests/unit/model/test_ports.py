@@ -53,4 +53,4 @@ async def test_an_observer_overrides_what_it_wants_and_the_rest_does_nothing() -
         for name, method in inspect.getmembers(PoolObserver, inspect.isfunction)
         if not inspect.iscoroutinefunction(method)
     }
-    assert synchronous == {*calls, "around"}, "every one of them was called here"
+    assert synchronous == {*calls, "resized", "around"}, "every one of them was called here"
