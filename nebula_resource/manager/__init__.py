@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from nebula_resource.manager.acquisition import ManagedAcquisition
 from nebula_resource.manager.block import Block
-from nebula_resource.manager.checkout import ManagedAcquisition
 from nebula_resource.manager.current import current_scope
 from nebula_resource.manager.dependencies import DependencyGraph
 from nebula_resource.manager.execution import ExecutionBlock, Within, new_execution_id

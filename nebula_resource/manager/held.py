@@ -12,7 +12,7 @@ from nebula_resource._aio import OwnedTasks
 from nebula_resource.errors import CleanupError
 
 if TYPE_CHECKING:
-    from nebula_resource.manager.checkout import ScopedAcquisition
+    from nebula_resource.manager.acquisition import ScopedAcquisition
     from nebula_resource.pool import Pool
     from nebula_resource.pool.entry import Entry
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from nebula_resource._aio import leave
 from nebula_resource.errors import AlreadyRegistered, DependencyFailure, InvalidScope
+from nebula_resource.manager.acquisition import ManagedAcquisition, ScopedAcquisition
 from nebula_resource.manager.block import Block, QuickBlock
-from nebula_resource.manager.checkout import ManagedAcquisition, ScopedAcquisition
 from nebula_resource.manager.current import Detached, current_scope, innermost_of
 from nebula_resource.manager.operations import Operations
 from nebula_resource.manager.parts import CLEANUP, DRAIN, TERMINATE

@@ -18,8 +18,8 @@ from nebula_resource.model.lifecycle import Lifecycle
 from nebula_resource.model.scope import Scope, ScopeLevel
 
 if TYPE_CHECKING:
+    from nebula_resource.manager.acquisition import ScopedAcquisition
     from nebula_resource.manager.block import Block
-    from nebula_resource.manager.checkout import ScopedAcquisition
     from nebula_resource.manager.manager import Manager
     from nebula_resource.pool import Pool
     from nebula_resource.pool.entry import Entry

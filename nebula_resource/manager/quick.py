@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from typing import Any
 
-from nebula_resource.manager.checkout import Checkout, ManagedAcquisition
+from nebula_resource.manager.acquisition import ManagedAcquisition
+from nebula_resource.manager.checkout import Checkout
 from nebula_resource.manager.current import current_scope
 from nebula_resource.manager.handle import ManagedHandle
 from nebula_resource.model.lifecycle import Lifecycle

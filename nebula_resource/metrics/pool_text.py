@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -11,7 +11,6 @@ from nebula_resource.metrics.readout import PoolReading
 from nebula_resource.metrics.rows import RowText, counts, histograms, numbers
 from nebula_resource.metrics.totals import total
 from nebula_resource.model.numbers import PoolNumbers
-from nebula_resource.model.stats import PoolStats
 
 __all__ = ["POOL_FAMILIES", "PoolText"]
 
@@ -38,14 +37,11 @@ class PoolText:
 
 
 _COLUMNS = (*PoolNumbers._fields, "saturation", "acquires", "draining", "target")
-_numbers_of: Callable[[PoolStats], tuple[Any, ...]] = attrgetter(*PoolNumbers._fields)
 
 
 def _row(pool: PoolReading) -> tuple[Any, ...]:
     """A reading as `_COLUMNS`."""
-    stats = pool.stats
-    held = stats if isinstance(stats, PoolNumbers) else _numbers_of(stats)
-    return (*held, pool.saturation, pool.acquires, pool.draining, pool.target)
+    return (*pool.stats, pool.saturation, pool.acquires, pool.draining, pool.target)
 
 
 _PARTS = (

@@ -28,7 +28,7 @@ class PoolReading(NamedTuple):
     """
 
     resource_id: str
-    stats: PoolStats | PoolNumbers
+    stats: PoolNumbers
     driver: str = "custom"
     scope_level: str = "global"
     tenant: str | None = None
@@ -76,7 +76,7 @@ class PoolReadout:
     driver: str = "custom"
     scope_level: str = "global"
     tenant: str | None = None
-    stats: Callable[[], PoolStats | PoolNumbers]
+    stats: Callable[[], PoolStats]
     refused: Callable[[], Mapping[str, int]] | None = None
     target: Callable[[], int | None] | None = None
 
@@ -87,7 +87,7 @@ class PoolReadout:
             driver=self.driver,
             scope_level=self.scope_level,
             tenant=self.tenant,
-            stats=self.stats(),
+            stats=PoolNumbers.of(self.stats()),
             refused={} if self.refused is None else self.refused(),
             target=None if self.target is None else self.target(),
         )

@@ -6,12 +6,11 @@ from itertools import accumulate, pairwise
 
 from nebula_resource.model.histogram import HistogramSnapshot
 from nebula_resource.model.numbers import PoolNumbers
-from nebula_resource.model.stats import PoolStats
 
 __all__ = ["steadied"]
 
 
-def steadied(before: PoolStats | PoolNumbers, now: PoolNumbers) -> PoolNumbers:
+def steadied(before: PoolNumbers, now: PoolNumbers) -> PoolNumbers:
     """The numbers of now, no counter of them less than before; nearly always they are as they were read.
 
     An instance is handed over a turn of the loop before its caller runs. Who reads the pool in that turn sees an

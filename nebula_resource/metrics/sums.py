@@ -14,7 +14,6 @@ from typing import Any
 from nebula_resource.metrics.readout import PoolReading
 from nebula_resource.model.histogram import HistogramSnapshot
 from nebula_resource.model.numbers import PoolNumbers
-from nebula_resource.model.stats import PoolStats
 
 __all__ = ["PoolSums"]
 
@@ -149,7 +148,7 @@ class _Group:
                 counts[key] = counts.get(key, 0) + more
 
 
-def _row(stats: PoolStats | PoolNumbers) -> list[Any]:
+def _row(stats: PoolNumbers) -> list[Any]:
     """Every number that can be added, in one row."""
     row: list[Any] = [getattr(stats, name) for name in (*_GAUGES, *_COUNTERS)]
     for name in _TIMES:
@@ -158,7 +157,7 @@ def _row(stats: PoolStats | PoolNumbers) -> list[Any]:
     return row
 
 
-def _numbers(first: PoolStats | PoolNumbers, row: list[Any], destroyed: Mapping[str, int]) -> PoolNumbers:
+def _numbers(first: PoolNumbers, row: list[Any], destroyed: Mapping[str, int]) -> PoolNumbers:
     """The row as numbers; state and generation of a sum are nobody's."""
     names = (*_GAUGES, *_COUNTERS)
     values: dict[str, Any] = dict(zip(names, row, strict=False))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from nebula_resource.model.histogram import HistogramSnapshot
+from nebula_resource.model.stats import PoolStats
 
 __all__ = ["PoolNumbers"]
 
@@ -42,6 +43,11 @@ class PoolNumbers(NamedTuple):
     wait_timeout: HistogramSnapshot
     wait_refused: HistogramSnapshot
     cleanup: HistogramSnapshot
+
+    @classmethod
+    def of(cls, stats: PoolStats) -> Self:
+        """The same numbers, without the ages."""
+        return cls(*[getattr(stats, name) for name in cls._fields])
 
     @property
     def utilisation(self) -> float:

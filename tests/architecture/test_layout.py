@@ -26,7 +26,6 @@ LONGEST = 300  # lines
 # Why each is still one noun.
 LONGER_FOR_A_REASON: dict[str, str] = {
     "nebula_resource/errors.py": "a catalogue: thirty-five classes of a few lines, read by searching",
-    "nebula_resource/manager/checkout.py": "the road of an acquire and the way back, to be read in one go",
     "nebula_resource/manager/open_scope.py": "one block's life; what it holds, how it ends and how it opens are in held, scope_end and block",
     "nebula_resource/manager/watch.py": "every verdict's way to a refusal, one short method for each",
     "nebula_resource/model/health.py": "four states, their status and their policy: values that name each other",

@@ -50,7 +50,7 @@ class Slow(ResourceHook):
 def outcomes(registration: Registration) -> dict[str, int]:
     """What a scrape would tell of its acquires, without the zeros."""
     reading = PoolReading(
-        resource_id="x", stats=registration.pool.stats(), refused=dict(registration.refused)
+        resource_id="x", stats=registration.pool.numbers(), refused=dict(registration.refused)
     )
     return {name: count for name, count in reading.acquires.items() if count}
 

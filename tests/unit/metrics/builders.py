@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from nebula_resource.metrics import PoolReading
 from nebula_resource.model.histogram import Histogram, HistogramSnapshot
+from nebula_resource.model.numbers import PoolNumbers
 from nebula_resource.model.stats import PoolStats
 
 
@@ -61,7 +62,7 @@ def pool(
         tenant=tenant,
         refused=values.pop("refused", {}),
         target=values.pop("target", None),
-        stats=stats(**values),
+        stats=PoolNumbers.of(stats(**values)),
     )
 
 
