@@ -7,15 +7,15 @@ import gc
 import platform
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from statistics import median
 from typing import Any
 
 __all__ = ["REPETITIONS", "Row", "Table", "interleaved", "machine", "per_second", "seconds_per"]
 
-REPETITIONS = 15
-"""Rounds, when nothing else is said; the promise is of medians of at least seven."""
+REPETITIONS = 7
+"""Rounds in each process, when nothing else is said; the promise is of medians of at least seven."""
 
 Case = Callable[[int], Awaitable[float]]
 """Runs so many operations and returns the seconds they took."""
@@ -105,6 +105,17 @@ class Table:
             )
         lines += ["", *self.notes] if self.notes else []
         return "\n".join(lines) + "\n"
+
+    @classmethod
+    def in_the_middle(cls, tables: Sequence[Table]) -> Table:
+        """One table of several processes' own: of each row the one in the middle, by its ratio, else by its value."""
+        first = tables[0]
+        rows = []
+        for found in zip(*(table.rows for table in tables), strict=True):
+            ordered = sorted(found, key=lambda row: row.value if row.ratio is None else row.ratio)
+            low, high = min(row.low for row in found), max(row.high for row in found)
+            rows.append(replace(ordered[len(ordered) // 2], low=low, high=high))
+        return replace(first, rows=rows)
 
     @classmethod
     def of(cls, data: dict[str, Any]) -> Table:

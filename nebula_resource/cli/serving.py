@@ -68,7 +68,8 @@ def check_config(config: Config = None, as_json: AsJson = False) -> None:
     if as_json:
         document({"ok": True, "values": declared.shown(), "violations": []})
     else:
-        line(f"{path} is right: {len(declared.resources)} resources")
+        count = len(declared.resources)
+        line(f"{path} is right: {count} resource{'' if count == 1 else 's'}")
 
 
 def _service() -> tuple[Any, Any]:
