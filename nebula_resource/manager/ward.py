@@ -50,14 +50,14 @@ class RegistrationWard(Ward):
         opens = not registration.is_open
         if opens:
             await self._open(registration)
-        probes = self._probes.get(id)
-        if probes is None:
-            raise Postponed("it is registered no more")
+        probes = self._probes[id]  # who is registered has them, with health off too
         return await (probes.idle_or_fresh() if opens else probes.fresh())
 
     async def _open(self, registration: Registration) -> None:
         assert self.reopen is not None, "the manager sets it"
         await self.reopen(registration)
+        if self._registry.get(registration.public_id) is not registration:
+            raise Postponed("it is registered no more")
         if not registration.is_open:
             raise Postponed("something that it needs is not open")
 

@@ -13,7 +13,15 @@ import pytest
 from dependency_injector import providers
 from dependency_injector.wiring import Closing, Provide, inject
 
-from nebula_resource import ConfigurationError, CreateFailed, NoOpenScope, ResourceNotFound, current_scope
+from nebula_resource import (
+    ConfigurationError,
+    CreateFailed,
+    NoOpenScope,
+    ResourceNotFound,
+    Scope,
+    ScopeLevel,
+    current_scope,
+)
 from nebula_resource.di import action
 from nebula_resource.manager.block import Block
 from tests.unit.di.world import App, Repo, Unit, World, world
@@ -209,6 +217,36 @@ async def test_methods_are_actions_too(app: World) -> None:
 
 
 # ── overriding ──
+
+
+async def test_listeners_are_told_of_the_actions_scope(app: World) -> None:
+    """TTL and usage hear of it, however short the way in and out."""
+    seen: list[str] = []
+
+    class Listener:
+        def opened(self, scope: Scope) -> None:
+            seen.append(f"+{scope.level.name}")
+
+        def closed(self, scope: Scope) -> None:
+            seen.append(f"-{scope.level.name}")
+
+    @app.live
+    @action
+    async def charge(db: Instance = Provide["db"]) -> None:
+        seen.append("charged")
+
+    @app.live
+    @action
+    async def note() -> None:
+        seen.append("noted")
+
+    async with app.manager.scope(tenant="acme", execution="e1"):
+        app.manager.scope_listeners = (Listener(),)
+        await charge()  # its lease commits: the long way out
+        await note()
+        app.manager.scope_listeners = ()
+        assert app.manager.open_scopes[ScopeLevel.ACTION] == 0
+    assert seen == ["+ACTION", "charged", "-ACTION", "+ACTION", "noted", "-ACTION"]
 
 
 async def test_override_is_dependency_injectors_own(app: World) -> None:

@@ -27,6 +27,7 @@ from nebula_resource.health.stage import HealthStage
 from nebula_resource.hooks import HookEvent, HookPayload, OnHealthChange, ResourceHook
 from nebula_resource.manager.blame import refused_dependency
 from nebula_resource.manager.isolation import Isolation
+from nebula_resource.manager.registration import Registration
 from nebula_resource.model.health import Postponed, Unknown
 from nebula_resource.quarantine.entry import CascadeFailure
 from tests.unit.manager.test_cascade import POLICY, Server, build
@@ -317,6 +318,39 @@ async def test_a_limit_that_a_policy_asks_for_later_comes_with_the_next_resize()
             await manager.acquire("thing")
         for handle in handles:
             await handle.release()
+
+
+async def test_what_is_deregistered_while_recovery_opens_it_is_not_probed() -> None:
+    """It was there when the attempt began, and is nobody's when there is an instance to look at."""
+    thing = Thing()
+    thing.fails = OSError("down")
+    async with Manager(health=QUIET, quarantine=QuarantinePolicy()) as manager:
+        await manager.register(thing, pool={"min_size": 1})
+        ward = manager.watch._ward
+        reopen = ward.reopen
+        assert reopen is not None
+
+        async def reopen_too_late(registration: Registration) -> None:
+            thing.fails = None
+            await reopen(registration)
+            await manager.deregister("thing")
+
+        ward.reopen = reopen_too_late
+        with pytest.raises(Postponed, match="registered no more"):
+            await ward.probe("thing")
+        assert_manager_sound(manager)
+
+
+async def test_what_is_let_out_when_everything_is_stopped_has_no_gate() -> None:
+    """Nobody would step it any further: callers of the last seconds are served, or told of the end."""
+    async with Manager(health=QUIET) as manager:
+        registration = await manager.register(Thing())
+        manager.quarantine("thing", "maintenance")
+        manager.watch.quarantine.stop()
+        await manager.release("thing", mode="force")
+        assert registration.gates == ()
+        async with manager.acquire("thing"):
+            pass
 
 
 async def test_one_without_health_leaves_no_trace_in_health() -> None:
