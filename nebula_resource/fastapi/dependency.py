@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
-from typing import Any, Generic, TypeVar, overload
+from inspect import Signature
+from typing import Any, Generic, Self, TypeVar, overload
 
 from starlette.requests import HTTPConnection
 
@@ -43,24 +44,37 @@ def resource(key: str, *, until: Until = "endpoint") -> ResourceDependency[Any]:
     return ResourceDependency(key, until=until)
 
 
-class ResourceDependency(Generic[T]):
+class ResourceDependency(tuple[str, Until], Generic[T]):  # noqa: SLOT001  # a tuple can have none of its own
     """What `resource` returns: equal to any other with the same name and ``until``, so that
     ``app.dependency_overrides[resource("db")]`` finds it.
+
+    A tuple of those two: FastAPI looks each dependency of a request up in dictionaries, and a tuple is hashed and compared
+    without a line of Python.
     """
 
-    __slots__ = ("__signature__", "_hash", "_name", "_stack_name", "key", "until")
+    key: str
+    """As it was given: a `ResourceKey` brings its type."""
+    until: Until
+    __signature__: Signature
+    _name: str
+    _stack_name: str
 
-    def __init__(self, key: str, *, until: Until, private: bool | None = None) -> None:
+    def __new__(cls, key: str, *, until: Until, private: bool | None = None) -> Self:
         check_resource_id(key)
         if until not in ("endpoint", "response"):
             raise ConfigurationError("until is 'endpoint' or 'response'", resource_id=key)
+        name = str(key)  # a plain str: dictionaries find it faster than a key
+        self = super().__new__(cls, (name, until))
         self.key = key
-        self.until: Until = until
-        self._name = str(key)  # a plain str: dictionaries find it faster than a key
+        self.until = until
+        self._name = name
         self._stack_name = PRIVATE_NAMES[until]
-        self._hash = hash((self._name, until))
         use_private = private_names_work() if private is None else private
-        self.__signature__ = signature() if use_private else fallback_signature(self._name, until)
+        self.__signature__ = signature() if use_private else fallback_signature(name, until)
+        return self
+
+    def __init__(self, key: str, *, until: Until, private: bool | None = None) -> None:
+        """``private``: whether FastAPI's private names are used; None: where they work."""
 
     async def __call__(self, conn: HTTPConnection, opened: RequestLeases | None = None) -> T:
         """Called by FastAPI, once a request; in the fallback with the block that its generator ``opened``."""
@@ -79,13 +93,9 @@ class ResourceDependency(Generic[T]):
             raise_answerable(conn, error)
             raise
 
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, ResourceDependency):
-            return NotImplemented
-        return self._name == other._name and self.until == other.until
-
-    def __hash__(self) -> int:
-        return self._hash
+    def __getnewargs_ex__(self) -> tuple[tuple[str], dict[str, Until]]:
+        """A copy is made from what it was made from."""
+        return (self.key,), {"until": self.until}
 
     def __repr__(self) -> str:
         until = "" if self.until == "endpoint" else f", until={self.until!r}"

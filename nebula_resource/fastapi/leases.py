@@ -12,7 +12,7 @@ from nebula_resource.errors import InternalError, ResourceError
 from nebula_resource.fastapi.adapter import Until
 from nebula_resource.fastapi.record import RECORD, RequestRecord
 from nebula_resource.manager import Manager, OpenScope, current_scope
-from nebula_resource.manager.current import enter, innermost_of, leave, restore
+from nebula_resource.manager.current import enter, innermost_of, leave
 from nebula_resource.manager.open_scope import IDLE
 from nebula_resource.manager.scope_part import ScopePart
 from nebula_resource.model.problems import status_of
@@ -22,17 +22,17 @@ __all__ = ["MANAGER", "RequestLeases", "leases_of"]
 
 MANAGER: Final = "nebula_manager"
 """The attribute of ``app.state`` that holds the manager."""
-EXECUTION: Final = int(ScopeLevel.EXECUTION)
+EXECUTION_ALONE: Final = 1 << int(ScopeLevel.EXECUTION)
 
 
 class RequestLeases(ScopePart):
-    """A block of leases that end together; a part of ``around``, else the request's own scope.
+    """A block of leases that end together; a part of its parent, else the request's own scope.
 
     ``handling`` tells the handler that it belongs to from others of the request (a mounted application has its own): it
     is that handler's connection. ``exits`` holds what ends with it in the fallback, and itself; mostly None.
     """
 
-    __slots__ = ("around", "exits", "handling", "record", "until")
+    __slots__ = ("exits", "handling", "record", "until")
 
     exits: AsyncExitStack | None
     until: Until
@@ -49,7 +49,7 @@ class RequestLeases(ScopePart):
             self._manager = around._manager
             self._context = around._context
             self._counted = False
-        self._parent = self._opener = self.around = around
+        self._parent = self._opener = around
         self._rare = self._entry = self._more = self._token = self.exits = None
         self._closed = False
         self.record = record
@@ -59,12 +59,12 @@ class RequestLeases(ScopePart):
             if self._manager.scope_listeners:
                 self._manager.scope_opened(self.scope)
             else:
-                self._manager.scope_counts[EXECUTION] += 1
+                self._manager.scope_counts[EXECUTION_ALONE] += 1
 
     @property
     def scope(self) -> Scope:  # type: ignore[override]  # nobody sets it
         """The scope, which most requests never look at, and which may have to be made."""
-        around = self.around
+        around = self._parent
         return self.record.value if around is None else around.scope
 
     def end_now(self) -> bool:
@@ -91,15 +91,12 @@ class RequestLeases(ScopePart):
         elif not self.close_now():
             return False
         if (token := self._token) is not None:
-            if current_scope() is self:
-                restore(token)
-            else:
-                leave(self, token)
+            leave(self, token)
         if self._counted:
             if self._manager.scope_listeners:
                 self._manager.scope_closed(self.scope)
             else:
-                self._manager.scope_counts[EXECUTION] -= 1
+                self._manager.scope_counts[EXECUTION_ALONE] -= 1
         return True
 
     async def __aexit__(
@@ -133,27 +130,28 @@ def leases_of(conn: HTTPConnection, until: Until) -> tuple[RequestLeases, bool]:
     record: RequestRecord | None = conn.scope.get(RECORD)
     if record is None:
         record = conn.scope[RECORD] = _new_record(conn, here)
-    if here is not None and here._manager is not record.manager:
-        here = innermost_of(record.manager)
-    endpoint = record.endpoint
-    if endpoint is not None and endpoint is here:
-        # What the handler's own part stands in is where a lease belongs that lives longer, or that is asked for again.
-        here = endpoint.around
-    leases = endpoint if until == "endpoint" else record.response
-    if leases is not None and leases.handling is conn and leases.around is here:
+    leases = record.endpoint
+    if here is not None:
+        if here._manager is not record.manager:
+            here = innermost_of(record.manager)
+        if here is leases and leases is not None:
+            # What the handler's own part stands in is where a lease belongs that lives longer, or that is asked for again.
+            here = leases._parent
+    if until == "response":
+        leases = record.response
+    if leases is not None and leases.handling is conn and leases._parent is here:
         return leases, False
-    if until == "response" and not record.is_watched and conn.scope["type"] == "http":
+    if until == "endpoint":
+        leases = record.endpoint = RequestLeases(record, here, conn, until)
+        leases._token = enter(leases)
+        return leases, True
+    if record.is_whole is None and conn.scope["type"] == "http":
         raise InternalError(
             "until='response' has to see the answer go out: without that a stream which the client cut off would be "
             "committed; add NebulaMiddleware, or call nebula_resource.fastapi.install(app, manager)"
         )
-    leases = RequestLeases(record, here, conn, until)
-    if until == "endpoint":
-        record.endpoint = leases
-        leases._token = enter(leases)
-    else:
-        # Never the current scope: a background task does not find it.
-        record.response = leases
+    # Never the current scope: a background task does not find it.
+    leases = record.response = RequestLeases(record, here, conn, until)
     return leases, True
 
 

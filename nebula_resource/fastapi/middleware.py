@@ -85,7 +85,7 @@ class NebulaMiddleware:
             return
         record = scope[RECORD] = RequestRecord(self._manager, None, block)
         if kind == "http":
-            record.is_watched = True
+            record.is_whole = False
             send = _watch(send, record)
         block.enter_now()
         try:

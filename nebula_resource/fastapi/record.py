@@ -20,7 +20,7 @@ RECORD: Final = "nebula_resource"
 class RequestRecord:
     """One request: its open scope, the leases that FastAPI ends for it, and whether its response went out whole."""
 
-    __slots__ = ("_value", "endpoint", "is_watched", "is_whole", "manager", "response", "scope")
+    __slots__ = ("_value", "endpoint", "is_whole", "manager", "response", "scope")
 
     def __init__(
         self,
@@ -36,10 +36,8 @@ class RequestRecord:
         """Leases that end with the handler."""
         self.response: RequestLeases | None = None
         """Leases that end when the response was sent."""
-        self.is_watched = False
-        """Whether somebody watches the response go out (the middleware does)."""
-        self.is_whole = False
-        """Whether its last piece was sent."""
+        self.is_whole: bool | None = None
+        """Whether the last piece of the response was sent; None: nobody watches it go out (the middleware does)."""
 
     @property
     def value(self) -> Scope:
@@ -54,7 +52,7 @@ class RequestRecord:
     @property
     def is_cut(self) -> bool:
         """Whether the response is known not to have gone out whole: the client left."""
-        return self.is_watched and not self.is_whole  # nobody watches a websocket, which has no response
+        return self.is_whole is False  # a websocket has no response: nobody watches it
 
 
 def record_of(scope: MutableMapping[str, Any]) -> RequestRecord | None:

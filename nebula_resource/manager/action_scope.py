@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["end_action", "open_action", "prepare_action"]
 
 _ACTION: Final = int(ScopeLevel.ACTION)
+_ACTION_ALONE: Final = 1 << _ACTION
 
 _prepared: ContextVar[list[str]] = ContextVar("nebula_resource_action_id")
 
@@ -61,7 +62,7 @@ def open_action(name: str, new_id: Callable[[], str]) -> OpenScope:
     if manager.scope_listeners:
         manager.scope_opened(scope)
     else:
-        manager.scope_counts[_ACTION] += 1
+        manager.scope_counts[_ACTION_ALONE] += 1
     return opened
 
 
@@ -77,5 +78,5 @@ def end_action(scope: OpenScope, token: Token[OpenScope | None]) -> bool:
     if manager.scope_listeners:
         manager.scope_closed(scope.scope)
     else:
-        manager.scope_counts[_ACTION] -= 1
+        manager.scope_counts[_ACTION_ALONE] -= 1
     return True

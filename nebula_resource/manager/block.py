@@ -11,15 +11,12 @@ from nebula_resource.manager.current import current_scope, enter, is_inside, lea
 from nebula_resource.manager.open_scope import IDLE, OpenScope
 from nebula_resource.manager.scope_end import end_scopes
 from nebula_resource.model.context import ResourceContext
-from nebula_resource.model.scope import Scope, ScopeLevel
+from nebula_resource.model.scope import Scope
 
 if TYPE_CHECKING:
     from nebula_resource.manager.manager import Manager
 
 __all__ = ["Block", "QuickBlock", "Sibling"]
-
-_ONE_LEVEL = len(ScopeLevel) - 1
-"""How many places of a scope's ids are empty when it names one level."""
 
 
 class Block(OpenScope):
@@ -87,12 +84,11 @@ class Block(OpenScope):
             raise ConfigurationError(
                 "this scope block was entered before: call manager.scope() once for every block"
             )
-        scope, manager = self.scope, self._manager
-        if scope._ids.count(None) == _ONE_LEVEL and not manager.scope_listeners:
-            self._outer = ()
-            manager.scope_counts[scope._level] += 1
-        else:
+        manager = self._manager
+        if self._parent is not None or manager.scope_listeners:
             self._tell_opened()
+        else:
+            manager.scope_counts[self.scope._bits] += 1
         self._closed = False
         self._token = enter(self)
         return self
@@ -117,10 +113,10 @@ class Block(OpenScope):
                     entry.state = IDLE
                     self._pool.shelf.put_hot(entry)
                 manager = self._manager
-                if self._outer is None or manager.scope_listeners:
+                if self._parent is not None or manager.scope_listeners:
                     self._tell_closed()
                 else:
-                    manager.scope_counts[self.scope._level] -= 1
+                    manager.scope_counts[self.scope._bits] -= 1
                 return
         await self._end(error)
 
@@ -151,13 +147,12 @@ class Block(OpenScope):
             self._count(-1)
 
     def _count(self, by: int) -> None:
-        """Count its levels without making the scopes of them."""
-        counts, ids, own = self._manager.scope_counts, self.scope._ids, self.scope._level
-        base = 0 if self._parent is None else self._parent.scope._level
-        for level in range(base + 1, own):
-            if ids[level] is not None:
-                counts[level] += by
-        counts[own] += by
+        """Count its levels, those below its parent's, without making the scopes of them; at least its own."""
+        bits, own = self.scope._bits, self.scope._level
+        if self._parent is not None:
+            below = self._parent.scope._level + 1
+            bits = bits >> below << below | 1 << own
+        self._manager.scope_counts[bits] += by
 
 
 class Sibling(Block):

@@ -51,7 +51,10 @@ def leave(scope: OpenScope, token: Token[OpenScope | None]) -> None:
     """
     here = current_scope()
     if here is scope or is_inside(here, scope):
-        restore(token)
+        try:
+            reset(token)  # `restore`, written out: each request comes by here
+        except ValueError:
+            pass
 
 
 def is_inside(here: OpenScope | None, scope: OpenScope) -> bool:

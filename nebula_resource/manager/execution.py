@@ -21,13 +21,13 @@ def new_execution_id() -> str:
 
 
 class Within:
-    """The scope around executions, with the levels that each of them opens."""
+    """The scope around executions, with the levels that each of them opens: 1 << level for each."""
 
     __slots__ = ("levels", "scope")
 
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
-        self.levels = (*(level for level, _ in scope.fields), ScopeLevel.EXECUTION)
+        self.levels = sum(1 << level for level, _ in scope.fields) | 1 << int(ScopeLevel.EXECUTION)
 
 
 class ExecutionBlock(Block):
@@ -66,9 +66,7 @@ class ExecutionBlock(Block):
         if self._manager.scope_listeners:
             self._tell_opened()
         else:
-            counts = self._manager.scope_counts
-            for level in self._within.levels:
-                counts[level] += 1
+            self._manager.scope_counts[self._within.levels] += 1
         self._closed = False
         self._token = enter(self)
 
@@ -80,13 +78,9 @@ class ExecutionBlock(Block):
         if self._manager.scope_listeners:
             self._tell_closed()
         else:
-            counts = self._manager.scope_counts
-            for level in self._within.levels:
-                counts[level] -= 1
+            self._manager.scope_counts[self._within.levels] -= 1
         return True
 
     def _count(self, by: int) -> None:
         """Count its levels without making its scope."""
-        counts = self._manager.scope_counts
-        for level in self._within.levels:
-            counts[level] += by
+        self._manager.scope_counts[self._within.levels] += by

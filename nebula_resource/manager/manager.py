@@ -245,7 +245,7 @@ class Manager(Operations):
         if (tenant or user or workflow or execution or action) and scope is not None:
             raise InvalidScope("say a scope as a value or by its ids: value.nest(Scope.of(...)) has both")
         here = current_scope()
-        if here is not None and here.manager is not self:
+        if here is not None and here._manager is not self:
             here = innermost_of(self)
         if here is not None and not here.scope.contains(value):
             value = here.scope.nest(value)
@@ -260,7 +260,8 @@ class Manager(Operations):
     @property
     def open_scopes(self) -> Counter[ScopeLevel]:
         """How many open scopes there are, by level."""
-        return Counter(dict(zip(ScopeLevel, self.scope_counts, strict=True)))
+        counts = list(enumerate(self.scope_counts))
+        return Counter({each: sum(n for bits, n in counts if bits >> each & 1) for each in ScopeLevel})
 
     def detached(self) -> Detached:
         """``with manager.detached():`` leaves the open scopes of this call chain; for operators and janitors."""
@@ -268,13 +269,13 @@ class Manager(Operations):
 
     def scope_opened(self, scope: Scope) -> None:
         """An open scope was entered."""
-        self.scope_counts[scope.level] += 1
+        self.scope_counts[1 << scope.level] += 1
         for listener in self.scope_listeners:
             listener.opened(scope)
 
     def scope_closed(self, scope: Scope) -> None:
         """It was left."""
-        self.scope_counts[scope.level] -= 1
+        self.scope_counts[1 << scope.level] -= 1
         for listener in self.scope_listeners:
             listener.closed(scope)
 

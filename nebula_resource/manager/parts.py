@@ -73,8 +73,8 @@ class ManagerParts:
         self.registry = Registry()
         self.dependencies: DependencyGraph[str] = DependencyGraph()
         self.scope_listeners: tuple[ScopeListener, ...] = ()
-        self.scope_counts = [0] * len(ScopeLevel)
-        """How many open scopes there are, by level: `open_scopes` for readers."""
+        self.scope_counts = [0] * (1 << len(ScopeLevel))
+        """How many open scopes there are, by the set of levels that was opened at once: `open_scopes` for readers."""
         self.watch = Watch(self.registry, self.dependencies, self.events, self.hooks, self._tasks)
         here = partial(innermost_of, self)
         self._checkout = Checkout(self.registry, self.hooks, self.events, Strategy.parse(strategy), here)

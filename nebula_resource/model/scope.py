@@ -81,6 +81,9 @@ class Strategy(StrEnum):
 _GLOBAL, _TENANT, _USER, _WORKFLOW, _EXECUTION, _ACTION, _CUSTOM = ScopeLevel
 _LEVELS = {level.name.lower(): level for level in ScopeLevel}
 _NAMES = tuple(_LEVELS)
+_BITS = tuple(1 << int(level) for level in ScopeLevel)
+_GLOBAL_BIT, _TENANT_BIT, _USER_BIT, _WORKFLOW_BIT, _EXECUTION_BIT, _ACTION_BIT, _CUSTOM_BIT = _BITS
+_DEEPEST = (_GLOBAL, *(ScopeLevel(bits.bit_length() - 1) for bits in range(1, 1 << len(ScopeLevel))))
 _ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _set = object.__setattr__
 
@@ -93,12 +96,13 @@ class Scope:
     ``of`` or ``parse``. Equal scopes have equal fields; the hash is computed once.
     """
 
-    __slots__ = ("_fields", "_hash", "_ids", "_level", "_text")
+    __slots__ = ("_bits", "_fields", "_hash", "_ids", "_level", "_text")
 
     GLOBAL: ClassVar[Scope]
     """The scope without fields: it contains every other."""
 
     # _fields, _hash and _text are worked out when they are first asked for: most executions never are.
+    _bits: int  # the levels it names, 1 << level for each; GLOBAL names itself
     _fields: tuple[tuple[ScopeLevel, FieldId], ...]
     _hash: int
     _ids: _Ids  # one place per level, so that a field is found by its level
@@ -249,6 +253,7 @@ class Scope:
         scope = object.__new__(Scope)
         _set(scope, "_ids", (None, tenant, user, workflow, checked, None, None))
         _set(scope, "_level", _EXECUTION)
+        _set(scope, "_bits", self._bits & ~_GLOBAL_BIT | _EXECUTION_BIT)
         return scope
 
     def with_action(self, id: str) -> Scope:
@@ -266,6 +271,7 @@ class Scope:
         scope = object.__new__(Scope)
         _set(scope, "_ids", (None, tenant, user, workflow, execution, checked, None))
         _set(scope, "_level", _ACTION)
+        _set(scope, "_bits", self._bits & ~_GLOBAL_BIT | _ACTION_BIT)
         return scope
 
     # ── reading it ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -443,24 +449,23 @@ def _build(
     custom: tuple[str, str] | None,
 ) -> Scope:
     """Put checked ids together."""
-    level = (
-        _CUSTOM
-        if custom is not None
-        else _ACTION
-        if action is not None
-        else _EXECUTION
-        if execution is not None
-        else _WORKFLOW
-        if workflow is not None
-        else _USER
-        if user is not None
-        else _TENANT
-        if tenant is not None
-        else _GLOBAL
-    )
+    bits = 0
+    if tenant is not None:
+        bits |= _TENANT_BIT
+    if user is not None:
+        bits |= _USER_BIT
+    if workflow is not None:
+        bits |= _WORKFLOW_BIT
+    if execution is not None:
+        bits |= _EXECUTION_BIT
+    if action is not None:
+        bits |= _ACTION_BIT
+    if custom is not None:
+        bits |= _CUSTOM_BIT
     scope = object.__new__(Scope)
     _set(scope, "_ids", (None, tenant, user, workflow, execution, action, custom))
-    _set(scope, "_level", level)
+    _set(scope, "_level", _DEEPEST[bits])
+    _set(scope, "_bits", bits or _GLOBAL_BIT)
     return scope
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 
 import pytest
@@ -71,3 +72,10 @@ async def test_a_request_s_leases_make_their_scope_when_it_is_asked_for() -> Non
     assert leases.scope is leases.scope
     assert leases.scope.execution_id is not None
     assert leases.context.scope is leases.scope
+
+
+def test_a_copy_is_equal_and_works() -> None:
+    """Who copies a route's dependencies gets them as they were."""
+    copied = copy.deepcopy(resource(DB, until="response"))
+    assert copied == resource(DB, until="response")
+    assert (copied.key, copied.until, repr(copied)) == (DB, "response", "resource('db', until='response')")
