@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
+from nebula_resource.admin.audit_file import AuditFile
 from nebula_resource.admin.auth.principal import Principal
 from nebula_resource.admin.problems import AdminProblem
 from nebula_resource.admin.sse.frame import Notice
@@ -54,51 +54,50 @@ class Audit:
 
     def __init__(self, hub: Hub, file: Path | None = None) -> None:
         self._hub = hub
-        self._file = file
+        self._file = None if file is None else AuditFile(file)
         self._entries: dict[int, AuditEntry] = {}  # the oldest first
         self._count = 0
 
-    @contextmanager
-    def deed(
+    @asynccontextmanager
+    async def deed(
         self, who: Principal, action: str, registration: Registration | None, reason: str | None
-    ) -> Generator[None]:
+    ) -> AsyncGenerator[None]:
         """Around a change: what is meant is written before it, how it went after it, whatever ends it.
 
-        Raises `AdminProblem`: 503, what is meant cannot be written to the file; then it is not done.
+        With a file, entering waits for the disk: what must be true of what is changed is asked inside. Raises
+        `AdminProblem`: 503, what is meant cannot be written to the file; then it is not done.
         """
         self._count += 1
         pool = None if registration is None else registration.public_id
         scope = Scope.GLOBAL if registration is None else registration.scope
         entry = AuditEntry(self._count, datetime.now(UTC), who.name, action, pool, scope, reason)
         try:
-            self._write("intent", entry)
+            await self._file_it("intent", entry)
         except OSError as error:
             log.error("audit cannot be written", extra={"because": type(error).__name__})
             raise AdminProblem(
                 503, "audit_unavailable", "what cannot be written down is not done", retry_after=5.0
             ) from None
+        self._log("operator intent", entry)
         self._entries[entry.number] = entry
         if len(self._entries) > KEPT:
             del self._entries[next(iter(self._entries))]
         try:
             yield
         except BaseException as error:
-            self._conclude(entry, getattr(error, "code", None) or type(error).__name__, registration)
+            await self._conclude(entry, getattr(error, "code", None) or type(error).__name__, registration)
             raise
-        self._conclude(entry, "ok", registration)
+        await self._conclude(entry, "ok", registration)
 
     def entries(self) -> tuple[AuditEntry, ...]:
         """The last thousand, oldest first."""
         return tuple(self._entries.values())
 
-    def _conclude(self, entry: AuditEntry, outcome: str, registration: Registration | None) -> None:
+    async def _conclude(self, entry: AuditEntry, outcome: str, registration: Registration | None) -> None:
         ended = replace(entry, outcome=outcome)
         if entry.number in self._entries:
             self._entries[entry.number] = ended
-        try:
-            self._write("outcome", ended)
-        except OSError as error:  # it is done: all that is left is to say so
-            log.error("audit cannot be written", extra={"because": type(error).__name__})
+        self._log("operator action", ended)
         self._hub.tell(
             Notice(
                 "audit",
@@ -110,22 +109,26 @@ class Audit:
                 severity=Severity.INFO if outcome == "ok" else Severity.WARNING,
             )
         )
+        try:
+            await self._file_it("outcome", ended)
+        except OSError as error:  # it is done: all that is left is to say so
+            log.error("audit cannot be written", extra={"because": type(error).__name__})
 
-    def _write(self, phase: Literal["intent", "outcome"], entry: AuditEntry) -> None:
-        deed = f"{self._hub.main.boot}-{entry.number}"
-        fields = {"deed": deed, "by": entry.by, "action": entry.action, "pool": entry.pool}
-        told = {"reason": entry.reason, "outcome": entry.outcome}
+    async def _file_it(self, phase: Literal["intent", "outcome"], entry: AuditEntry) -> None:
         if self._file is not None:
-            line = json.dumps({"at": stamp(datetime.now(UTC)), "phase": phase, **fields, **told})
-            with open(self._file, "a", encoding="ascii", opener=_at_once) as file:
-                file.write(line + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-        message = "operator intent" if phase == "intent" else "operator action"
+            line = {"at": stamp(datetime.now(UTC)), "phase": phase, **self._fields(entry)}
+            await self._file.add(json.dumps(line))
+
+    def _log(self, message: str, entry: AuditEntry) -> None:
         safe = {name: printable(text) for name, text in (("by", entry.by), ("reason", entry.reason))}
-        log.info(message, extra={**fields, **told, **safe})
+        log.info(message, extra={**self._fields(entry), **safe})
 
-
-def _at_once(path: str, flags: int) -> int:
-    """Open without waiting: a pipe that nobody reads is an error, not the end of all requests."""
-    return os.open(path, flags | os.O_NONBLOCK, 0o666)
+    def _fields(self, entry: AuditEntry) -> dict[str, str | None]:
+        return {
+            "deed": f"{self._hub.main.boot}-{entry.number}",
+            "by": entry.by,
+            "action": entry.action,
+            "pool": entry.pool,
+            "reason": entry.reason,
+            "outcome": entry.outcome,
+        }

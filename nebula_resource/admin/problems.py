@@ -48,6 +48,7 @@ class AdminProblem(Exception):
         errors: Sequence[ProblemField] = (),
     ) -> None:
         super().__init__(code)
+        self.code = code
         title = problem_of_status(status).title
         self.problem = Problem(status, code, title, detail, retry_after, tuple(errors))
         self.headers = dict(headers or {})

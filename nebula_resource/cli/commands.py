@@ -14,6 +14,7 @@ import typer
 from nebula_resource.cli.client import AdminClient
 from nebula_resource.cli.events import follow as following
 from nebula_resource.cli.failure import ExitCode, Failure
+from nebula_resource.cli.keys import keys
 from nebula_resource.cli.options import HERE, AsJson, Key, Url
 from nebula_resource.cli.pools import pools
 from nebula_resource.cli.quarantine import quarantine
@@ -33,6 +34,7 @@ app.command()(serve)
 app.command("check-config")(check_config)
 app.add_typer(pools, name="pools")
 app.add_typer(quarantine, name="quarantine")
+app.add_typer(keys, name="keys")
 
 
 def run(arguments: list[str] | None = None) -> int:

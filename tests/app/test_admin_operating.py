@@ -364,6 +364,15 @@ async def test_a_check_tells_what_it_found(world: World) -> None:
     await world.post("/resources/nothing/check", status=404)
 
 
+async def test_why_one_checks_stands_in_the_audit(world: World) -> None:
+    """A check takes a reason as every verb does, and needs none."""
+    await world.post("/resources/db/check", {"reason": "the disk was changed"})
+    (deed,) = (await world.get("/audit"))["items"]
+    assert (deed["action"], deed["reason"]) == ("resource.check", "the disk was changed")
+    for bad in ({"reason": ""}, {"reason": "x" * 501}, {"why": "x"}):
+        await world.post("/resources/db/check", bad, status=422)
+
+
 async def test_a_check_without_health_checks(world: World) -> None:
     """409 where they are off."""
     await world.manager.register(Thing("blind"), ThingConfig(), health=OFF)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import logging
 import secrets
 from typing import Protocol
 
@@ -15,6 +16,7 @@ from nebula_resource.admin.auth.principal import LOCAL, Principal
 from nebula_resource.admin.auth.role import Role
 from nebula_resource.admin.auth.sessions import Session, Sessions
 from nebula_resource.admin.problems import AdminProblem
+from nebula_resource.model.printable import printable
 
 __all__ = ["CSRF_HEADER", "Authority", "KeyAuthority", "LocalAuthority", "cookie_name"]
 
@@ -22,6 +24,11 @@ CSRF_HEADER = "x-nebula-csrf"
 MAX_FAILURES = 5
 """Wrong keys a second from one address that are told they are wrong; the next are told to wait."""
 MAX_ADDRESSES = 4096
+MAX_LOGGED = 16
+"""Addresses with wrong keys that stand in the log, once a second each; more in one second are a flood, and are counted."""
+
+log = logging.getLogger("nebula_resource.admin")
+
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -71,7 +78,7 @@ class KeyAuthority:
         principal = self.identify(request)
         if "authorization" in request.headers:
             if principal is None:
-                self.count_failure(request)
+                self.count_failure(request, request.headers["authorization"].partition(" ")[2].strip())
             return principal
         session = self.session_of(request, touch=True)
         if principal is not None and session is not None and request.scope["method"] not in _SAFE:
@@ -108,9 +115,11 @@ class KeyAuthority:
 
     # ── patience ──
 
-    def count_failure(self, request: HTTPConnection) -> None:
+    def count_failure(self, request: HTTPConnection, text: str) -> None:
         """One more wrong key from this address. Raises `AdminProblem` (429) where it has shown too many in a second.
 
+        Of ``text`` the log gets the key's id alone, if it has the form of a key: it tells a key that was taken out
+        and is still in use somewhere from somebody who guesses.
         Called for wrong keys only: behind one proxy there are many people, and none keeps those out whose key is right.
         What keeps guessers out is the length of a secret; this keeps their noise apart.
         """
@@ -123,6 +132,9 @@ class KeyAuthority:
         if address not in failures and len(failures) >= MAX_ADDRESSES:
             del failures[next(iter(failures))]
         failures[address] = (since, count + 1)
+        if count == 0 and len(failures) <= MAX_LOGGED:
+            id_, _ = split(text) or (None, "")
+            log.warning("wrong key", extra={"address": printable(address), "key": id_})
         if count >= MAX_FAILURES:
             raise AdminProblem(429, "too_many_failures", "too many wrong keys", retry_after=1.0)
 

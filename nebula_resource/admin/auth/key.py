@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import re
 import secrets
 from dataclasses import dataclass, field
@@ -63,6 +64,17 @@ class Key:
         return f"nbk_{id_}_{secret}", kept
 
     @property
+    def entry(self) -> str:
+        """The table that keeps it in a key file."""
+        texts = {"digest": self.digest, "role": self.role.label, "name": self.name, "tenant": self.tenant}
+        lines = [
+            f"[keys.{self.id}]",
+            *(f"{name} = {_quoted(text)}" for name, text in texts.items() if text),
+            *(() if self.expires_at is None else (f"expires_at = {self.expires_at.isoformat()}",)),
+        ]
+        return "".join(f"{line}\n" for line in lines)
+
+    @property
     def principal(self) -> Principal:
         """Who asks with it."""
         return Principal(self.name or self.id, self.role, self.tenant)
@@ -79,6 +91,11 @@ class Key:
 def digest_of(secret: str) -> str:
     """What is kept of a secret."""
     return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def _quoted(text: str) -> str:
+    """As TOML writes a text: as JSON does, but for DEL, which it wants escaped."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def split(text: str) -> tuple[str, str] | None:

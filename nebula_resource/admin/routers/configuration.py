@@ -47,7 +47,7 @@ async def reload_config(state: State, who: Admin, body: Reload, _: Annotated[NoQ
         raise AdminProblem(409, "no_configuration", "nothing of this process was declared in a file")
     deed = state.audit.deed(who, "config.reload", None, body.reason)
     try:
-        with nullcontext() if body.dry_run else deed:
+        async with nullcontext() if body.dry_run else deed:
             report = await state.configuration.reload(dry_run=body.dry_run, patch=body.patch)
     except ReloadInProgress:
         raise AdminProblem(

@@ -37,12 +37,17 @@ async def get_operation(state: State, who: Operator, op: str, _: Annotated[NoQue
 async def cancel_operation(state: State, who: Operator, op: str, _: Annotated[NoQuery, Query()]) -> Response:
     """Stop watching it to its end. A drain that is cancelled leaves the pool draining: ``resume`` opens it."""
     operation = _find(state, who, op)
-    if operation.state != "running":
-        raise AdminProblem(409, "operation_ended", "this operation has ended")
+    _refuse_ended(operation)
     registration = state.manager.registry.get(operation.pool)
-    with state.audit.deed(who, f"pool.{operation.kind}.cancel", registration, None):
+    async with state.audit.deed(who, f"pool.{operation.kind}.cancel", registration, None):
+        _refuse_ended(operation)  # again: writing it down may have taken its time
         state.operations.cancel(operation)
     return answer(operation_view(operation), status=202)
+
+
+def _refuse_ended(operation: Operation) -> None:
+    if operation.state != "running":
+        raise AdminProblem(409, "operation_ended", "this operation has ended")
 
 
 def _find(state: AdminState, who: Principal, op: str) -> Operation:

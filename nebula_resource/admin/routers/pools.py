@@ -133,28 +133,12 @@ async def resize_pool(
 ) -> Response:
     """Move the bounds; what is too many is retired when it is idle. Needs the ETag of what is changed (or ``*``)."""
     registration = state.find(who, id)
-    _check_match(registration, if_match)
-    before = registration.pool.stats()
-    if body.min is None and body.max is None:
-        raise AdminProblem(422, "nothing_to_do", "neither min nor max is given")
-    after_min = before.min if body.min is None else body.min
-    after_max = before.max if body.max is None else body.max
-    if after_min > after_max:
-        raise AdminProblem(422, "bad_bounds", f"min would be {after_min} and max {after_max}")
-    _refuse_ended(registration)
+    resized = _resized(registration, body, if_match)
     if not body.dry_run:
-        with state.audit.deed(who, "pool.resize", registration, body.reason):
+        async with state.audit.deed(who, "pool.resize", registration, body.reason):
+            resized = _resized(registration, body, if_match)  # again: writing it down may have taken its time
             state.manager.resize(registration.public_id, min_size=body.min, max_size=body.max)
-    return answer(
-        {
-            "id": registration.public_id,
-            "before": {"min": before.min, "max": before.max},
-            "after": {"min": after_min, "max": after_max},
-            "shrinks_lazily": after_max < before.size,
-            "dry_run": body.dry_run,
-        },
-        headers={"ETag": etag_of(registration)},
-    )
+    return answer(resized, headers={"ETag": etag_of(registration)})
 
 
 @router.post(
@@ -178,7 +162,8 @@ async def drain_pool(
         drained = await state.manager.drain(registration.public_id)
         return {"drained": drained, "in_use": pool.stats().in_use}
 
-    with state.audit.deed(who, "pool.drain", registration, body.reason):
+    async with state.audit.deed(who, "pool.drain", registration, body.reason):
+        _refuse_unless(registration, PoolState.DRAINING)
         operation = state.operations.start("drain", registration, who.name, drain())
         await asyncio.sleep(0)  # its first step refuses new callers: done when the answer is there
     return answer(
@@ -194,11 +179,10 @@ async def resume_pool(
 ) -> Response:
     """Serve again after a drain or a suspension."""
     registration = state.find(who, id)
-    if registration.state is not RegistrationState.READY:
-        raise InvalidStateTransition(registration.state, RegistrationState.READY)
-    _refuse_unless(registration, PoolState.OPEN)
+    _refuse_to_resume(registration)
     if not body.dry_run:
-        with state.audit.deed(who, "pool.resume", registration, body.reason):
+        async with state.audit.deed(who, "pool.resume", registration, body.reason):
+            _refuse_to_resume(registration)
             state.manager.resume(registration.public_id)
     return answer(_verb(registration, "resume", dry_run=body.dry_run))
 
@@ -212,7 +196,8 @@ async def recycle_pool(
     _refuse_ended(registration)
     replaced = registration.pool.stats().size
     if not body.dry_run:
-        with state.audit.deed(who, "pool.recycle", registration, body.reason):
+        async with state.audit.deed(who, "pool.recycle", registration, body.reason):
+            _refuse_ended(registration)
             replaced = state.manager.recycle(registration.public_id)
     return answer({**_verb(registration, "recycle", dry_run=body.dry_run), "instances": replaced}, status=202)
 
@@ -225,7 +210,8 @@ async def suspend_pool(
     registration = state.find(who, id)
     _refuse_unless(registration, PoolState.SUSPENDED)
     if not body.dry_run:
-        with state.audit.deed(who, "pool.suspend", registration, body.reason):
+        async with state.audit.deed(who, "pool.suspend", registration, body.reason):
+            _refuse_unless(registration, PoolState.SUSPENDED)
             registration.pool.suspend(fail=body.fail)
     return answer(_verb(registration, "suspend", dry_run=body.dry_run))
 
@@ -249,6 +235,32 @@ def _check_match(registration: Registration, if_match: str | None) -> None:
     given = {each.strip() for each in if_match.split(",")}
     if "*" not in given and etag_of(registration) not in given:
         raise AdminProblem(412, "changed_meanwhile", "the pool is another since you looked: look again")
+
+
+def _resized(registration: Registration, body: Resize, if_match: str | None) -> dict[str, Any]:
+    """What a resize would come to. Raises `AdminProblem` where it may not be, `InvalidStateTransition` (409)."""
+    _check_match(registration, if_match)
+    before = registration.pool.stats()
+    if body.min is None and body.max is None:
+        raise AdminProblem(422, "nothing_to_do", "neither min nor max is given")
+    after_min = before.min if body.min is None else body.min
+    after_max = before.max if body.max is None else body.max
+    if after_min > after_max:
+        raise AdminProblem(422, "bad_bounds", f"min would be {after_min} and max {after_max}")
+    _refuse_ended(registration)
+    return {
+        "id": registration.public_id,
+        "before": {"min": before.min, "max": before.max},
+        "after": {"min": after_min, "max": after_max},
+        "shrinks_lazily": after_max < before.size,
+        "dry_run": body.dry_run,
+    }
+
+
+def _refuse_to_resume(registration: Registration) -> None:
+    if registration.state is not RegistrationState.READY:
+        raise InvalidStateTransition(registration.state, RegistrationState.READY)
+    _refuse_unless(registration, PoolState.OPEN)
 
 
 def _refuse_unless(registration: Registration, new: PoolState) -> None:

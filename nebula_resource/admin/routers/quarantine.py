@@ -76,7 +76,7 @@ async def isolate(
         raise AlreadyQuarantined(registration.key)
     if body.dry_run:
         return answer({**body.model_dump(), "resource_id": key})
-    with state.audit.deed(who, "quarantine.enter", registration, body.reason):
+    async with state.audit.deed(who, "quarantine.enter", registration, body.reason):
         entry = state.manager.quarantine(key, body.reason, expires_in=body.expires_in, by=who.name)
     return answer(
         quarantine_view(state.manager, key, entry),
@@ -98,7 +98,7 @@ async def release(
         raise NotQuarantined(registration.key)
     shown = quarantine_view(state.manager, registration.public_id, entry)
     if not asked.dry_run:
-        with state.audit.deed(who, f"quarantine.release.{asked.mode}", registration, asked.reason):
+        async with state.audit.deed(who, f"quarantine.release.{asked.mode}", registration, asked.reason):
             await state.manager.release(registration.public_id, asked.mode, by=who.name)
     admission = quarantine.admission(registration.public_id)
     return answer(

@@ -65,7 +65,7 @@ async def check_resource(
     wait = state.checks.ask(registration.public_id)
     if wait is not None:
         raise AdminProblem(429, "too_many_checks", "this resource was checked a moment ago", retry_after=wait)
-    with state.audit.deed(who, "resource.check", registration, None):
+    async with state.audit.deed(who, "resource.check", registration, None if body is None else body.reason):
         status = await state.manager.check(registration.public_id)
     return answer(
         {

@@ -45,7 +45,7 @@ async def sign_in(
     authority = _keys(state)
     key = authority.key_of(body.key)
     if key is None:
-        authority.count_failure(request)
+        authority.count_failure(request, body.key)
         raise AdminProblem(
             401,
             "unauthenticated",

@@ -16,6 +16,7 @@ from nebula_resource.admin.paging import DEFAULT_LIMIT, MAX_LIMIT
 from nebula_resource.model.scope import Scope
 
 __all__ = [
+    "MAX_REASON",
     "Body",
     "NoQuery",
     "Page",
@@ -31,6 +32,7 @@ __all__ = [
 ]
 
 MAX_REASON = 500
+"""Characters of a reason."""
 
 
 class ProcessView(TypedDict):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import Field
 from typing_extensions import TypedDict
 
 from nebula_resource.admin.readings import driver_of
-from nebula_resource.admin.schemas.common import Body, Page, ProcessView, ScopeView, scope_view
+from nebula_resource.admin.schemas.common import MAX_REASON, Body, Page, ProcessView, ScopeView, scope_view
 from nebula_resource.admin.schemas.health import (
     HealthBlock,
     ProbeView,
@@ -76,7 +77,9 @@ class ResourceFilters(Page):
 
 
 class Check(Body):
-    """Look now; there is nothing to say."""
+    """Look now; why may be said, and then stands in the audit."""
+
+    reason: str | None = Field(default=None, min_length=1, max_length=MAX_REASON)
 
 
 def resource_view(manager: Manager, registration: Registration, *, visible: frozenset[str]) -> ResourceView:

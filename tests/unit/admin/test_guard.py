@@ -9,7 +9,7 @@ import pytest
 from starlette.requests import HTTPConnection
 from starlette.types import Message, Receive, Scope, Send
 
-from nebula_resource.admin.auth.authority import MAX_ADDRESSES, KeyAuthority
+from nebula_resource.admin.auth.authority import MAX_ADDRESSES, MAX_LOGGED, KeyAuthority
 from nebula_resource.admin.auth.key import Key
 from nebula_resource.admin.auth.key_source import KeyList
 from nebula_resource.admin.auth.sessions import MOST, Sessions
@@ -117,13 +117,13 @@ async def test_patience_returns() -> None:
     authority = KeyAuthority(KeyList([key]))
     guesser = from_address("192.0.2.1")
     for _ in range(5):
-        authority.count_failure(guesser)
+        authority.count_failure(guesser, "x")
     for _ in range(20):
         with pytest.raises(AdminProblem):
-            authority.count_failure(guesser)
-    authority.count_failure(from_address("192.0.2.2"))
+            authority.count_failure(guesser, "x")
+    authority.count_failure(from_address("192.0.2.2"), "x")
     await asyncio.sleep(1)
-    authority.count_failure(guesser)
+    authority.count_failure(guesser, "x")
 
 
 async def test_addresses_are_not_remembered_without_end() -> None:
@@ -131,8 +131,32 @@ async def test_addresses_are_not_remembered_without_end() -> None:
     _, key = Key.mint("viewer")
     authority = KeyAuthority(KeyList([key]))
     for number in range(MAX_ADDRESSES + 500):
-        authority.count_failure(from_address(str(number)))
+        authority.count_failure(from_address(str(number)), "x")
     assert len(authority._failures) == MAX_ADDRESSES
+
+
+async def test_wrong_keys_are_logged_by_address(caplog: pytest.LogCaptureFixture) -> None:
+    """Once a second for each address, with the id of a key and never its secret; of a flood the first few."""
+    text, key = Key.mint("viewer")
+    authority = KeyAuthority(KeyList([key]))
+    rolled, _ = Key.mint("viewer")
+
+    def told() -> list[tuple[str, str | None]]:
+        records, caplog.records[:] = list(caplog.records), []
+        assert {each.getMessage() for each in records} <= {"wrong key"}
+        assert all(rolled.split("_", 2)[2] not in str(vars(each)) for each in records)
+        return [(vars(each)["address"], vars(each)["key"]) for each in records]
+
+    for _ in range(3):
+        authority.count_failure(from_address("192.0.2.1"), rolled)
+    authority.count_failure(from_address("192.0.2.2\nadmin"), "nonsense\n" + text)
+    assert told() == [("192.0.2.1", rolled.split("_")[1]), ("192.0.2.2\\nadmin", None)]
+    await asyncio.sleep(1)
+    authority.count_failure(from_address("192.0.2.1"), rolled)
+    assert len(told()) == 1
+    for number in range(1000):
+        authority.count_failure(from_address(str(number)), rolled)
+    assert len(told()) == MAX_LOGGED - 1
 
 
 async def test_sessions_end() -> None:

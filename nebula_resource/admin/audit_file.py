@@ -1,0 +1,86 @@
+"""AuditFile: lines that are on the disk before anybody goes on; the loop does not wait for the disk, those who write do."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+from nebula_resource._aio import OwnedTasks, beside
+
+__all__ = ["PATIENCE", "AuditFile"]
+
+PATIENCE = 10.0
+"""Seconds that a line may take: a disk that has not answered by then counts as one that cannot be written."""
+
+Line = tuple[str, "asyncio.Future[None]"]
+
+
+class AuditFile:
+    """Adds lines to a file, in the order in which they came, each on the disk when `add` returns.
+
+    One thread at a time writes, however slow the disk is; what came meanwhile goes together in the next write.
+
+    Args:
+        path: a regular file, or none yet. It is opened for each write, so it may be moved away.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._waiting: list[Line] = []
+        self._tasks = OwnedTasks("nebula admin audit")
+        self._writer: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<AuditFile '{self._path}', {len(self._waiting)} waiting>"
+
+    async def add(self, line: str) -> None:
+        """Write one line. It is on its way once this has begun: who is cancelled only stops waiting.
+
+        Raises `OSError`: it cannot be written, or not in time.
+        """
+        told: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((line, told))
+        if self._writer is None:
+            self._writer = self._tasks.spawn(self._write(), name="write")
+        await asyncio.wait((told,), timeout=PATIENCE)
+        if not told.done():
+            # What was not begun is not written later, when nobody means it any more.
+            self._waiting = [each for each in self._waiting if each[1] is not told]
+            raise TimeoutError("the disk does not answer")
+        told.result()
+
+    async def _write(self) -> None:
+        try:
+            while self._waiting:
+                lines, self._waiting = self._waiting, []
+                failure = await self._written("".join(f"{line}\n" for line, _ in lines))
+                for _, told in lines:
+                    if failure is None:
+                        told.set_result(None)
+                    else:
+                        told.set_exception(failure)
+                        told.exception()  # looked at: nobody may wait for it any more
+        finally:
+            self._writer = None
+
+    async def _written(self, text: str) -> OSError | None:
+        try:
+            await beside(lambda: _append(self._path, text), name="nebula audit")
+        except OSError as error:
+            return error
+        except RuntimeError as error:  # no thread is to be had
+            return OSError(str(error))
+        return None
+
+
+def _append(path: Path, text: str) -> None:
+    with open(path, "a", encoding="ascii", opener=_at_once) as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _at_once(path: str, flags: int) -> int:
+    """Open without waiting: a pipe that nobody reads is an error, not the end of all changes."""
+    return os.open(path, flags | os.O_NONBLOCK, 0o666)
