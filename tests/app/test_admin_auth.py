@@ -4,6 +4,7 @@ import asyncio
 import hmac
 import json
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -419,6 +420,18 @@ async def test_a_session_ends_with_its_key(tmp_path: Path) -> None:
         await world.get("/pools")
         path.write_text(entry_of(second))
         await world.get("/pools", status=401)
+
+
+async def test_a_session_ends_when_its_key_does() -> None:
+    """The key's time is over in the middle of a session: the cookie is nobody's from then on."""
+    text, kept = Key.mint("viewer", expires_at=datetime.now(UTC) + timedelta(hours=1))
+    keys = KeyList([kept])
+    async with admin_world(auth=keys) as world:
+        await world.send("POST", "/session", json={"key": text})
+        await world.get("/pools")
+        keys._keys[kept.id] = replace(kept, expires_at=datetime.now(UTC) - timedelta(seconds=1))
+        await world.get("/pools", status=401)
+        assert (await world.send("GET", "/whoami")).status_code == 401
 
 
 async def test_over_tls_the_cookie_is_bound_to_its_host(keyed: Keyed) -> None:
