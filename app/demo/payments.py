@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator
+from functools import partial
 
 import httpx
 from pydantic import Field
@@ -36,6 +38,10 @@ async def is_up(client: httpx.AsyncClient, context: ResourceContext) -> HealthSt
 
 @resource_factory(id=PAYMENTS, config=PaymentsConfig, health_check=is_up)
 async def payments(config: PaymentsConfig, context: ResourceContext) -> AsyncGenerator[httpx.AsyncClient]:
-    """A client that keeps its connections; the environment's proxies are not for it."""
-    async with httpx.AsyncClient(base_url=config.base_url, timeout=config.timeout, trust_env=False) as client:
+    """A client that keeps its connections; the environment's proxies are not for it.
+
+    Made beside the loop: the first one loads half of httpx, and each reads the certificates of the authorities.
+    """
+    make = partial(httpx.AsyncClient, base_url=config.base_url, timeout=config.timeout, trust_env=False)
+    async with await asyncio.to_thread(make) as client:
         yield client

@@ -6,28 +6,33 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
+from typing import Any, NamedTuple, TypeAlias
 from weakref import ref
 
 from opentelemetry import metrics
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
 from nebula_resource.manager import Manager
-from nebula_resource.model.stats import PoolStats
+from nebula_resource.metrics.family import merged
+from nebula_resource.metrics.steady import steadied
+from nebula_resource.model.numbers import PoolNumbers
 from nebula_resource.otel import conventions
 from nebula_resource.otel.conventions import POOL_NAME, STATE, Convention
+from nebula_resource.pool import Pool
 
 __all__ = ["ConnectionMetrics"]
 
 PATIENCE = 1.0
 """Seconds that a collection waits for the event loop, before it goes without these numbers."""
 
-Count = Callable[[PoolStats], int]
+Count = Callable[[PoolNumbers], int]
+AnyPool: TypeAlias = Pool[Any, Any, Any]
 
 _SIZES: Mapping[Convention, Count] = {
-    conventions.IDLE_MAX: lambda stats: stats.max,
-    conventions.IDLE_MIN: lambda stats: stats.min,
-    conventions.MAX: lambda stats: stats.max,
-    conventions.PENDING: lambda stats: stats.waiting,
+    conventions.IDLE_MAX: lambda numbers: numbers.max,
+    conventions.IDLE_MIN: lambda numbers: numbers.min,
+    conventions.MAX: lambda numbers: numbers.max,
+    conventions.PENDING: lambda numbers: numbers.waiting,
 }
 
 
@@ -35,7 +40,8 @@ class ConnectionMetrics:
     """Registers the sizes and counters of OpenTelemetry's conventions; `WithPoolTimes` adds the three durations.
 
     The pools of one resource are summed over all scopes: no tenant, and no digest of one, is an attribute. Instances
-    that are being checked count as used. Make it inside the manager's event loop; collections from other threads read
+    that are being checked count as used. A pool that goes leaves what its counters last said, for as long as there is
+    another of its resource: nothing falls. Make it inside the manager's event loop; collections from other threads read
     the numbers there. It ends with the manager, to which it holds no reference.
 
     Args:
@@ -47,6 +53,8 @@ class ConnectionMetrics:
         self._manager = ref(manager)
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
+        self._seen: dict[int, _Seen] = {}
+        self._past: dict[str, PoolNumbers] = {}
         meter = metrics.get_meter("nebula_resource") if meter is None else meter
         _ = meter.create_observable_up_down_counter(
             conventions.COUNT.name,
@@ -63,7 +71,7 @@ class ConnectionMetrics:
             )
         _ = meter.create_observable_counter(
             conventions.TIMEOUTS.name,
-            [self._each(lambda stats: stats.timeouts)],
+            [self._each(lambda numbers: numbers.timeouts)],
             unit=conventions.TIMEOUTS.unit,
             description=conventions.TIMEOUTS.description,
         )
@@ -85,11 +93,14 @@ class ConnectionMetrics:
 
     # ── numbers ──
 
-    def read(self) -> dict[str, list[PoolStats]]:
-        """The pools' numbers by resource id; empty when the manager is gone, or its loop does not answer."""
+    def read(self) -> dict[str, list[PoolNumbers]]:
+        """The pools' numbers by resource id; empty when the manager is gone, or its loop does not answer.
+
+        One of them stands for the pools that are gone: its counters are theirs, and it holds no instance.
+        """
         if threading.get_ident() == self._thread:
             return self._read()
-        answer: Future[dict[str, list[PoolStats]]] = Future()
+        answer: Future[dict[str, list[PoolNumbers]]] = Future()
 
         def work() -> None:
             if answer.set_running_or_notify_cancel():
@@ -102,9 +113,51 @@ class ConnectionMetrics:
             answer.cancel()
             return {}
 
-    def _read(self) -> dict[str, list[PoolStats]]:
+    def _read(self) -> dict[str, list[PoolNumbers]]:
         manager = self._manager()
-        pools: dict[str, list[PoolStats]] = {}
+        pools: dict[str, list[PoolNumbers]] = {}
+        before, self._seen = self._seen, {}
         for registration in () if manager is None else manager.pools():
-            pools.setdefault(registration.key, []).append(registration.pool.stats())
+            pool = registration.pool
+            known = before.get(id(pool))
+            numbers = pool.numbers()
+            if known is not None and known.pool() is pool:
+                del before[id(pool)]
+                numbers = steadied(known.numbers, numbers)
+            self._seen[id(pool)] = _Seen(ref(pool), registration.key, numbers)
+            pools.setdefault(registration.key, []).append(numbers)
+        for gone in before.values():
+            past = self._past.get(gone.key)
+            self._past[gone.key] = _counters_of(gone.last) if past is None else _both(past, gone.last)
+        self._past = {key: past for key, past in self._past.items() if key in pools}
+        for key, past in self._past.items():
+            pools[key].append(past)
         return pools
+
+
+class _Seen(NamedTuple):
+    """A pool as it was read last; not held by it."""
+
+    pool: ref[AnyPool]
+    key: str
+    numbers: PoolNumbers
+
+    @property
+    def last(self) -> PoolNumbers:
+        """Its numbers of now, if it is still about: it may have gone on since."""
+        pool = self.pool()
+        return self.numbers if pool is None else steadied(self.numbers, pool.numbers())
+
+
+def _counters_of(numbers: PoolNumbers) -> PoolNumbers:
+    return numbers._replace(size=0, idle=0, in_use=0, checking=0, waiting=0, min=0, max=0)
+
+
+def _both(past: PoolNumbers, gone: PoolNumbers) -> PoolNumbers:
+    """What is exported of their counters, added up."""
+    return past._replace(
+        timeouts=past.timeouts + gone.timeouts,
+        create=merged([past.create, gone.create]),
+        wait=merged([past.wait, gone.wait]),
+        use=merged([past.use, gone.use]),
+    )

@@ -22,17 +22,17 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from nebula_resource.model.histogram import HistogramSnapshot
-from nebula_resource.model.stats import PoolStats
+from nebula_resource.model.numbers import PoolNumbers
 from nebula_resource.otel import conventions
 from nebula_resource.otel.connections import ConnectionMetrics
 from nebula_resource.otel.conventions import POOL_NAME, Convention
 
 __all__ = ["WithPoolTimes"]
 
-_TIMES: Mapping[Convention, Callable[[PoolStats], HistogramSnapshot]] = {
-    conventions.CREATE_TIME: lambda stats: stats.create,
-    conventions.WAIT_TIME: lambda stats: stats.wait,
-    conventions.USE_TIME: lambda stats: stats.use,
+_TIMES: Mapping[Convention, Callable[[PoolNumbers], HistogramSnapshot]] = {
+    conventions.CREATE_TIME: lambda numbers: numbers.create,
+    conventions.WAIT_TIME: lambda numbers: numbers.wait,
+    conventions.USE_TIME: lambda numbers: numbers.use,
 }
 
 
@@ -88,8 +88,8 @@ class WithPoolTimes(MetricExporter):
     def _metric(
         self,
         convention: Convention,
-        read: Callable[[PoolStats], HistogramSnapshot],
-        pools: Mapping[str, Sequence[PoolStats]],
+        read: Callable[[PoolNumbers], HistogramSnapshot],
+        pools: Mapping[str, Sequence[PoolNumbers]],
         now: int,
     ) -> Metric:
         points = [self._point(name, [read(each) for each in of], now) for name, of in pools.items()]

@@ -7,6 +7,7 @@ import importlib
 import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
@@ -61,6 +62,8 @@ class _Ours:
     extra: str
     translate: Translation | None = None
     pool: Mapping[str, Any] = field(default_factory=dict)
+    loads: Sequence[str] = ()
+    """Modules that the first create would load otherwise: on the loop, for a quarter of a second."""
 
 
 _SQLALCHEMY = "nebula_resource.drivers.sqlalchemy:SqlAlchemyResource"
@@ -71,9 +74,19 @@ _OURS: Mapping[str, _Ours] = MappingProxyType(
             "http",
             pool=MappingProxyType({"sharing": "shared", "min_size": 1, "max_size": 2}),
         ),
-        "postgres": _Ours(_SQLALCHEMY, "postgres", postgres_address),
+        "postgres": _Ours(
+            _SQLALCHEMY,
+            "postgres",
+            postgres_address,
+            loads=("nebula_resource.drivers.sqlalchemy.postgres", "sqlalchemy.dialects.postgresql.asyncpg"),
+        ),
         "sqlalchemy": _Ours(_SQLALCHEMY, "sqlalchemy"),
-        "sqlite": _Ours(_SQLALCHEMY, "sqlalchemy", sqlite_address),
+        "sqlite": _Ours(
+            _SQLALCHEMY,
+            "sqlalchemy",
+            sqlite_address,
+            loads=("nebula_resource.drivers.sqlalchemy.sqlite", "sqlalchemy.dialects.sqlite.aiosqlite"),
+        ),
     }
 )
 _LATER = frozenset({"kafka", "mongodb", "redis"})
@@ -106,11 +119,15 @@ def find_driver(name: str) -> Driver:
 def _import_ours(ours: _Ours) -> Any:
     module, _, attribute = ours.target.partition(":")
     try:
-        return getattr(importlib.import_module(module), attribute)
+        found = getattr(importlib.import_module(module), attribute)
     except ModuleNotFoundError:
         raise ConfigurationError(
             f"this driver needs its extra: pip install 'nebula-resource[{ours.extra}]'"
         ) from None
+    with suppress(ModuleNotFoundError):  # the driver says so itself, where its configuration is looked at
+        for each in ours.loads:
+            importlib.import_module(each)
+    return found
 
 
 def _import(module: str, attribute: str) -> Any:

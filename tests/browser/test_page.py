@@ -144,7 +144,7 @@ def test_events_come_as_they_happen_and_stand_still_when_paused(world: PageWorld
     events = seen.page.locator("#events .event")
     world.find("db", HealthStatus.unhealthy("gone"))
     expect(events.first).to_contain_text("health.changed")
-    expect(events.first).to_contain_text("new unhealthy · because check, gone")
+    expect(events.first).to_contain_text("db healthy → unhealthy · because check, gone")
     seen.page.keyboard.press("p")
     shown = events.count()
     world.find("cache", HealthStatus.unhealthy("gone too"))
@@ -153,7 +153,7 @@ def test_events_come_as_they_happen_and_stand_still_when_paused(world: PageWorld
     assert events.count() == shown
     seen.page.keyboard.press("p")
     expect(events.first).to_contain_text("cache")
-    seen.page.locator("#event-filter").fill("cache old healthy")
+    seen.page.locator("#event-filter").fill("cache healthy →")
     expect(events).to_have_count(1)
     seen.page.locator("#event-filter").fill("")
     seen.page.locator("#event-severity").select_option("critical")
@@ -184,6 +184,36 @@ def test_a_pool_opens_with_its_history_and_its_neighbours(world: PageWorld, visi
     expect(seen.dialog("Keys")).to_have_count(0)
     keyboard.press("Enter")
     expect(opened).to_have_count(0)
+
+
+def test_what_has_the_focus_is_marked(world: PageWorld, visit: Visit) -> None:
+    """From the first thing to the last by Tab: each in sight, and with the one colour that says where one is."""
+    world.add("vault")
+    world.add("orders", needs=["vault"])
+    world.find("vault", HealthStatus.unhealthy("sealed"))
+    seen = visit(world.url).is_live()
+    expect(seen.page.locator("#graph [data-id]")).to_have_count(2)
+    marked: list[str] = []
+    for _ in range(60):
+        seen.page.keyboard.press("Tab")
+        found = seen.page.evaluate(FOCUSED)
+        if found is None:
+            break
+        name, ring, is_seen = found
+        assert ring == "rgb(67, 56, 202)", found
+        assert is_seen, found
+        marked.append(name)
+    assert {"Skip to the pools", "Release vault", "vault: quarantined"} <= set(marked), marked
+    assert len(marked) > 15
+
+
+FOCUSED = """() => {
+    const one = document.activeElement, box = one.getBoundingClientRect();
+    if (one === document.body) return null;
+    const style = getComputedStyle(one), rect = one.querySelector("rect");
+    const ring = style.outlineStyle === "none" ? (rect ? getComputedStyle(rect).stroke : "none") : style.outlineColor;
+    return [(one.getAttribute("aria-label") ?? one.textContent).trim(), ring, box.bottom > 0 && box.top < innerHeight];
+}"""
 
 
 def test_everybody_can_use_it(world: PageWorld, visit: Visit) -> None:

@@ -20,7 +20,14 @@ def test_a_service_that_restarts_is_found_again(visit: Callable[..., Visitor], t
     expect(seen.page.locator("#verdict-more")).to_contain_text("What stands below is as of")
     expect(seen.page).to_have_title("? nebula")
     expect(seen.page.locator("tr.pool")).to_have_count(4)
+    # What was never told is not shown as if there were none of it.
+    seen.page.locator(".pool-name").first.click()
+    opened = seen.page.locator("tr.details")
+    expect(opened).to_contain_text("come when the service answers again")
+    expect(opened.get_by_role("heading", name="Neighbours")).to_be_hidden()
     with ServiceProcess(tmp_path / "data", PORT=port):
         expect(seen.link).to_have_attribute("data-state", "live", timeout=60_000)
         expect(seen.page.locator("#events")).to_contain_text("gap")
         expect(seen.page.locator("#process")).not_to_have_text(pid or "")
+        expect(opened.get_by_role("heading", name="Neighbours")).to_be_visible()
+        expect(opened).to_contain_text('"url": "**********"')

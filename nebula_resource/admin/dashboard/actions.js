@@ -3,7 +3,7 @@
 import { getWithTag, post } from "./api.js";
 import { ask, choice, field } from "./dialog.js";
 import { el } from "./dom.js";
-import { plural } from "./format.js";
+import { clock, plural } from "./format.js";
 
 const path = (id) => encodeURIComponent(id);
 const reasonField = (required) =>
@@ -17,7 +17,7 @@ export const release = (entry) =>
   ask({
     title: `Release ${entry.id}`,
     body: [
-      el("p", {}, `Isolated since ${new Date(entry.since).toLocaleString()}: ${entry.detail}`),
+      el("p", {}, `Isolated since ${clock(entry.since)}: ${entry.detail}`),
       entry.dependents ? el("p", { class: "muted" }, `${plural(entry.dependents, "resource")} depend${entry.dependents === 1 ? "s" : ""} on it.`) : null,
       choice("mode", "probe", "Probe", "Let it out only if its health checks pass now.", true),
       choice("mode", "force", "Force", "Let it out at once; real callers find out whether it works.", false),

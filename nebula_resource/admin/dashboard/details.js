@@ -19,18 +19,24 @@ export function makeDetails(store, mayOperate) {
   const history = makeHistory();
   const config = el("pre", { tabindex: 0 });
   const why = el("p", { class: "details-why" });
+  const silent = el("p", { class: "muted", hidden: true }, "Its history, neighbours and configuration come when the service answers again.");
   const buttons = el("div", { class: "actions" });
+  const asks = {
+    history: el("div", {}, el("h3", {}, "History of its health"), history.node),
+    links: el("div", {}, el("h3", {}, "Neighbours"), links.node),
+    config: el("div", { class: "wide" }, el("h3", {}, "Configuration, secrets masked"), config),
+  };
   const node = el(
     "tr", { role: "row", class: "details" },
     el("td", { role: "cell", colspan: COLUMNS },
       why, buttons,
       el("div", { class: "detail-grid" },
         el("div", {}, el("h3", {}, "Health"), health.node),
-        el("div", {}, el("h3", {}, "History of its health"), history.node),
+        asks.history,
         el("div", {}, el("h3", {}, "Instances"), size.node),
         el("div", {}, el("h3", {}, "Times"), times.node),
-        el("div", {}, el("h3", {}, "Neighbours"), links.node),
-        el("div", {}, el("h3", {}, "Configuration, secrets masked"), config))),
+        asks.links, asks.config),
+      silent),
   );
   let resource = null;
   let asked = null;
@@ -62,14 +68,22 @@ export function makeDetails(store, mayOperate) {
     if (asked !== pool.health.since) ask(pool);
   };
 
+  /** What was never told is not shown as if there were none. */
+  const tellSilence = (isSilent) => {
+    silent.hidden = !isSilent;
+    for (const part of Object.values(asks)) part.hidden = isSilent;
+  };
+
   const ask = async (pool) => {
     asked = pool.health.since;
     try {
       resource = await get(`resources/${encodeURIComponent(pool.id)}`);
     } catch {
       asked = null; // the line is down: the next change asks again
+      tellSilence(resource === null);
       return;
     }
+    tellSilence(false);
     setText(config, resource.config === null ? "none" : JSON.stringify(resource.config, null, 2));
     links.set([["Needs", names(resource.dependencies, 8) || "nothing"], ["Needed by", names(resource.dependents, 8) || "nothing"]]);
     history.draw(resource.history);

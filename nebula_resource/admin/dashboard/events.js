@@ -52,9 +52,11 @@ export function events(store) {
 
 /** Its own fields, in a line. */
 function what(event) {
-  return Object.entries(event.data ?? {})
+  const { old, new: now, ...rest } = event.data ?? {};
+  const own = now === undefined ? event.data ?? {} : { "": `${old ?? "nothing"} → ${now}`, ...rest };
+  return Object.entries(own)
     .filter(([, value]) => value !== null && value !== "" && !(Array.isArray(value) && !value.length))
-    .map(([name, value]) => (isSeconds(name, value) ? `${words(name.slice(0, -2))} ${seconds(value)}` : `${words(name)} ${short(value)}`))
+    .map(([name, value]) => (isSeconds(name, value) ? `${words(name.slice(0, -2))} ${seconds(value)}` : `${words(name)} ${short(value)}`.trim()))
     .join(" · ");
 }
 

@@ -102,7 +102,7 @@ export function pools(store, { mayOperate }) {
 
 function makeRow(first, store, mayOperate) {
   let pool = first;
-  const name = el("button", { type: "button", class: "pool-name", "aria-expanded": "false", onclick: () => toggle(), title: first.id }, first.resource_id);
+  const name = el("button", { type: "button", class: "pool-name", "aria-expanded": "false", onclick: () => toggle(), title: first.id }, el("span", {}, first.resource_id));
   const sub = el("div", { class: "pool-sub" });
   const badge = stateBadge("unknown");
   const because = el("div", { class: "because" });

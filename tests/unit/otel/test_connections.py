@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from itertools import accumulate, pairwise
+from operator import le
 from typing import Any
 
 import opentelemetry.semconv._incubating.attributes.db_attributes as attributes
@@ -134,6 +136,65 @@ async def test_durations_are_put_into_the_export() -> None:
     assert tuple(use.explicit_bounds) == wanted.bounds  # type: ignore[union-attr]  # the same
     assert found["db.client.connection.use_time"].unit == "s"
     provider.shutdown()
+
+
+async def test_nothing_falls_when_a_pool_goes() -> None:
+    """A reload swaps one, a tenant's goes: counters keep what they said; what is held and may be held is of now."""
+    kept = Kept()
+    exporter = WithPoolTimes(kept, None)
+    provider = MeterProvider([PeriodicExportingMetricReader(exporter, 3_600_000)], shutdown_on_exit=False)
+
+    def collected() -> tuple[dict[tuple[Any, ...], Any], ...]:
+        provider.force_flush()
+        found = by_name(kept.data[-1])
+        [wait] = found["db.client.connection.wait_time"].data.data_points or [None]
+        names = ("timeouts", "max", "count")
+        assert wait is not None
+        return wait.count, *(points(found[f"db.client.connection.{name}"]) for name in names)  # type: ignore[union-attr, return-value]  # a histogram's
+
+    async with Manager() as manager:
+        exporter.connections = ConnectionMetrics(manager, provider.get_meter("test"))
+        for tenant in ("acme", "globex"):
+            await manager.register(Thing("db"), {}, pool={"max_size": 1}, scope=Scope.tenant(tenant))
+            async with manager.scope(tenant=tenant), manager.acquire("db"):
+                with pytest.raises(AcquireTimeout):
+                    await manager.acquire("db", timeout=0.1)
+        assert collected()[:3] == (2, {("db",): 2}, {("db",): 2})
+        for left in (1, 0):
+            async with manager.scope(tenant="globex"), manager.acquire("db"):
+                pass  # after the collection, before it goes
+            if left:
+                await manager.deregister("db", scope=Scope.tenant("acme"))
+                assert collected()[:3] == (3, {("db",): 2}, {("db",): 1})
+        await manager.deregister("db", scope=Scope.tenant("globex"))
+        assert exporter.connections.read() == {}
+    provider.shutdown()
+
+
+@pytest.mark.parametrize("end", ["called off", "served"])
+async def test_no_counter_falls_while_an_instance_is_handed_over(end: str) -> None:
+    """A collection falls between the hand-over and its caller's turn: what it told stands until the truth has caught up."""
+    async with Manager() as manager:
+        await manager.register(Thing("db"), pool={"max_size": 1})
+        connections = ConnectionMetrics(manager, MeterProvider(shutdown_on_exit=False).get_meter("test"))
+        told: list[tuple[int, ...]] = []
+
+        def look() -> None:
+            (numbers,) = connections.read()["db"]
+            told.append((numbers.wait.counts[0], *accumulate(numbers.wait.counts)))
+
+        async with manager.acquire("db"):
+            waiter = asyncio.ensure_future(manager.acquire("db").__aenter__())
+            await asyncio.sleep(3.0)
+            look()
+        look()  # handed over by the release just now; the waiter has not run since
+        if end == "called off":
+            waiter.cancel()
+        await asyncio.wait([waiter])
+        look()
+        for before, after in pairwise(told):
+            assert all(map(le, before, after)), told
+        assert told[1] != told[0], "the collection fell into that turn"
 
 
 def test_a_loop_that_ended_gives_nothing() -> None:
