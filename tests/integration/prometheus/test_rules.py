@@ -117,6 +117,33 @@ CASES: dict[str, tuple[Series, Series]] = {
 """(what fires it, what does not), one sample a minute; looked at after 30 minutes."""
 
 
+def _waits(*, under_half: int, until: int = 60) -> Series:
+    """Of ten thousand waits a minute so many are under half a second, the others under one; from a minute on all are."""
+    bucket = f'{N}pool_acquire_duration_seconds_bucket{{{P}, outcome="ok", le='
+    late = f" {under_half * until + 10_000}+10000x{60 - until}" if until < 60 else ""
+    return {
+        f'{bucket}"0.5"}}': f"0+{under_half}x{until}{late}",
+        f'{bucket}"1"}}': f"0+10000x{until}"
+        + (f" {10_000 * (until + 1)}+10000x{60 - until}" if late else ""),
+        f'{bucket}"+Inf"}}': f"0+10000x{until}"
+        + (f" {10_000 * (until + 1)}+10000x{60 - until}" if late else ""),
+    }
+
+
+def _grown(counter: str) -> list[tuple[Series, dict[int, int]]]:
+    """One growth in minute 30 is told for a quarter of an hour, whether or not the counter was there before."""
+    moments = {29: 0, 30: 1, 44: 1, 46: 0}
+    return [({counter: "0x29 1x60"}, moments), ({counter: "_x30 1x60"}, moments)]
+
+
+def _flaps(values: str, towards: str = "unhealthy") -> Series:
+    return {f'{N}health_transitions_total{{{R}, from_state="unknown", to_state="{towards}"}}': values}
+
+
+def _refused(values: str) -> Series:
+    return {f'{N}admin_auth_failures_total{{job="nebula", instance="a", reason="unauthenticated"}}': values}
+
+
 def test_prometheus_takes_the_rules() -> None:
     """As the real checker reads them."""
     done = _promtool("check", "rules", str(RULES))
@@ -162,6 +189,99 @@ def test_one_growth_is_seen_wherever_a_counter_begins(tmp_path: Path, grows: str
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+EDGES: dict[str, list[tuple[Series, dict[int, int]]]] = {
+    "NebulaExporterDown": [({'up{job="nebula"}': "1x9 0x50"}, {10: 0, 11: 1})],
+    "NebulaPoolExhausted": [
+        (
+            {f"{N}pool_saturation_ratio{{{P}}}": "1x60", f"{N}pool_pending_acquires{{{P}}}": "0x9 1x50"},
+            {10: 0, 11: 1},
+        ),
+        (
+            {f"{N}pool_saturation_ratio{{{P}}}": "0.99x60", f"{N}pool_pending_acquires{{{P}}}": "3x60"},
+            {30: 0},
+        ),
+    ],
+    "NebulaPoolSaturationHigh": [
+        ({f"{N}pool_saturation_ratio{{{P}}}": "0.5x9 0.81x50"}, {19: 0, 20: 1}),
+        ({f"{N}pool_saturation_ratio{{{P}}}": "0.8x60"}, {30: 0}),
+    ],
+    "NebulaAcquireErrorRateHigh": [
+        # More than one in twenty, for five minutes, counting the last five; those who gave up count on neither side.
+        (
+            {
+                f'{N}pool_acquires_total{{{P}, outcome="ok"}}': "0+949x60",
+                f'{N}pool_acquires_total{{{P}, outcome="timeout"}}': "0+51x20 1020x40",
+                f'{N}pool_acquires_total{{{P}, outcome="cancelled"}}': "0+9000x60",
+            },
+            {5: 0, 6: 1, 20: 1},
+        ),
+        (
+            {
+                f'{N}pool_acquires_total{{{P}, outcome="ok"}}': "0+951x60",
+                f'{N}pool_acquires_total{{{P}, outcome="timeout"}}': "0+49x60",
+            },
+            {30: 0},
+        ),
+        (
+            {
+                f'{N}pool_acquires_total{{{P}, outcome="ok"}}': "0+500x60",
+                f'{N}pool_acquires_total{{{P}, outcome="timeout"}}': "0+500x20 10000x40",
+            },
+            {24: 1, 26: 0},
+        ),
+    ],
+    "NebulaAcquireLatencyHigh": [
+        (_waits(under_half=9890), {10: 0, 11: 1}),
+        (_waits(under_half=9910), {30: 0}),
+        (_waits(under_half=5000, until=20), {24: 1, 26: 0}),
+    ],
+    "NebulaInstanceLeak": _grown(f"{N}pool_leaks_total{{{P}}}"),
+    "NebulaResourceUnhealthy": [({f'{N}health_state{{{R}, state="unhealthy"}}': "0x9 1x50"}, {10: 0, 11: 1})],
+    "NebulaHealthCheckStale": [
+        (
+            {
+                f"{N}health_last_check_timestamp_seconds{{{R}}}": "60x60",
+                f'{N}pool_instances{{{P}, state="used"}}': "1x60",
+            },
+            {12: 0, 13: 1},
+        )
+    ],
+    "NebulaResourceFlapping": [
+        (_flaps("0x20 1 2 3 4 5 6x40"), {30: 0}),
+        (_flaps("0x20 1 2 3 4 5 6 7x40"), {30: 1, 44: 0}),
+        # Whichever ways it went.
+        (_flaps("0x20 1 2 3 4x40") | _flaps("0x20 1 2 3x40", "healthy"), {30: 1}),
+    ],
+    "NebulaQuarantineLong": [({f'{N}quarantine_active{{{R}, reason="manual"}}': "0x9 1x60"}, {24: 0, 25: 1})],
+    "NebulaQuarantineExhausted": _grown(f'{N}quarantine_recovery_attempts_total{{{R}, outcome="exhausted"}}'),
+    "NebulaCascadeDetected": _grown(f'{N}cascades_total{{job="nebula", instance="a", root="db"}}'),
+    "NebulaConfigReloadFailed": _grown(
+        f'{N}config_reloads_total{{job="nebula", instance="a", outcome="rejected"}}'
+    ),
+    "NebulaAdminAuthFailures": [
+        (_refused("0+100x60"), {5: 0, 6: 1}),
+        (_refused("0+13x60"), {30: 1}),
+        (_refused("0+11x60"), {30: 0}),
+        (_refused("0+100x20 2000x40"), {24: 1, 26: 0}),
+    ],
+    "NebulaEventsDropped": _grown(f'{N}events_dropped_total{{job="nebula", instance="a", subscriber="log"}}'),
+}
+"""What happens, and whether it fires at these minutes: a little over and under its threshold, its time and its window."""
+
+
+def test_every_alert_keeps_to_its_threshold_and_its_time(tmp_path: Path) -> None:
+    """It neither cries a minute too early nor a minute too late, and a little less than enough is not enough."""
+    assert set(EDGES) == set(ALERTS)
+    played = [
+        (alert, series, minute, firing)
+        for alert, edges in EDGES.items()
+        for series, moments in edges
+        for minute, firing in moments.items()
+    ]
+    done = _played_at(tmp_path, played)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_a_case_that_is_wrong_is_caught(tmp_path: Path) -> None:
     """The cases of one alert the wrong way round: promtool says so."""
     fires, silent = CASES["NebulaResourceUnhealthy"]
@@ -185,23 +305,34 @@ def test_every_alert_has_a_page_and_asks_for_what_exists() -> None:
 
 
 def _played(folder: Path, cases: dict[str, tuple[Series, Series]]) -> "subprocess.CompletedProcess[str]":
-    tests = []
-    for alert, both in cases.items():
-        for series, firing in zip(both, (1, 0), strict=True):
-            tests.append(
+    """What fires it and what does not, each looked at after half an hour."""
+    return _played_at(
+        folder,
+        [
+            (alert, series, 30, firing)
+            for alert, both in cases.items()
+            for series, firing in zip(both, (1, 0), strict=True)
+        ],
+    )
+
+
+def _played_at(folder: Path, cases: list[tuple[str, Series, int, int]]) -> "subprocess.CompletedProcess[str]":
+    """Alert, what happens, the minute in which it is looked at, and how many fire then."""
+    tests = [
+        {
+            "name": f"{alert} {'fires' if firing else 'is silent'} at {minute}",
+            "interval": "1m",
+            "input_series": [{"series": name, "values": values} for name, values in series.items()],
+            "promql_expr_test": [
                 {
-                    "name": f"{alert} {'fires' if firing else 'is silent'}",
-                    "interval": "1m",
-                    "input_series": [{"series": name, "values": values} for name, values in series.items()],
-                    "promql_expr_test": [
-                        {
-                            "expr": f'count(ALERTS{{alertname="{alert}", alertstate="firing"}}) or vector(0)',
-                            "eval_time": "30m",
-                            "exp_samples": [{"labels": "{}", "value": firing}],
-                        }
-                    ],
+                    "expr": f'count(ALERTS{{alertname="{alert}", alertstate="firing"}}) or vector(0)',
+                    "eval_time": f"{minute}m",
+                    "exp_samples": [{"labels": "{}", "value": firing}],
                 }
-            )
+            ],
+        }
+        for alert, series, minute, firing in cases
+    ]
     file = folder / "tests.yml"
     file.write_text(yaml.safe_dump({"rule_files": [str(RULES)], "evaluation_interval": "1m", "tests": tests}))
     return _promtool("test", "rules", str(file))

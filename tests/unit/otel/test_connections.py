@@ -144,13 +144,13 @@ async def test_nothing_falls_when_a_pool_goes() -> None:
     exporter = WithPoolTimes(kept, None)
     provider = MeterProvider([PeriodicExportingMetricReader(exporter, 3_600_000)], shutdown_on_exit=False)
 
-    def collected() -> tuple[dict[tuple[Any, ...], Any], ...]:
+    def collected() -> list[Any]:
         provider.force_flush()
         found = by_name(kept.data[-1])
         [wait] = found["db.client.connection.wait_time"].data.data_points or [None]
-        names = ("timeouts", "max", "count")
+        names = ("timeouts", "max")
         assert wait is not None
-        return wait.count, *(points(found[f"db.client.connection.{name}"]) for name in names)  # type: ignore[union-attr, return-value]  # a histogram's
+        return [wait.count, *(points(found[f"db.client.connection.{name}"]) for name in names)]  # type: ignore[union-attr]  # a histogram's
 
     async with Manager() as manager:
         exporter.connections = ConnectionMetrics(manager, provider.get_meter("test"))
@@ -159,13 +159,13 @@ async def test_nothing_falls_when_a_pool_goes() -> None:
             async with manager.scope(tenant=tenant), manager.acquire("db"):
                 with pytest.raises(AcquireTimeout):
                     await manager.acquire("db", timeout=0.1)
-        assert collected()[:3] == (2, {("db",): 2}, {("db",): 2})
+        assert collected() == [2, {("db",): 2}, {("db",): 2}]
         for left in (1, 0):
             async with manager.scope(tenant="globex"), manager.acquire("db"):
                 pass  # after the collection, before it goes
             if left:
                 await manager.deregister("db", scope=Scope.tenant("acme"))
-                assert collected()[:3] == (3, {("db",): 2}, {("db",): 1})
+                assert collected() == [3, {("db",): 2}, {("db",): 1}]
         await manager.deregister("db", scope=Scope.tenant("globex"))
         assert exporter.connections.read() == {}
     provider.shutdown()
