@@ -38,7 +38,12 @@ class HealthChanged(Event):
 
     @property
     def severity(self) -> Severity:
-        """By where it went: unhealthy is critical, degraded and unknown a warning."""
+        """By where it went: unhealthy is critical, degraded and unknown a warning.
+
+        From unhealthy to unknown is a step back to health: a release from quarantine forgets the evidence.
+        """
+        if (self.old, self.new) == ("unhealthy", "unknown"):
+            return Severity.INFO
         return _OF_STATE.get(self.new, Severity.WARNING)
 
 

@@ -10,9 +10,11 @@ from nebula_resource.model.histogram import Histogram, HistogramSnapshot
 __all__ = ["CheckTally"]
 
 MOST_STAGES = 16
-"""Stages of one check that are told apart."""
+"""Stages of one resource that are told apart: their names are labels, and a user's check may invent new ones for ever."""
 WHOLE = "whole"
 """The stage of a check that has none."""
+OTHER = "_other"
+"""All stages beyond those that are told apart."""
 
 
 class CheckTally:
@@ -29,9 +31,10 @@ class CheckTally:
         results[kind] = results.get(kind, 0) + 1
         durations = self._durations.setdefault(resource_id, {})
         for name, seconds in _stages(status):
-            held = durations.get(name)
+            told = name if name in durations or len(durations) < MOST_STAGES else OTHER
+            held = durations.get(told)
             if held is None:
-                held = durations[name] = Histogram()
+                held = durations[told] = Histogram()
             held.add(seconds)
 
     def forget(self, resource_id: str) -> None:

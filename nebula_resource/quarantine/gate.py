@@ -5,16 +5,39 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from nebula_resource.errors import CreateFailed, InitializationError, ResourceError, Unavailable
+from nebula_resource.errors import (
+    AcquireCancelled,
+    AcquireTimeout,
+    CircuitOpen,
+    CreateFailed,
+    HookCancelled,
+    InitializationError,
+    PoolExhausted,
+    QuotaExceeded,
+    ResourceError,
+    Unavailable,
+)
 from nebula_resource.quarantine.admission import Admission, AdmissionState, Outcome, Permit
 
 __all__ = ["HalfOpenGate", "HalfOpenTicket"]
+
+_NO_ANSWER = (
+    AcquireCancelled,
+    AcquireTimeout,
+    CircuitOpen,
+    HookCancelled,
+    PoolExhausted,
+    QuotaExceeded,
+    Unavailable,
+)
+"""What we say ourselves to a caller who was refused or gave up, here or at another resource: no server has spoken.
+``is_fault`` is not asked: an AcquireTimeout is an OSError, and OSErrors are what many a resource confirms."""
 
 
 class HalfOpenTicket:
     """One caller's permit. An error speaks against the resource when a create failed or ``is_fault`` confirms it.
 
-    A create that failed because another resource, which it needs, is refused says nothing.
+    An error of ours that names another resource never does: the body wanted that one too, or a create needed it.
     """
 
     __slots__ = ("_is_fault", "_permit", "_resource_id")
@@ -31,10 +54,10 @@ class HalfOpenTicket:
     def _outcome(self, error: BaseException | None) -> Outcome:
         if error is None:
             return Outcome.OK
+        if isinstance(error, _NO_ANSWER) or not isinstance(error, Exception) or self._is_of_another(error):
+            return Outcome.NEUTRAL  # refused, timed out, cancelled, or not about this one: it shows nothing
         if isinstance(error, CreateFailed):
             return Outcome.NEUTRAL if self._was_refused(error.cause) else Outcome.FAILED
-        if not isinstance(error, Exception):
-            return Outcome.NEUTRAL  # cancelled: it shows nothing
         try:
             return Outcome.FAILED if self._is_fault(error) else Outcome.NEUTRAL
         except Exception:
@@ -42,10 +65,11 @@ class HalfOpenTicket:
             return Outcome.NEUTRAL
 
     def _was_refused(self, cause: BaseException) -> bool:
-        """Whether a create met a refusal of ours, and not of this very resource: nobody was really asked."""
-        if not isinstance(cause, ResourceError) or isinstance(cause, InitializationError):
-            return False
-        return cause.resource_id not in {None, self._resource_id}
+        """Whether a create met a refusal of what it needs: nobody was really asked."""
+        return self._is_of_another(cause) and not isinstance(cause, InitializationError)
+
+    def _is_of_another(self, error: BaseException) -> bool:
+        return isinstance(error, ResourceError) and error.resource_id not in {None, self._resource_id}
 
 
 class HalfOpenGate:

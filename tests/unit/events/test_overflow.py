@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
 from nebula_resource.events import (
@@ -78,6 +80,30 @@ async def test_close_gives_what_was_buffered_and_then_raises() -> None:
     with pytest.raises(StopAsyncIteration):
         await anext(subscription)
     assert bus.stats().dropped == {"subscriber": 1}
+
+
+async def test_a_reader_that_closes_after_an_overrun_is_told_of_none() -> None:
+    """It has said that it wants no more, so it has missed nothing."""
+    bus = EventBus()
+    subscription = bus.subscribe(buffer=2, overflow=Overflow.CLOSE)
+    publish(bus, 3)
+    subscription.close()
+    with pytest.raises(StopAsyncIteration):
+        await anext(subscription)
+
+
+async def test_what_has_ended_takes_nothing_more_when_its_last_marker_was_read() -> None:
+    """The marker at the end gives no place back: an event on its way in the moment of the end is not kept."""
+    bus = EventBus()
+    subscription = bus.subscribe(buffer=1, overflow=Overflow.DROP_NEWEST)
+    publish(bus, 2)
+    box = subscription._box
+    bus.close()
+    assert await read(subscription, 2) == [1, Lagged(1)]
+    box.put(PoolDraining(seq=3, at=datetime.now(UTC)))
+    assert (subscription.pending, subscription.dropped) == (0, 1)
+    with pytest.raises(StopAsyncIteration):
+        await anext(subscription)
 
 
 async def test_a_slow_reader_harms_no_other() -> None:

@@ -200,6 +200,20 @@ async def test_a_reader_cancelled_just_before_an_event_loses_nothing() -> None:
     assert await drain(subscription) == [1]
 
 
+async def test_an_end_just_after_a_reader_was_cancelled_ends_it_as_a_cancellation() -> None:
+    """The bus closes while the reader's wait is cancelled and the reader does not know it yet: nobody is woken twice."""
+    bus = EventBus()
+    subscription = bus.subscribe()
+    task = asyncio.create_task(read(subscription, 1))
+    await asyncio.sleep(1)
+    task.cancel()
+    bus.close()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    with pytest.raises(StopAsyncIteration):
+        await anext(subscription)
+
+
 async def test_an_event_of_the_very_moment_of_the_end_is_not_kept() -> None:
     """A listener that ends a subscription while an event is on its way to it leaves nothing behind."""
     bus = EventBus()
@@ -225,16 +239,25 @@ async def test_a_forgotten_subscription_ends_by_itself() -> None:
     assert not bus.wants(PoolDraining)
 
 
-def test_a_reader_whose_loop_is_gone_cannot_stop_the_publisher() -> None:
-    """An event for a future of a closed loop ends the subscription and nothing else."""
+@pytest.mark.parametrize("what", ["publish", "close the bus", "close the subscription"])
+def test_a_reader_whose_loop_is_gone_stops_nobody(what: str) -> None:
+    """An event for a future of a closed loop, or the end of it all, ends the subscription and nothing else."""
     bus = EventBus()
-    subscription = bus.subscribe()
+    subscription, other = bus.subscribe(), bus.subscribe()
     loop = asyncio.new_event_loop()
     task = loop.create_task(read(subscription, 1))
     loop.run_until_complete(asyncio.sleep(0))
     loop.close()
-    publish(bus, 1)
-    assert subscription.closed
+    assert subscription._box.waiter is not None, "it waits"
+    if what == "publish":
+        publish(bus, 1)
+        assert other.pending == 1
+    elif what == "close the bus":
+        bus.close()
+        assert other.closed
+    else:
+        subscription.close()
+    assert (subscription.closed, subscription.pending) == (True, 0)
     task._log_destroy_pending = False  # type: ignore[attr-defined]  # the loop was torn away from it on purpose
     del task
 

@@ -184,6 +184,17 @@ class Loose(Event):
     shelf: str
 
 
+class Shelved:
+    """What a user's events have in common."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Mixed(Shelved, Event):
+    """One with another base beside ours, which gives its objects a dict."""
+
+    shelf: str
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Checked(Event):
     """One that looks at what it is made of."""
@@ -195,9 +206,9 @@ class Checked(Event):
             raise ValueError("no shelf")
 
 
-@pytest.mark.parametrize("event_type", [Loose, Checked, Longer])
+@pytest.mark.parametrize("event_type", [Loose, Mixed, Checked, Longer])
 def test_types_of_another_build_take_the_constructor(event_type: type[Event]) -> None:
-    """A subclass of a type of ours, one without slots, one that checks: each becomes what its own constructor makes."""
+    """A subclass of a type of ours, one without slots, one with two bases, one that checks: as its constructor makes it."""
     held: dict[str, Any] = {"shelf": "top"} | ({"waited_s": 0.5} if event_type is Longer else {})
     build = builder(event_type)
     event = build(7, AT, "db", Scope.GLOBAL, None, held)
@@ -224,17 +235,21 @@ def test_building_leaves_defaults_to_the_constructor() -> None:
 
 
 @pytest.mark.parametrize(
-    ("new", "severity"),
+    ("old", "new", "severity"),
     [
-        ("healthy", Severity.INFO),
-        ("degraded", Severity.WARNING),
-        ("unknown", Severity.WARNING),
-        ("unhealthy", Severity.CRITICAL),
+        ("unhealthy", "healthy", Severity.INFO),
+        ("unhealthy", "unknown", Severity.INFO),  # released from quarantine
+        ("healthy", "degraded", Severity.WARNING),
+        ("unhealthy", "degraded", Severity.WARNING),
+        ("healthy", "unknown", Severity.WARNING),
+        ("degraded", "unknown", Severity.WARNING),
+        ("healthy", "unhealthy", Severity.CRITICAL),
+        ("unknown", "unhealthy", Severity.CRITICAL),
     ],
 )
-def test_a_change_of_health_is_as_severe_as_where_it_went(new: str, severity: Severity) -> None:
-    """Unhealthy is critical, recovery is information."""
-    assert HealthChanged(seq=1, at=AT, old="healthy", new=new).severity is severity
+def test_a_change_of_health_is_as_severe_as_where_it_went(old: str, new: str, severity: Severity) -> None:
+    """Unhealthy is critical, and each step of a recovery is information."""
+    assert HealthChanged(seq=1, at=AT, old=old, new=new).severity is severity
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,17 @@ async def test_the_real_process_uses_something() -> None:
     assert 0 < found["memory"] < 1
 
 
+def test_only_processors_that_it_may_run_on_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bound to three of many: three; where the system knows no such bounds, all there are; at least one."""
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {1, 5, 6}, raising=False)
+    assert process._processors() == 3
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert process._processors() == 64
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert process._processors() == 1
+
+
 def test_a_container_s_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The cgroup's limit is taken when it is lower than the machine's memory; "max" is none."""
     limit = tmp_path / "memory.max"
@@ -44,8 +55,6 @@ def test_a_container_s_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_system_without_proc_cannot_tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """None, and no error; the number of processors is known everywhere."""
+    """None, and no error."""
     monkeypatch.setattr(process, "STATM", tmp_path / "missing")
     assert ProcessMeter(now=lambda: 0.0)()["memory"] is None
-    monkeypatch.delattr(os, "sched_getaffinity")
-    assert process._processors() >= 1

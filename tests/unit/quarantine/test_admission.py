@@ -6,7 +6,17 @@ import asyncio
 
 import pytest
 
-from nebula_resource.errors import CreateFailed, Unavailable
+from nebula_resource.errors import (
+    AcquireCancelled,
+    AcquireTimeout,
+    BackendUnavailable,
+    CircuitOpen,
+    CreateFailed,
+    HookCancelled,
+    PoolExhausted,
+    QuotaExceeded,
+    Unavailable,
+)
 from nebula_resource.quarantine import Admission, AdmissionState, HalfOpenGate, Outcome
 
 
@@ -181,6 +191,53 @@ async def test_which_ends_count(error: BaseException | None, state: AdmissionSta
     assert ticket is not None
     ticket.leave(error)
     assert (admission.state, admission.permits) == (state, permits)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        AcquireTimeout("acquire", 1.0, resource_id="db"),
+        AcquireTimeout("acquire", 1.0, resource_id="another, which the body wanted too"),
+        AcquireCancelled(resource_id="db"),
+        PoolExhausted(1, 0, resource_id="db"),
+        QuotaExceeded("rate_limit", 1, 1),
+        HookCancelled("hours", "closed"),
+        Unavailable("draining", resource_id="db"),
+        CircuitOpen("create", retry_after=1.0, resource_id="db"),
+        CreateFailed(OSError(), resource_id="another, which the body wanted too"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+async def test_a_caller_who_was_refused_or_gave_up_shows_nothing(error: BaseException) -> None:
+    """Even where `is_fault` takes everything for a fault, or OSErrors, of which an AcquireTimeout is one."""
+    admission = admit(10)
+    ticket = HalfOpenGate(admission, resource_id="db", is_fault=lambda _: True).enter()
+    assert ticket is not None
+    ticket.leave(error)
+    assert (admission.state, admission.out, admission.successes) == (AdmissionState.HALF_OPEN, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("cause", "state"),
+    [
+        (Unavailable("quarantined", resource_id="db"), AdmissionState.HALF_OPEN),
+        (AcquireTimeout("acquire", 1.0, resource_id="db"), AdmissionState.HALF_OPEN),
+        (Unavailable("quarantined", resource_id="orders"), AdmissionState.FAILED),
+        (AcquireTimeout("create", 1.0, resource_id="orders"), AdmissionState.FAILED),
+        (BackendUnavailable("no store"), AdmissionState.FAILED),
+        (CreateFailed(OSError(), resource_id="db"), AdmissionState.FAILED),
+        (OSError(), AdmissionState.FAILED),
+    ],
+)
+async def test_a_create_that_another_resource_refused_shows_nothing(
+    cause: Exception, state: AdmissionState
+) -> None:
+    """A refusal of what it needs is no answer of its own server; one that was really tried and failed is evidence."""
+    admission = admit(10)
+    ticket = HalfOpenGate(admission, resource_id="orders", is_fault=lambda _: True).enter()
+    assert ticket is not None
+    ticket.leave(CreateFailed(cause, resource_id="orders"))
+    assert admission.state is state
 
 
 async def test_a_full_gate_refuses() -> None:
