@@ -35,7 +35,7 @@ class CheckListener(Protocol):
 class _Watch:
     """One watched resource."""
 
-    __slots__ = ("failures", "flight", "id", "probe", "rests", "schedule", "stuck", "task")
+    __slots__ = ("excused", "failures", "flight", "id", "probe", "rests", "schedule", "stuck", "task")
 
     def __init__(
         self,
@@ -49,6 +49,7 @@ class _Watch:
         self.rests = rests
         self.schedule = schedule
         self.failures = 0
+        self.excused = False  # the last check failed while the loop stood still; the next one counts
         self.flight: Flight | None = None
         self.stuck: asyncio.TimerHandle | None = None
         self.task: asyncio.Task[None]  # set by the checker, at once
@@ -165,20 +166,23 @@ class HealthChecker:
         flight = watch.flight
         if flight is not None and (not flight.has_landed or flight.is_stuck):
             return flight
-        flight = watch.flight = Flight(watch.id, watch.probe, self._tasks, watch.schedule.timeout)
+        flight = watch.flight = Flight(
+            watch.id, watch.probe, self._tasks, watch.schedule.timeout, must_count=watch.excused
+        )
         flight.on_landing(lambda status: self._landed(watch, flight, status))
         return flight
 
     def _landed(self, watch: _Watch, flight: Flight, status: HealthStatus) -> None:
         if self._watches.get(watch.id) is not watch:
             return
-        if flight.is_postponed:
-            self._listener.postponed(watch.id, status)
-            return
         if flight.is_stuck:
             # It was cancelled a moment ago and may still heed that; the timer will see.
             told_at = flight.started_at + STUCK_INTERVALS * watch.schedule.interval
             watch.stuck = asyncio.get_running_loop().call_at(told_at, self._tell_if_stuck, watch, flight)
+        watch.excused = flight.is_excused
+        if flight.is_postponed:
+            self._listener.postponed(watch.id, status)
+            return
         watch.failures = 0 if status.is_usable() else watch.failures + 1
         self._listener.checked(watch.id, status)
 

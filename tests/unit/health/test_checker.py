@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator
 from itertools import pairwise
 from typing import Any
@@ -22,6 +23,7 @@ from nebula_resource.model.health import (
     Unhealthy,
     Unknown,
 )
+from nebula_resource.testing.clock import VirtualTimeLoop
 
 EXACT = HealthPolicy(jitter=0)
 
@@ -343,3 +345,128 @@ async def test_after_close_nothing_starts(diary: Diary) -> None:
     await asyncio.sleep(100)
     assert diary.lines == []
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+# ── a loop that stands still ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def stand_still(seconds: float) -> None:
+    """Hold the loop: time passes, and nobody else gets a turn."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualTimeLoop)
+    loop._now += seconds
+
+
+@pytest.mark.parametrize("who_times_out", ["the checker", "the check"])
+async def test_a_loop_that_stands_still_fails_nobody(
+    checker: HealthChecker, diary: Diary, who_times_out: str
+) -> None:
+    """All checks are late at once because somebody held the loop: they are put off, and who asked learns why."""
+
+    async def probe() -> HealthStatus:
+        limit = None if who_times_out == "the checker" else 4.9
+        try:
+            async with asyncio.timeout(limit):
+                await asyncio.sleep(5.1)  # the answer is there, and nobody had the time to read it
+        except TimeoutError:
+            return HealthStatus.unhealthy("no answer")
+        return HealthStatus.healthy()
+
+    for name in "abc":
+        checker.watch(name, probe, EXACT)
+    asyncio.get_running_loop().call_at(30.1, stand_still, 6.0)
+    await asyncio.sleep(30.05)
+    asked = await checker.check("a")
+    assert diary.lines == []
+    assert sorted(diary.put_off) == [(36.1, "a"), (36.1, "b"), (36.1, "c")]
+    assert asked.state == Unknown()
+    assert asked.metadata == {"postponed": "the loop stood still for 5.6 s"}
+
+
+@pytest.mark.parametrize(("seconds", "counts"), [(2.4, True), (3.1, False)])
+async def test_a_loop_that_stood_still_for_a_part_of_a_check_left_it_the_rest(
+    checker: HealthChecker, diary: Diary, seconds: float, counts: bool
+) -> None:
+    """Less than half of its time taken away: a check that did not end in the rest has failed."""
+    checker.watch("db", Probe(takes=100), EXACT)
+    asyncio.get_running_loop().call_at(31.0, stand_still, seconds)
+    await asyncio.sleep(40)
+    assert len(diary.times()) == counts
+    assert len(diary.put_off) == (not counts)
+
+
+async def test_several_short_stops_add_up(checker: HealthChecker, diary: Diary) -> None:
+    """Each takes a fifth of the check's time."""
+    checker.watch("db", Probe(takes=100), EXACT)
+    for at in (30.2, 31.7, 33.2):
+        asyncio.get_running_loop().call_at(at, stand_still, 1.4)
+    await asyncio.sleep(40)
+    assert (diary.times(), len(diary.put_off)) == ([], 1)
+
+
+async def test_of_two_failures_in_a_row_one_counts_whatever_stood_still(
+    checker: HealthChecker, diary: Diary
+) -> None:
+    """A loop that is held again and again does not hide a server that is away: each second failure counts."""
+    checker.watch("db", Probe(takes=100), EXACT)
+    for number in range(1, 7):
+        asyncio.get_running_loop().call_at(30.0 * number + 1, stand_still, 4.5)
+    await asyncio.sleep(200)
+    assert [at for at, _ in diary.put_off] == [35.5, 95.5, 155.5]
+    assert diary.times() == [65.5, 125.5, 185.5]
+
+
+async def test_what_a_check_found_while_the_loop_stood_still_counts_when_it_is_good(
+    checker: HealthChecker, diary: Diary
+) -> None:
+    """Only a failure is in doubt; and after a good one the next failure may be put off again."""
+    probe = Probe(takes=4)
+    checker.watch("db", probe, EXACT)
+    for number in range(1, 4):
+        asyncio.get_running_loop().call_at(30.0 * number + 1, stand_still, 3.0)
+    await asyncio.sleep(59)
+    assert [status.state for _, _, status in diary.lines] == [Healthy()]
+    probe.takes = 100
+    await asyncio.sleep(30)
+    probe.takes = 4
+    await asyncio.sleep(30)
+    assert len(diary.put_off) == 1
+    assert [status.state for _, _, status in diary.lines] == [Healthy(), Healthy()]
+
+
+async def test_a_check_that_holds_the_loop_itself_is_not_excused(
+    checker: HealthChecker, diary: Diary
+) -> None:
+    """Its server is away, and it waits for it without letting others run: that is a failure of its own."""
+
+    async def blocking() -> HealthStatus:
+        stand_still(0.2)
+        time.sleep(0.2)  # noqa: ASYNC251  # the library measures steps by the wall clock
+        await asyncio.sleep(0.01)
+        raise ConnectionError
+
+    checker.watch("db", blocking, HealthPolicy(jitter=0, timeout=0.2))
+    await asyncio.sleep(31)
+    assert [status.state.because for _, _, status in diary.lines] == ["the check took longer than 0.2 s"]
+    assert diary.put_off == []
+
+
+async def test_a_check_that_never_returns_is_found_out_although_the_loop_stood_still(
+    checker: HealthChecker, diary: Diary
+) -> None:
+    """It was put off, and is Unknown after three intervals like any other."""
+    forever = asyncio.Event()
+
+    async def deaf() -> HealthStatus:
+        while not forever.is_set():
+            try:
+                await forever.wait()
+            except asyncio.CancelledError:
+                pass
+        return HealthStatus.healthy()
+
+    checker.watch("db", deaf, EXACT)
+    asyncio.get_running_loop().call_at(31.0, stand_still, 5.0)
+    await asyncio.sleep(130)
+    assert [(at, status.state) for at, _, status in diary.lines] == [(120.0, Unknown())]
+    forever.set()
