@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from nebula_resource.errors import ConfigurationError
 from nebula_resource.events.event import Event, builder
+from nebula_resource.events.frames import frames
 from nebula_resource.events.listener import Listener
 from nebula_resource.events.subscription import Mailbox
 
@@ -112,8 +113,7 @@ class Interests:
             except Exception as error:
                 _log.error(
                     "a callback for changed interest failed",
-                    extra={"error": type(error).__name__},
-                    exc_info=error,
+                    extra={"error": type(error).__name__, "where": frames(error)},
                 )
 
 

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 
 from nebula_resource.events.event import Event
+from nebula_resource.events.frames import frames
 
 __all__ = ["Listener"]
 
@@ -33,6 +34,10 @@ class Listener:
                 name = getattr(self._callback, "__qualname__", type(self._callback).__qualname__)
                 _log.error(
                     "an event listener failed; it stays, and its further failures are only counted",
-                    extra={"listener": name, "event.name": event.name, "error": type(error).__name__},
-                    exc_info=error,
+                    extra={
+                        "listener": name,
+                        "event.name": event.name,
+                        "error": type(error).__name__,
+                        "where": frames(error),
+                    },
                 )

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from nebula_resource.errors import ConfigurationError, ValidationFailed
 from nebula_resource.hooks.hook import ResourceHook, violations
 from nebula_resource.hooks.payload import HookEvent, HookPayload
-from nebula_resource.hooks.run import FailureReport, HookRun, HookRunner
+from nebula_resource.hooks.run import FailureReport, HookRun, HookRunner, told
 from nebula_resource.model.histogram import HistogramSnapshot
 
 __all__ = ["HookRegistry"]
@@ -141,14 +141,14 @@ class HookRegistry:
             try:
                 callback()
             except Exception as error:
-                _log.error("a callback for changed hooks failed", exc_info=error)
+                _log.error("a callback for changed hooks failed", extra=told(error))
 
 
 async def _closed(hook: ResourceHook) -> None:
     try:
         await hook.close()
     except Exception as error:
-        _log.warning("a hook could not be closed", extra={"hook": hook.name}, exc_info=error)
+        _log.warning("a hook could not be closed", extra={"hook": hook.name, **told(error)})
 
 
 def _priority(hook: ResourceHook) -> int:
@@ -161,7 +161,6 @@ def _matches(hook: ResourceHook, resource_id: str) -> bool:
     except Exception as error:
         _log.error(
             "a hook's filter failed; the hook is called",
-            extra={"hook": hook.name, "resource.id": resource_id},
-            exc_info=error,
+            extra={"hook": hook.name, "resource.id": resource_id, **told(error)},
         )
         return True

@@ -19,11 +19,12 @@ from typing import Any
 
 from nebula_resource._aio import OwnedTasks, WorkCancelled, cancel_soundly, leave
 from nebula_resource.errors import HookCancelled, ResourceError
+from nebula_resource.events.frames import frames
 from nebula_resource.hooks.hook import Cancel, ResourceHook
 from nebula_resource.hooks.payload import HookPayload, HookResult, Outcome
 from nebula_resource.model.histogram import Histogram
 
-__all__ = ["FailureReport", "HookRun", "HookRunner"]
+__all__ = ["FailureReport", "HookRun", "HookRunner", "told"]
 
 _log = logging.getLogger("nebula_resource.hooks")
 
@@ -141,15 +142,21 @@ class HookRunner:
         if self._report is None:
             _log.warning(
                 "a hook failed",
-                extra={"hook": hook.name, "phase": phase, "resource.id": payload.resource_id},
-                exc_info=error,
+                extra={
+                    "hook": hook.name,
+                    "phase": phase,
+                    "resource.id": payload.resource_id,
+                    **told(error),
+                },
             )
             return
         try:
             self._report(hook.name, phase, error, payload)
         except Exception as second:
-            second.__context__ = error
-            _log.error("a hook's failure could not be reported", extra={"hook": hook.name}, exc_info=second)
+            _log.error(
+                "a hook's failure could not be reported",
+                extra={"hook": hook.name, "failure": type(error).__name__, **told(second)},
+            )
 
 
 class HookRun:
@@ -261,6 +268,11 @@ class HookRun:
             self._runner.report(hook, "after", answer.error, self._payload)
 
 
+def told(error: BaseException) -> dict[str, object]:
+    """What a log line says of a user's error: its type and where it was raised. Its words may hold a secret."""
+    return {"error": type(error).__name__, "where": frames(error)}
+
+
 async def _await(awaitable: Awaitable[object]) -> object:
     return await awaitable
 
@@ -276,6 +288,5 @@ def _outcome(error: BaseException | None) -> Outcome:
 def _note_late_failure(error: BaseException, task: str) -> None:
     _log.warning(
         "a hook that was given up failed later",
-        extra={"task": task, "error": type(error).__name__},
-        exc_info=error,
+        extra={"task": task, **told(error)},
     )

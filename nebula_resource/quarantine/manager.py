@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import Callable
 from datetime import UTC, datetime
 
 from nebula_resource._aio import OwnedTasks
 from nebula_resource.errors import AlreadyQuarantined, ConfigurationError, NotQuarantined, ProbeFailed
+from nebula_resource.events.frames import frames
 from nebula_resource.model.health import HealthStatus
 from nebula_resource.model.policy import Rules
 from nebula_resource.model.scope import Scope
@@ -29,6 +31,8 @@ from nebula_resource.quarantine.ward import QuarantineListener, Ward
 
 __all__ = ["QuarantineManager"]
 
+_log = logging.getLogger("nebula_resource.quarantine")
+
 AUTOMATIC = "automatic"
 CLOSE_GRACE = 5.0
 """Seconds that `close` waits for attempts to heed their cancellation."""
@@ -46,7 +50,8 @@ class QuarantineManager:
         policy: for those that bring none.
         rng: where jitter comes from.
         utc: the clock for people; scheduling goes by the loop's.
-        on_error: told when a task of this manager fails, which none should.
+        on_error: told when a task of this manager fails: an attempt that was given up, or a fault of ours; by default
+            the log, without the error's words.
     """
 
     def __init__(
@@ -63,7 +68,7 @@ class QuarantineManager:
         self._listener = listener or QuarantineListener()
         self._policy = policy or QuarantinePolicy()
         self._utc = utc
-        self._tasks = OwnedTasks("nebula quarantine", on_error=on_error)
+        self._tasks = OwnedTasks("nebula quarantine", on_error=on_error or _note_failure)
         self._cases: dict[str, Case] = {}
         self._half_open = HalfOpen(ward, self._listener, back=self._back)
         self._planner = Planner(
@@ -330,6 +335,13 @@ class QuarantineManager:
         left = [task for task in self._tasks if task is not current]
         if left:
             await asyncio.wait(left, timeout=CLOSE_GRACE)
+
+
+def _note_failure(error: BaseException, task: str) -> None:
+    _log.error(
+        "a task of quarantine failed",
+        extra={"task": task, "error": type(error).__name__, "where": frames(error)},
+    )
 
 
 def _given_up() -> Finding:

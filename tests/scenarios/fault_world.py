@@ -225,16 +225,21 @@ class FaultWorld:
 async def callers(
     world: FaultWorld, stricken: Callable[[Any], Awaitable[None]], calm: Callable[[Any], Awaitable[None]]
 ) -> AsyncGenerator[Noise]:
-    """Three callers of the stricken one, one of the calm one, as long as the block runs; gives the machine's noise."""
+    """Three callers of the stricken one, one of the calm one, as long as the block runs; gives the machine's noise.
+
+    However the block ends they are told: a caller that lost its cancellation would keep a failed test for ever.
+    """
     with Noise() as noise:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(world.strike_callers(stricken)) for _ in range(3)]
             tasks.append(group.create_task(world.calm_callers(calm)))
-            await world.served_again()
-            yield noise
-            world.is_over = True
-            for task in tasks:
-                task.cancel()
+            try:
+                await world.served_again()
+                yield noise
+            finally:
+                world.is_over = True
+                for task in tasks:
+                    task.cancel()
 
 
 def new_name() -> str:

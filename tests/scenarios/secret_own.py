@@ -26,6 +26,7 @@ from nebula_resource import (
 )
 from nebula_resource.drivers.http import HttpConfig, HttpResource
 from nebula_resource.drivers.sqlalchemy import SqlAlchemyResource
+from nebula_resource.events import Event
 from nebula_resource.hooks import HookPayload, ResourceHook
 from nebula_resource.model.credentials import Credential
 from nebula_resource.quarantine import RecoveryStrategy, RecoveryTarget
@@ -183,6 +184,40 @@ class _Only:
         return resource_id == self._id
 
 
+class _RudeAside(ResourceHook):
+    """Raises where no operation hears of it: in its filter, in its end, and after it was given up."""
+
+    name = "rude aside"
+    timeout = 0.05
+
+    def __init__(self) -> None:
+        self.filter = self
+        self.raised = 0
+
+    def _raise(self) -> None:
+        self.raised += 1
+        raise quoting()
+
+    def matches(self, resource_id: str) -> bool:
+        """As a filter."""
+        if resource_id == "aside":
+            self._raise()
+        return False
+
+    def matches_event(self, event: Event) -> None:
+        """As a listener."""
+        self._raise()
+
+    async def before(self, event: HookPayload) -> None:
+        try:
+            await asyncio.sleep(10)
+        finally:
+            self._raise()
+
+    async def close(self) -> None:
+        self._raise()
+
+
 class _RudeStrategy(RecoveryStrategy):
     """A recovery that raises, or answers."""
 
@@ -217,6 +252,17 @@ async def resources_quote(said: Said, manager: Manager) -> None:
         with said.forced(f"hook quotes {when}", is_quoting=True):
             async with manager.acquire(f"hook-{when}", timeout=1):
                 pass
+    aside = _RudeAside()
+    manager.hooks.add(aside)
+    stop = manager.events.add_listener(aside.matches_event)
+    await manager.register(Rude("aside"), RudeConfig())
+    async with manager.acquire("aside", timeout=1):
+        pass
+    stop()
+    await manager.hooks.close(1.0)
+    manager.hooks.remove(aside.name)
+    assert aside.raised >= 4, "filter, listener, given up, end"
+    said.modes |= {"hook's filter quotes", "listener quotes", "hook quotes too late", "end of a hook quotes"}
     for mode, raises in (("recovery quotes", True), ("recovery answers with it", False)):
         key = mode.replace(" ", "-")
         policy = QuarantinePolicy(strategy=_RudeStrategy(raises=raises))

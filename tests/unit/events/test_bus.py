@@ -23,6 +23,7 @@ from nebula_resource.events import (
 )
 from nebula_resource.events.bus import ECHOES
 from nebula_resource.model.scope import Scope
+from tests.unit.events.wording import assert_located_without_words, quoting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +103,7 @@ def test_a_failing_listener_is_logged_once_and_stays(caplog: pytest.LogCaptureFi
     bus = EventBus()
 
     def fail(event: Event) -> None:
-        raise ValueError(event.seq)
+        raise quoting()
 
     remove = bus.add_listener(fail)
     events = heard(bus)
@@ -111,6 +112,7 @@ def test_a_failing_listener_is_logged_once_and_stays(caplog: pytest.LogCaptureFi
     assert len(events) == 3
     assert bus.stats().listener_errors == 3
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
+    assert_located_without_words(caplog, *caplog.messages, "fail")
     remove()
     assert bus.stats().listener_errors == 3
 

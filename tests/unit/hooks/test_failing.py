@@ -16,6 +16,7 @@ from nebula_resource.hooks import (
     HookResult,
     ResourceHook,
 )
+from tests.unit.events.wording import assert_located_without_words, quoting
 from tests.unit.hooks.story import (
     BAD,
     Story,
@@ -121,20 +122,25 @@ async def test_a_failing_report_is_logged(caplog: pytest.LogCaptureFixture) -> N
     """Even the one who is told of failures cannot harm the operation."""
 
     def report(*_: object) -> None:
-        raise RuntimeError
+        raise quoting()
 
     story = Story()
     story.registry = HookRegistry(on_failure_report=report)
     await story.operate(story.hook("bad", raising))
     assert story.lines[-1] == "operation"
-    assert "a hook's failure could not be reported" in caplog.messages
+    assert_located_without_words(caplog, "a hook's failure could not be reported", "report")
 
 
 async def test_without_a_report_failures_are_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """A failure is never lost."""
+    """A failure is never lost; what it says is the hook's own, and is not repeated."""
+
+    async def quote() -> None:
+        raise quoting()
+
     story = Story()
     story.registry = HookRegistry()
-    await story.operate(story.hook("bad", raising))
+    await story.operate(story.hook("bad", quote))
+    assert_located_without_words(caplog, "a hook failed", "quote")
     assert [(record.message, record.levelno) for record in caplog.records] == [
         ("a hook failed", logging.WARNING)
     ]
@@ -147,12 +153,12 @@ async def test_a_hook_that_was_given_up_and_fails_later_is_logged(caplog: pytest
         try:
             await hanging()
         finally:
-            raise OSError("while cleaning up")
+            raise quoting()
 
     story = Story()
     await story.operate(story.hook("bad", fail_when_cancelled))
     assert story.reports == [("bad", "before", "TimeoutError")]
-    assert "a hook that was given up failed later" in caplog.messages
+    assert_located_without_words(caplog, "a hook that was given up failed later", "fail_when_cancelled")
 
 
 async def test_hooks_see_the_callers_context_and_keep_their_own_changes() -> None:

@@ -20,6 +20,7 @@ from nebula_resource.hooks import (
     ResourceHook,
 )
 from nebula_resource.hooks.registry import _REMEMBERED
+from tests.unit.events.wording import assert_located_without_words, quoting
 
 
 def hook(name: str, **attributes: Any) -> ResourceHook:
@@ -111,12 +112,13 @@ def test_a_filter_that_raises_counts_as_a_match(caplog: pytest.LogCaptureFixture
 
     class Broken:
         def matches(self, resource_id: str, /) -> bool:
-            raise ValueError
+            raise quoting()
 
     registry = HookRegistry()
     registry.add(hook("guard", filter=Broken()))
     assert names(registry) == ["guard"]
     assert caplog.messages == ["a hook's filter failed; the hook is called"]
+    assert_located_without_words(caplog, *caplog.messages, "matches")
 
 
 def test_answers_are_computed_once_until_hooks_change() -> None:
@@ -142,15 +144,20 @@ def test_a_change_is_told(caplog: pytest.LogCaptureFixture) -> None:
     """The version grows and each callback runs once a change; one that fails harms nobody."""
     registry = HookRegistry()
     told: list[int] = []
-    registry.on_change(lambda: 1 // 0)
+
+    def fail() -> None:
+        raise quoting()
+
+    take_off = registry.on_change(fail)
     stop = registry.on_change(lambda: told.append(registry.version))
     registry.add(hook("a"))
+    assert_located_without_words(caplog, "a callback for changed hooks failed", "fail")
+    take_off()
     registry.remove("a")
     assert told == [1, 2]
     stop()
     registry.add(hook("a"))
     assert (told, registry.version) == ([1, 2], 3)
-    assert "a callback for changed hooks failed" in caplog.messages
 
 
 @pytest.mark.parametrize(
@@ -217,7 +224,7 @@ class Ending(ResourceHook):
 
     async def close(self) -> None:
         if self.how == "raises":
-            raise RuntimeError("no end")
+            raise quoting()
         if self.how == "hangs":
             await asyncio.Event().wait()
         self.ended = True
@@ -234,5 +241,6 @@ async def test_each_hook_is_closed_whatever_the_others_do(caplog: pytest.LogCapt
     assert asyncio.get_running_loop().time() == 1.0
     assert [each.ended for each in made] == [False, False, True]
     assert caplog.messages == ["a hook could not be closed"]
+    assert_located_without_words(caplog, *caplog.messages, "close")
     await asyncio.sleep(0)
     assert asyncio.all_tasks() == {asyncio.current_task()}

@@ -28,6 +28,7 @@ from nebula_resource.quarantine import (
     RecoveryStrategy,
     RecoveryTarget,
 )
+from tests.unit.events.wording import assert_located_without_words, quoting
 
 EXACT = RecoveryBackoff(jitter=0)
 WELL = HealthStatus.healthy()
@@ -884,6 +885,29 @@ async def test_a_strategy_that_never_ends_is_given_up_and_never_doubled() -> Non
     await asyncio.sleep(2)
     assert diary.said("released by recovery after 3") == [127.0]
     await manager.close()
+
+
+async def test_an_attempt_that_was_given_up_and_fails_later_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It counted as failed at its time; what it raises when it ends at last is told by type and place alone."""
+
+    class Late(RecoveryStrategy):
+        async def attempt_recovery(
+            self, registration: RecoveryTarget, context: ResourceContext
+        ) -> HealthStatus:
+            try:
+                await asyncio.sleep(1000)
+            finally:
+                raise quoting()
+
+    ward, diary = FakeWard(), Diary()
+    manager = QuarantineManager(ward, diary, policy=QuarantinePolicy(backoff=EXACT, strategy=Late()))
+    manager.enter("db", ConsecutiveFailures(3))
+    await asyncio.sleep(122)
+    await manager.close()
+    assert diary.said("db failed") == [121.0]
+    assert_located_without_words(caplog, "a task of quarantine failed", "attempt_recovery")
 
 
 async def test_close_ends_everything() -> None:
