@@ -96,7 +96,9 @@ class Flight:
             self._probe.cancel()
             self._land(self._failed(f"the check took longer than {self._timeout:g} s"))
         else:
-            self._due = min(end, now + self._timeout / BEATS)
+            # Counted from the start, so that the last one is exactly the end.
+            passed = int((now - self.started_at) / self._timeout * BEATS + 0.5)
+            self._due = end if passed + 1 >= BEATS else self.started_at + self._timeout * (passed + 1) / BEATS
             self._timer = self._loop.call_at(self._due, self._beat)
 
     def _probe_ended(self, task: asyncio.Task[object]) -> None:

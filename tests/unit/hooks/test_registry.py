@@ -126,6 +126,7 @@ def test_answers_are_computed_once_until_hooks_change() -> None:
     registry = HookRegistry()
     registry.add(hook("a"))
     first = registry.for_resource("db", HookEvent.ACQUIRE)
+    assert registry.for_resource("cache", HookEvent.ACQUIRE) == first
     assert registry.for_resource("db", HookEvent.ACQUIRE) is first
     registry.add(hook("b"))
     assert names(registry) == ["a", "b"]
@@ -137,7 +138,7 @@ def test_ids_that_come_and_go_do_not_fill_the_memory() -> None:
     registry.add(hook("a"))
     for number in range(_REMEMBERED + 10):
         assert names(registry, f"db-{number}") == ["a"]
-    assert len(registry._found) <= _REMEMBERED
+        assert len(registry._found) <= _REMEMBERED
 
 
 def test_a_change_is_told(caplog: pytest.LogCaptureFixture) -> None:
