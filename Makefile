@@ -106,6 +106,10 @@ dashboard: dev-environment ## write the Grafana dashboard anew from the code tha
 bench: dev-environment ## the benchmarks: ratios against a floor, in one run
 	@$(RUN) benchmarks $(ARGS)
 
+.PHONY: sweep
+sweep: dev-environment ## every scene of the cancellation sweeps over a pool, on all processors; ARGS='line:all' chooses
+	@nice $(RUN) tests.races.every_scene $(ARGS)
+
 .PHONY: lock
 lock: dev-environment ## resolve .requirements/*.txt anew from pyproject.toml (UPGRADE=1: to the newest)
 	@$(COMPILE) $(DEMO_EXTRAS) --output-file .requirements/run.txt

@@ -4,6 +4,9 @@ Turns, not moments: a sweep over wall-clock times stays green over real bugs, be
 a dozen turns. For every pair (release at turn a, cancel at turn b) and every outcome of the steps involved: the pool is
 sound after each turn, everybody else is served or told why not within their time, nothing is lent twice, no
 cancellation is swallowed, and what the server has is what the books say. The last tests prove that the sweeps can fail.
+
+These are the pairs that found something, or whose await point is easily missed. All pairs with all outcomes of all steps
+together are in tests/races/every_scene.py; `make sweep` plays them.
 """
 
 import asyncio
@@ -149,49 +152,6 @@ async def test_shared_instances(victim: str) -> None:
     """All wait for one creation or one check; each of them may leave."""
     for step in ("create", "is_valid", "cleanup", "lease_exit"):
         await sweep((step,), victim, settings={"sharing": "shared"}, max_size=2, capacity=1)
-
-
-def combinations(steps: tuple[str, ...]) -> Iterator[tuple[int, dict[str, Outcome]]]:
-    """Every outcome of each step with every outcome of all others but one, whichever one: the sum decides the last."""
-    for number, indices in enumerate(product(range(len(OUTCOMES)), repeat=len(steps) - 1)):
-        chosen = (*indices, sum(indices) % len(OUTCOMES))
-        yield number, {step: OUTCOMES[index] for step, index in zip(steps, chosen, strict=True)}
-
-
-@pytest.mark.parametrize("verb", VERBS)
-async def test_all_combinations_of_steps_under_a_verb(verb: str) -> None:
-    """An operator's verb among steps that go in every way, in one pair of turns and with one victim each."""
-    for number, outcomes in combinations(("create", "is_valid", "recycle", "lease_exit", "cleanup")):
-        await play(
-            Scene(
-                outcomes,
-                release=number % 3,
-                cancel=number % 11,
-                victim=("verb", "first", "releaser")[number % 3],
-                verb=VERBS[verb],
-                max_size=2,
-                callers=2,
-            )
-        )
-
-
-async def test_all_combinations_of_all_steps() -> None:
-    """Every step with every outcome, all of them together, in a few pairs of turns each."""
-    steps = ("create", "is_valid", "recycle", "cleanup", "lease_entry", "lease_exit")
-    for number, outcomes in combinations(steps):
-        release, cancel = number % 3, number % 7
-        victim = ("first", "last", "releaser")[number % 3]
-        await play(
-            Scene(
-                outcomes,
-                release,
-                max(release, cancel),
-                victim,
-                max_size=1 + number % 2,
-                callers=2,
-                forever=number % 5 == 0,
-            )
-        )
 
 
 # ── the sweeps can fail ──
