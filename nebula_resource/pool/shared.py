@@ -35,17 +35,23 @@ class SharedDesk(Desk):
         return None
 
     def _living_resident(self) -> Entry | None:
-        """The resident, unless its time is over; then it is dismissed."""
+        """The resident, unless its time is over; then it is dismissed.
+
+        As long as nothing can be put in its place an old one is better than none: another may be held for hours, and a
+        budget may have no place for a second.
+        """
         pool = self._pool
         entry = self.resident()
-        if entry is not None and self.is_past(entry, pool.loop.time()):
-            pool.sizing.dismiss(entry, CleanupReason.EXPIRED)
-            return None
-        return entry
+        if entry is None or not entry.is_expired(pool.loop.time()):
+            return entry
+        if entry.holders and pool.maker.start() is None:
+            return entry
+        pool.sizing.dismiss(entry, CleanupReason.EXPIRED)
+        return None
 
     def is_past(self, entry: Entry, now: float) -> bool:
-        """As long as nothing can be put in its place an old one is better than none: another may be held for hours."""
-        return entry.is_expired(now) and (not entry.holders or self._pool.maker.may_start())
+        """One in use goes when another is made, and that is when somebody asks for it."""
+        return not entry.holders and entry.is_expired(now)
 
     def _attend(self, waiter: Waiter, *, joins_at: float | None = None) -> bool:
         pool = self._pool
@@ -118,6 +124,8 @@ class SharedDesk(Desk):
             pool.changed()  # those that are left may all be what no drain waits for
             return
         reason = self._why_not(entry)
+        if reason is None and entry.is_expired(pool.loop.time()):
+            reason = CleanupReason.EXPIRED
         if reason is not None:
             pool.retirer.retire(entry, reason)
             return

@@ -142,6 +142,12 @@ async def test_an_acquisition_is_used_once_on_every_road(ask: Ask) -> None:
                 await acquisition
         with pytest.warns(RuntimeWarning, match="second time"):
             await acquisition.__aexit__(None, None, None)
+        acquisition = ask(manager)
+        async with await acquisition:
+            with pytest.raises(InternalError, match="once"):
+                await acquisition
+            with pytest.raises(InternalError, match="once"):
+                await acquisition.__aenter__()
         assert_manager_sound(manager)
 
 

@@ -135,6 +135,46 @@ class Watching:
         return nullcontext((lambda name, value: self.noted.append((name, value))) if self._notes else None)
 
 
+class Standing(Watching):
+    """Writes down what it stands around."""
+
+    def __init__(self) -> None:
+        super().__init__(notes=False)
+        self.seen: list[str] = []
+
+    def around(self, operation: str, resource_id: str, public_id: str, scope: Scope) -> Any:
+        self.seen.append(f"{operation} of {public_id} for {scope}")
+        return super().around(operation, resource_id, public_id, scope)
+
+
+async def test_with_somebody_around_every_use_is_taken_and_given_back() -> None:
+    """What takes the longer road is stood around on its way in and out; what finds one idle is nobody's business."""
+    acquired, released = "acquire of thing for global", "release of thing for global"
+    async with Manager(health=QUIET, quarantine=OFF) as manager:
+        await manager.register(Thing(), pool={"max_size": 1})
+        manager.tracing = standing = Standing()
+        async with manager.acquire("thing"):
+            waits = asyncio.create_task(_use(manager))
+            await asyncio.sleep(1)
+        await waits
+        assert standing.seen == [acquired]
+        with pytest.raises(ZeroDivisionError):
+            async with manager.acquire("thing"):
+                raise ZeroDivisionError
+        assert standing.seen == [acquired, released]
+        handle = await manager.acquire("thing")
+        await handle.release()
+        made_anew = ["cleanup of thing for global", "create of thing for global"]  # after a body that raised
+        assert [each for each in standing.seen[2:] if each not in made_anew] == [acquired, released]
+        assert (manager.stats()["thing"].leaks, asyncio.get_running_loop().time()) == (0, 1.0)
+        assert_manager_sound(manager)
+
+
+async def _use(manager: Manager) -> None:
+    async with manager.acquire("thing"):
+        pass
+
+
 @pytest.mark.parametrize("notes", [True, False])
 @pytest.mark.parametrize(
     ("answer", "usable"),

@@ -162,6 +162,36 @@ async def test_waiting_ends_with_the_token_of_the_context() -> None:
         await busy.release()
 
 
+async def test_a_token_that_was_cancelled_ends_every_wait_at_once_and_nothing_that_is_idle() -> None:
+    """What waits races its token; an open scope lends what is idle without a look (docs/concepts/pool.md)."""
+    token = CancellationToken()
+    context = ResourceContext(Scope.execution("e1"), cancellation=token)
+    async with _manager(Thing("idle"), Thing("busy"), Leasing("leased"), pool=ONE) as manager:
+        for name in ("idle", "busy", "leased"):
+            async with manager.acquire(name):
+                pass
+        busy = await manager.acquire("busy")
+        token.cancel()
+        async with manager.scope(context) as scope:
+            value = await scope.get("idle")
+            async with scope.detach() as sibling:  # it has neither deadline nor token
+                assert sibling.context.cancellation is None
+            for key in ("busy", "leased"):  # a lease is entered with an await
+                for _ in range(2):  # a failure is not remembered
+                    with pytest.raises(AcquireCancelled):
+                        await scope.get(key)
+                    with pytest.raises(AcquireCancelled):
+                        await manager.acquire(key)
+            with pytest.raises(AcquireCancelled):
+                await manager.acquire("idle", context)  # brought to an acquire, it is looked at
+            assert await scope.get("idle") is value
+            assert asyncio.get_running_loop().time() == 0.0
+        await busy.release()
+        for name in ("idle", "busy", "leased"):
+            async with manager.acquire(name):
+                pass
+
+
 async def test_every_way_of_asking_finds_the_same_lease() -> None:
     """First or later, plain or not, by ``get`` or by ``take`` and ``wait``: one lease per key."""
     async with _manager(Thing("a"), Thing("b"), Leasing("c")) as manager:

@@ -77,3 +77,14 @@ async def test_who_hears_of_releases_is_told_how_long_each_use_was() -> None:
         await use(manager, 1.0)
         assert timed(manager) == 1
         assert_manager_sound(manager)
+
+
+async def test_of_those_who_waited_one_in_64_is_timed_too() -> None:
+    """Whoever is handed an instance in line counts as whoever found it idle."""
+    async with Manager() as manager:
+        await manager.register(Thing(), pool={"max_size": 1, "acquire_timeout": 1000.0})
+        await asyncio.gather(*(use(manager, 1.0) for _ in range(128)))
+        assert manager.stats()["thing"].wait.count == 128
+        assert timed(manager) == 2
+        assert manager.stats()["thing"].use.total_s == pytest.approx(2.0)
+        assert_manager_sound(manager)

@@ -9,6 +9,7 @@ from nebula_resource.errors import CircuitOpen, CreateFailed, PoolExhausted
 from nebula_resource.testing.asserts import assert_no_leaks, assert_sound
 from nebula_resource.testing.mock import MockResource, Outcome
 from tests.unit.pool.support import MockPool, Notes, now, opened, turns
+from tests.unit.pool.test_capacity import Budget
 
 
 async def test_all_get_the_same_instance() -> None:
@@ -151,6 +152,64 @@ async def test_an_old_one_serves_on_while_nothing_can_take_its_place(ticks: bool
         await turns()
         assert pool.stats().destroyed == {"expired": 2}
         assert_no_leaks(pool)
+
+
+@pytest.mark.parametrize("ticks", [True, False])
+async def test_an_old_one_serves_on_while_the_budget_has_no_place_for_another(ticks: bool) -> None:
+    """There is room in the pool and none in the budget: until there is, callers get the one past its time."""
+    budget = Budget(1)
+    settings: dict[str, Any] = {"maintenance_interval": 10.0 if ticks else None, "acquire_timeout": 1.0}
+    async with opened(capacity=budget, sharing="shared", max_lifetime=100.0, **settings) as pool:
+        held = await pool.acquire()
+        await asyncio.sleep(151)
+        async with pool.acquire() as value:
+            assert value.number == held.value.number == 1
+        ready = pool.try_acquire()
+        assert ready is not None
+        await ready.release()
+        budget.places = 2
+        async with pool.acquire() as value:
+            assert value.number == 2
+        await held.release()
+        await turns()
+        assert (pool.stats().destroyed, budget.taken) == ({"expired": 1}, 1)
+
+
+async def test_an_old_one_that_served_on_goes_with_its_last_holder() -> None:
+    """Nobody came since there was a place for another: it is not lent again all the same."""
+    async with opened(capacity=Budget(1), sharing="shared", max_lifetime=100.0) as pool:
+        held = await pool.acquire()
+        await asyncio.sleep(151)
+        await held.release()
+        await turns()
+        assert (pool.stats().destroyed, pool.stats().size) == ({"expired": 1}, 0)
+        async with pool.acquire() as value:
+            assert value.number == 2
+
+
+@pytest.mark.parametrize("leave", ["taint", "replace", "check"])
+async def test_a_replacement_that_the_budget_refuses_waits_for_the_place_of_the_old_one(leave: str) -> None:
+    """What must not be lent any more is not: callers wait until its last holder has left, and then get a new one."""
+    budget = Budget(1)
+    resource = MockResource(is_valid=Outcome.OK)
+    settings: dict[str, Any] = {"validation_interval": 10.0, "maintenance_interval": 10.0}
+    async with opened(resource, capacity=budget, sharing="shared", **settings) as pool:
+        held = await pool.acquire()
+        if leave == "taint":
+            held.taint("x")
+        elif leave == "replace":
+            pool.recycle_all()
+        else:
+            resource.says_valid = False
+            await asyncio.sleep(25)
+            resource.says_valid = True
+        waiting = [asyncio.create_task(_use(pool)) for _ in range(3)]
+        await turns()
+        assert_sound(pool)
+        assert (pool.stats().waiting, budget.taken) == (3, 1)
+        await held.release()
+        await asyncio.gather(*waiting)
+        assert (pool.stats().created, budget.taken) == (2, 1)
 
 
 async def test_an_expired_one_is_dismissed_between_two_ticks() -> None:
