@@ -1,5 +1,7 @@
 """Registry: who serves a caller, by scope first; who an operator means."""
 
+from collections.abc import Awaitable, Callable
+
 import pytest
 
 from nebula_resource import (
@@ -15,6 +17,7 @@ from nebula_resource import (
 from nebula_resource.manager.registration import public_id
 from tests.unit.manager.things import Instance, Thing, assert_manager_sound
 
+Ask = Callable[[Manager, Scope], Awaitable[Scope]]
 ACME, GLOBEX = Scope.tenant("acme"), Scope.tenant("globex")
 
 
@@ -40,6 +43,39 @@ async def test_the_deepest_registration_that_contains_the_caller_serves() -> Non
         with pytest.raises(ResourceNotFound):
             await who_serves(manager, GLOBEX, "strict")
         assert_manager_sound(manager)
+
+
+async def test_a_strict_manager_serves_nobody_but_the_equal_scope() -> None:
+    """Whichever way it is asked, and whatever another strategy has found before."""
+    async with Manager(strategy="strict") as manager:
+        await manager.register(Thing(), scope=Scope.GLOBAL)
+        assert await who_serves(manager, ACME, "hierarchical") == Scope.GLOBAL
+        for _ in range(2):
+            with pytest.raises(ResourceNotFound):
+                await who_serves(manager, ACME)
+            async with manager.scope(ACME) as scope:
+                for ask in (scope.get("thing"), manager.acquire("thing")):
+                    with pytest.raises(ResourceNotFound):
+                        await ask
+            assert await who_serves(manager, Scope.GLOBAL) == Scope.GLOBAL
+
+
+async def test_who_asks_outside_every_scope_is_told_how_to_open_one() -> None:
+    """Of what is foreign and of what is unknown alike; who is in a scope, or brings one, knows how."""
+    async with Manager() as manager:
+        await manager.register(Thing("secret"), scope=ACME)
+        texts = []
+        for key in ("secret", "missing"):
+            with pytest.raises(ResourceNotFound, match="wrap the call") as caught:
+                await manager.acquire(key)
+            texts.append(str(caught.value).replace(key, "…"))
+            with pytest.raises(ResourceNotFound) as brought:
+                await manager.acquire(key, ResourceContext(Scope.GLOBAL))
+            async with manager.scope(GLOBEX):
+                with pytest.raises(ResourceNotFound) as inside:
+                    await manager.acquire(key)
+            assert "wrap the call" not in f"{brought.value} {inside.value}"
+        assert texts[0] == texts[1]
 
 
 async def test_unknown_and_foreign_look_the_same() -> None:
@@ -136,3 +172,55 @@ async def test_answers_are_not_remembered_beyond_a_change() -> None:
         assert await who_serves(manager, ACME) == ACME
         await manager.deregister("thing", scope=ACME)
         assert await who_serves(manager, ACME) == Scope.GLOBAL
+
+
+async def who_is_lent(manager: Manager, scope: Scope) -> Scope:
+    """The same for an open scope, which asks by a shorter road."""
+    async with manager.scope(scope) as opened:
+        instance = await opened.get("thing")
+        assert isinstance(instance, Instance)
+        return instance.context.scope
+
+
+@pytest.mark.parametrize("ask", [who_serves, who_is_lent])
+async def test_what_was_found_for_one_is_another_s_only_where_it_serves_both(ask: Ask) -> None:
+    """Callers take turns, while registrations come and go: each time it is the deepest one that contains the caller."""
+    async with Manager() as manager:
+        await manager.register(Thing())
+        for scope in (ACME, GLOBEX, Scope.GLOBAL, ACME):
+            assert await ask(manager, scope) == Scope.GLOBAL
+        await manager.register(Thing(), scope=ACME)
+        for _ in range(2):
+            for scope in (ACME, GLOBEX, Scope.GLOBAL):
+                assert await ask(manager, scope) == (ACME if scope == ACME else Scope.GLOBAL)
+        await manager.deregister("thing", scope=Scope.GLOBAL)
+        for _ in range(2):
+            assert await ask(manager, ACME) == ACME
+            for scope in (GLOBEX, Scope.GLOBAL):
+                with pytest.raises(ResourceNotFound):
+                    await ask(manager, scope)
+        await manager.deregister("thing", scope=ACME)
+        with pytest.raises(ResourceNotFound):
+            await ask(manager, ACME)
+        await manager.register(Thing(), scope=GLOBEX)
+        assert await ask(manager, GLOBEX) == GLOBEX
+        with pytest.raises(ResourceNotFound):
+            await ask(manager, ACME)
+
+
+@pytest.mark.parametrize("ask", [who_serves, who_is_lent])
+@pytest.mark.parametrize("deeper_first", [True, False])
+async def test_an_equal_level_is_not_served_by_what_is_remembered_for_a_deeper_one(
+    ask: Ask, deeper_first: bool
+) -> None:
+    """Of its own level a scope serves only its equal; the ids down to that level are the same for both callers."""
+    workflow = Scope.workflow("w1", tenant="acme")
+    beside = Scope.workflow("w1", tenant="acme", user="u")
+    below = Scope.execution("e1", workflow="w1", tenant="acme", user="u")
+    async with Manager() as manager:
+        await manager.register(Thing())
+        await manager.register(Thing(), scope=workflow)
+        callers = [(below, workflow), (beside, Scope.GLOBAL), (workflow, workflow), (ACME, Scope.GLOBAL)]
+        for _ in range(2):
+            for caller, served_by in callers if deeper_first else reversed(callers):
+                assert await ask(manager, caller) == served_by
