@@ -133,7 +133,11 @@ def _waits(*, under_half: int, until: int = 60) -> Series:
 def _grown(counter: str) -> list[tuple[Series, dict[int, int]]]:
     """One growth in minute 30 is told for a quarter of an hour, whether or not the counter was there before."""
     moments = {29: 0, 30: 1, 44: 1, 46: 0}
-    return [({counter: "0x29 1x60"}, moments), ({counter: "_x30 1x60"}, moments)]
+    return [
+        ({counter: "0x29 1x60"}, moments),
+        ({counter: "_x30 1x60"}, moments),
+        ({counter: "0x60"}, {5: 0, 20: 0}),  # a service that has just been started
+    ]
 
 
 def _flaps(values: str, towards: str = "unhealthy") -> Series:
@@ -244,7 +248,16 @@ EDGES: dict[str, list[tuple[Series, dict[int, int]]]] = {
                 f'{N}pool_instances{{{P}, state="used"}}': "1x60",
             },
             {12: 0, 13: 1},
-        )
+        ),
+        # It was isolated, and is out again.
+        (
+            {
+                f"{N}health_last_check_timestamp_seconds{{{R}}}": "60x60",
+                f'{N}pool_instances{{{P}, state="used"}}': "1x60",
+                f'{N}quarantine_active{{{R}, reason="manual"}}': "1x5 0x55",
+            },
+            {13: 1},
+        ),
     ],
     "NebulaResourceFlapping": [
         (_flaps("0x20 1 2 3 4 5 6x40"), {30: 0}),
