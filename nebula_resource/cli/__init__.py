@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 
 __all__ = ["main"]
@@ -16,4 +17,6 @@ def main() -> None:
             raise
         print(f"nebula needs {error.name}: pip install 'nebula-resource[cli]'", file=sys.stderr)
         raise SystemExit(2) from None
-    raise SystemExit(run())
+    code = run()
+    gc.freeze()  # the interpreter would look through all that was ever imported once more: half a second of a service's end
+    raise SystemExit(code)

@@ -129,10 +129,11 @@ def _json_line(event: dict[str, Any]) -> None:
 
 
 def _event(event: dict[str, Any]) -> None:
+    data = dict(event.get("data", {}))
+    change = [] if "new" not in data else [f"{_brief(data.pop('old', None))} → {_brief(data.pop('new'))}"]
     told = ", ".join(
-        f"{name} {_brief(value)}"
-        for name, value in event.get("data", {}).items()
-        if value not in (None, "", {}, [])
+        change
+        + [f"{name} {_brief(value)}" for name, value in data.items() if value not in (None, "", {}, [])]
     )
     line(event.get("ts", ""), event.get("severity", ""), event.get("type", ""), event.get("pool") or "", told)
 
