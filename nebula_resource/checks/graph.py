@@ -8,9 +8,9 @@ from typing import Any
 from dependency_injector import providers
 from dependency_injector.containers import Container
 
-from nebula_resource.checks.ingredients import ingredients
 from nebula_resource.checks.keys import Keys
 from nebula_resource.di import Leased, ScopedSingleton
+from nebula_resource.di.ingredients import ingredients
 from nebula_resource.di.wired import named_providers
 from nebula_resource.errors import FieldViolation
 from nebula_resource.model.scope import ScopeLevel

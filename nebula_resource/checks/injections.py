@@ -11,12 +11,12 @@ from dependency_injector import providers
 from dependency_injector.containers import Container
 
 from nebula_resource.checks.annotations import annotations_of, place
-from nebula_resource.checks.ingredients import has_to_be_awaited, ingredients
 from nebula_resource.checks.keys import Keys
 from nebula_resource.di import Leased, ScopedSingleton
+from nebula_resource.di.ingredients import ingredients
 from nebula_resource.di.injection import Injection, injections_in, is_marker
 from nebula_resource.di.signature import readable_signature
-from nebula_resource.di.wired import foreign_in, modules_of, unresolved_in
+from nebula_resource.di.wired import foreign_in, modules_of, unawaited_in, unresolved_in
 from nebula_resource.errors import ConfigurationError, FieldViolation
 
 __all__ = ["check_injections"]
@@ -26,6 +26,7 @@ def check_injections(container: Container, keys: Keys) -> Iterator[FieldViolatio
     """Note the keys that functions inject, with their annotations; find what cannot work."""
     modules = modules_of([*_wired(container, "modules"), *_wired(container, "packages")])
     yield from unresolved_in(modules, container)
+    yield from unawaited_in(modules)
     yield from foreign_in(modules, container)
     for injection in injections_in(*modules):
         yield from _check(injection, keys)
@@ -55,10 +56,6 @@ def _check(injection: Injection, keys: Keys) -> Iterator[FieldViolation]:
                 "await current_scope().get(key)",
                 "async generator",
             )
-        elif has_to_be_awaited(provider) and not _can_wait(fn):
-            yield FieldViolation(
-                where, "must be injected into an async function: it has to be awaited", "def"
-            )
 
 
 def _is_leased(provider: providers.Provider[Any]) -> bool:
@@ -67,10 +64,6 @@ def _is_leased(provider: providers.Provider[Any]) -> bool:
         return False
     kinds = (Leased, ScopedSingleton)
     return isinstance(provider, kinds) or any(isinstance(each, kinds) for each in ingredients(provider))
-
-
-def _can_wait(fn: Callable[..., Any]) -> bool:
-    return inspect.iscoroutinefunction(fn) or inspect.isasyncgenfunction(fn)
 
 
 def _unseen(module: ModuleType) -> Iterator[FieldViolation]:

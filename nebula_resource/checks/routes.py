@@ -106,12 +106,11 @@ def _unread(dependant: Any) -> Iterator[FieldViolation]:
         return
     annotations = annotations_of(dependant.call)
     for field in (*dependant.query_params, *dependant.body_params):
-        text = annotations.get(field.name)
-        for bare in (field.field_info.default, *getattr(text, "__metadata__", ())):
-            if isinstance(bare, ResourceDependency):
-                yield FieldViolation(
-                    place(dependant.call, field.name), f"must be in Depends: Depends({bare!r})", repr(bare)
-                )
+        text, bare = annotations.get(field.name), field.field_info.default
+        if isinstance(bare, ResourceDependency):
+            yield FieldViolation(
+                place(dependant.call, field.name), f"must be in Depends: Depends({bare!r})", repr(bare)
+            )
         if isinstance(text, str):
             yield FieldViolation(
                 place(dependant.call, field.name),

@@ -18,7 +18,7 @@ from dependency_injector import providers
 
 from nebula_resource.di.leased import outside
 from nebula_resource.di.made import when_made
-from nebula_resource.manager.current import enter, restore
+from nebula_resource.manager.current import Visit
 from nebula_resource.manager.open_scope import NOTHING, current_scope
 from nebula_resource.model.scope import ScopeLevel
 
@@ -112,14 +112,11 @@ class ScopedSingleton(providers.Provider[T]):
         if kept is not None:
             return holder.value_of(kept, str(self)) if kept.value is NOTHING else kept.value
         holder.check_open(str(self))  # before it is made: nobody would end it
-        token = enter(holder)
-        try:
+        with Visit(holder):  # what its maker asks for in its body, in a task or not, is that scope's too
             made = self._factory(*args, **kwargs)
-        finally:
-            restore(token)
-        if inspect.isawaitable(made) or _is_async(made):
-            return holder.keep(self, _Object(made))
-        value = made.__enter__() if _is_sync(made) else made
+            if inspect.isawaitable(made) or _is_async(made):
+                return holder.keep(self, _Object(made))
+            value = made.__enter__() if _is_sync(made) else made
         holder.put(self, value, _Object(made))
         return value
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import pkgutil
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
@@ -12,26 +13,27 @@ from typing import Any
 from dependency_injector import providers
 from dependency_injector.containers import Container
 
+from nebula_resource.di.ingredients import has_to_be_awaited
 from nebula_resource.di.injection import configuration_of, injections_in, shown
 from nebula_resource.errors import FieldViolation, ValidationFailed
 from nebula_resource.model.near import did_you_mean
 
-__all__ = ["foreign_in", "modules_of", "named_providers", "unresolved_in", "wire", "wired"]
+__all__ = ["foreign_in", "modules_of", "named_providers", "unawaited_in", "unresolved_in", "wire", "wired"]
 
 
 def wire(container: Container, *modules: ModuleType | str) -> None:
     """Wire a container to modules (and the modules of packages); every marker in them must be in it.
 
     Raises:
-        ValidationFailed: with every marker that the container cannot resolve; nothing stays wired then. With every one that
-            another container was wired to before and never unwired; that one stays wired.
+        ValidationFailed: with every marker that the container cannot resolve, and every one by which a plain function is given
+            what has to be awaited; nothing stays wired then. With every one that another container was wired to before and
+            never unwired; that one stays wired.
     """
     found = modules_of(modules)
     if taken := foreign_in(found, container):
         raise ValidationFailed(taken)
     container.wire(modules=found)
-    violations = unresolved_in(found, container)
-    if violations:
+    if violations := [*unresolved_in(found, container), *unawaited_in(found)]:
         container.unwire()
         raise ValidationFailed(violations)
 
@@ -75,6 +77,25 @@ def foreign_in(modules: Iterable[ModuleType], container: Container) -> list[Fiel
         for parameter, provider in injection.providers.items()
         if not _is_of(provider, own)
     ]
+
+
+def unawaited_in(modules: Iterable[ModuleType]) -> list[FieldViolation]:
+    """A violation for every marker in these modules by which a plain function is given what it cannot wait for."""
+    return [
+        FieldViolation(
+            f"{injection.qualified_name}({parameter})",
+            "must be injected into an async function: it has to be awaited",
+            "def",
+        )
+        for injection in injections_in(*modules)
+        if not _can_wait(injection.original)
+        for parameter, provider in injection.providers.items()
+        if has_to_be_awaited(provider)
+    ]
+
+
+def _can_wait(fn: Any) -> bool:
+    return inspect.iscoroutinefunction(fn) or inspect.isasyncgenfunction(fn)
 
 
 def _is_of(provider: providers.Provider[Any], own: set[providers.Provider[Any]]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 from inspect import Signature
-from typing import Any, Generic, Self, TypeVar, overload
+from typing import Any, Generic, NoReturn, Self, TypeVar, overload
 
 from starlette.requests import HTTPConnection
 
@@ -96,6 +96,12 @@ class ResourceDependency(tuple[str, Until], Generic[T]):  # noqa: SLOT001  # a t
     def __getnewargs_ex__(self) -> tuple[tuple[str], dict[str, Until]]:
         """A copy is made from what it was made from."""
         return (self.key,), {"until": self.until}
+
+    def __get_pydantic_core_schema__(self, *_: object) -> NoReturn:
+        """Asked of what stands in ``Annotated`` without ``Depends``, which FastAPI takes for something the client sends."""
+        raise ConfigurationError(
+            f"{self!r} is a dependency: write Annotated[..., Depends({self!r})]", resource_id=self._name
+        )
 
     def __repr__(self) -> str:
         until = "" if self.until == "endpoint" else f", until={self.until!r}"

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from nebula_resource.manager.open_scope import OpenScope
 
-__all__ = ["Detached", "current_scope", "enter", "innermost_of", "is_inside", "leave", "reset", "restore"]
+__all__ = [
+    "Detached",
+    "Visit",
+    "current_scope",
+    "enter",
+    "innermost_of",
+    "is_inside",
+    "leave",
+    "reset",
+    "restore",
+]
 
 _current: ContextVar[OpenScope | None] = ContextVar("nebula_resource_scope", default=None)
 
@@ -28,9 +38,12 @@ def innermost_of(manager: object) -> OpenScope | None:
 
     What another manager opened names that one's tenants: here it is as if it were not there.
     """
-    here = current_scope()
+    here, visit = current_scope(), _visit.get()
     while here is not None and here.manager is not manager:
-        here = here.beneath
+        if visit is not None and visit.scope is here:
+            here, visit = visit.beneath, visit.before
+        else:
+            here = here.beneath
     return here
 
 
@@ -62,6 +75,34 @@ def is_inside(here: OpenScope | None, scope: OpenScope) -> bool:
     while here is not None and here is not scope:
         here = here.origin
     return here is scope
+
+
+class Visit:
+    """``with Visit(scope):`` goes into a scope that was opened elsewhere: what the call chain was in lies beneath it."""
+
+    __slots__ = ("_entered", "_noted", "before", "beneath", "scope")
+
+    _entered: Token[OpenScope | None]
+    _noted: Token[Visit | None]
+
+    def __init__(self, scope: OpenScope) -> None:
+        self.scope = scope
+        self.beneath = current_scope()
+        self.before = _visit.get()
+
+    def __enter__(self) -> None:
+        self._noted = _visit.set(self)
+        self._entered = enter(self.scope)
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            reset(self._entered)
+            _visit.reset(self._noted)
+        except ValueError:
+            pass  # left from another task: that context is gone anyway
+
+
+_visit: ContextVar[Visit | None] = ContextVar("nebula_resource_visit", default=None)
 
 
 class Detached:

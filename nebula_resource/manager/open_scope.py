@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, overload
 
 from nebula_resource._aio import OwnedTasks
 from nebula_resource.errors import NoOpenScope
-from nebula_resource.manager.current import current_scope, enter, restore
+from nebula_resource.manager.current import Visit, current_scope
 from nebula_resource.manager.held import NOTHING, Held, Hit, Kept, Lease
 from nebula_resource.manager.hold import holder_of
 from nebula_resource.model.context import ResourceContext
@@ -376,11 +376,8 @@ class OpenScope:
 
     async def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine with this scope as the current one."""
-        token = enter(self)
-        try:
+        with Visit(self):
             return await work
-        finally:
-            restore(token)
 
     def detach(self) -> Block:
         """A sibling with its own leases, for background work: ``async with scope.detach():`` may outlive this one.

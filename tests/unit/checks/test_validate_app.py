@@ -12,7 +12,7 @@ from dependency_injector import providers
 from dependency_injector.wiring import Provide, inject
 from fastapi import APIRouter, Depends, FastAPI, WebSocket
 
-from nebula_resource import Manager, ResourceKey, ValidationFailed
+from nebula_resource import ConfigurationError, Manager, ResourceKey, ValidationFailed
 from nebula_resource.checks import validate
 from nebula_resource.di import ResourceContainer, wired
 from nebula_resource.fastapi import install, resource
@@ -193,13 +193,23 @@ async def test_a_resource_without_depends() -> None:
     @app.get("/default")
     async def default(db: Any = resource(DB)) -> None: ...
 
-    @app.post("/annotated")
-    async def annotated(db: Annotated[dict[str, int], resource("db")], fine: int = 0) -> None: ...
-
     told = await _check(app, "db")
-    assert {where.rpartition(".")[2] for where in told} == {"default(db)", "annotated(db)"}
-    for violation in told.values():
-        assert violation.endswith(": must be in Depends: Depends(resource('db')) (got resource('db'))")
+    assert list(told) == ["default(db)"]
+    assert told["default(db)"].endswith(": must be in Depends: Depends(resource('db')) (got resource('db'))")
+
+
+@pytest.mark.parametrize("kind", [Database, dict[str, int], int])
+def test_a_resource_without_depends_in_an_annotation(kind: Any) -> None:
+    """It is told where the handler is declared, whether FastAPI could ask the client for such a thing or not."""
+    app = FastAPI()
+
+    async def handler(db: Annotated[kind, resource(DB)]) -> None: ...
+
+    for path in ("/", "/{db}"):
+        with pytest.raises(
+            ConfigurationError, match=r"write Annotated\[\.\.\., Depends\(resource\('db'\)\)\]"
+        ):
+            app.get(path)(handler)
 
 
 async def test_an_application_that_was_never_installed() -> None:

@@ -12,8 +12,9 @@ import pytest
 from dependency_injector import providers
 from dependency_injector.wiring import Provide, inject
 
-from nebula_resource import NoOpenScope, ScopeLevel
+from nebula_resource import NoOpenScope, ScopeLevel, current_scope
 from nebula_resource.di import Leased, ScopedSingleton, action
+from nebula_resource.manager import OpenScope
 from tests.unit.di.world import Repo, Unit, World, world
 
 
@@ -47,6 +48,40 @@ async def test_it_is_made_from_the_leases_of_its_own_scope(app: World) -> None:
         assert unit.log == ["unit made"]
         unit.log = app.db.log
     assert app.log == ["unit closed", "commit"]
+
+
+async def _awaited() -> Any:
+    return await _scope().get("db")
+
+
+def _entered() -> Generator[Any]:
+    yield _scope()
+
+
+async def _entered_and_awaited() -> AsyncGenerator[Any]:
+    yield await _scope().get("db")
+
+
+def _called() -> Any:
+    return _scope()
+
+
+def _scope() -> OpenScope:
+    scope = current_scope()
+    assert scope is not None
+    return scope
+
+
+@pytest.mark.parametrize("maker", [_awaited, _entered, _entered_and_awaited, _called])
+async def test_its_maker_is_in_its_own_scope(app: World, maker: Callable[..., Any]) -> None:
+    """What the body asks the current scope for lives as long as the object, whoever asked for that, whatever it waits for."""
+    async with app.manager.scope(tenant="acme", execution="e1") as execution:
+        async with app.manager.scope(action="a") as deeper:
+            made: Any = ScopedSingleton("execution", maker)()
+            made = await made if asyncio.iscoroutine(made) else made
+            assert current_scope() is deeper
+        assert made in (execution, await execution.get("db"))
+        assert app.log == []
 
 
 async def test_concurrent_asks_share_one_making(app: World) -> None:

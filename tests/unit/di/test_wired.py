@@ -65,6 +65,31 @@ async def test_every_unresolved_marker_is_told_and_nothing_stays_wired() -> None
         one.__module__ = "gone"  # the registry of dependency-injector never forgets a function
 
 
+async def test_a_plain_function_is_given_nothing_to_await() -> None:
+    """dependency-injector would give it a task, silently: nothing is wired; what it may call later is no such thing."""
+
+    @inject
+    def plain(
+        db: Any = Provide["db"], repo: Any = Provide["repo"], later: Any = Provide["db.provider"]
+    ) -> None: ...
+
+    @inject
+    async def waits(repo: Any = Provide["repo"]) -> None: ...
+
+    container = App(things=None)
+    try:
+        with pytest.raises(ValidationFailed) as caught:
+            wire(container, __name__)
+        told = {each.field.rpartition(".")[2]: each.constraint for each in caught.value.violations}
+        assert list(told) == ["plain(db)", "plain(repo)"]
+        assert told["plain(db)"] == "must be injected into an async function: it has to be awaited"
+        assert not isinstance(await _good(), int)
+    finally:
+        plain.__module__ = waits.__module__ = (
+            "gone"  # the registry of dependency-injector never forgets a function
+        )
+
+
 def test_a_slip_is_told_with_the_names_that_look_like_it() -> None:
     """Of the container and of the containers in it; a marker that holds a provider has no name to compare."""
 

@@ -15,6 +15,7 @@ from nebula_resource import (
     CancellationToken,
     CleanupError,
     CreateFailed,
+    InvalidScope,
     Manager,
     NoOpenScope,
     PoolConfig,
@@ -439,6 +440,39 @@ async def test_get_after_the_end_says_what_to_do() -> None:
             await scope.keep("x", _noting([]))
         with pytest.raises(NoOpenScope):
             scope.put("x", 1, _noting([]))
+
+
+async def test_a_stray_task_stays_who_it_was() -> None:
+    """Its scope gives it nothing any more. What it takes and opens itself ends by itself, and is never another's or everybody's."""
+    leasing, over = Leasing("a"), asyncio.Event()
+    told: list[str] = []
+
+    async def stray(scope: OpenScope) -> None:
+        await over.wait()
+        assert current_scope() is scope
+        async with manager.acquire("a"):
+            told.append(leasing.log[-1])
+        async with manager.scope(action="x") as own:
+            await own.get("a")
+            told.append(leasing.log[-1])
+        async with scope.detach() as beside:
+            await beside.get("a")
+            told.append(leasing.log[-1])
+        with pytest.raises(ResourceNotFound):
+            await manager.acquire("a", ResourceContext(Scope.tenant("globex")))
+        with pytest.raises(InvalidScope):
+            manager.scope(tenant="globex")
+        with pytest.raises(NoOpenScope):
+            await scope.get("a")
+
+    async with _manager(leasing) as manager:
+        async with manager.scope(tenant="acme", execution="e1") as scope:
+            task = asyncio.create_task(stray(scope))
+        over.set()
+        await task
+        assert not any(manager.open_scopes.values())
+    execution = "begin tenant:acme/execution:e1"
+    assert told == [execution, f"{execution}/action:x", execution]
 
 
 @pytest.mark.parametrize("cancels", [1, 2, 5])

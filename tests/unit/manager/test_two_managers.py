@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+import asyncio
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -17,7 +18,7 @@ from nebula_resource import (
     Scope,
     current_scope,
 )
-from nebula_resource.manager import ExecutionBlock, Within
+from nebula_resource.manager import ExecutionBlock, OpenScope, Within
 from nebula_resource.manager.action_scope import open_action
 from nebula_resource.manager.current import enter, restore
 from nebula_resource.manager.scope_part import ScopePart
@@ -112,6 +113,51 @@ async def test_what_is_its_own_beneath_still_counts(mine: Manager, other: Manage
             restore(token)
             assert action.close_now()
             other.scope_closed(action.scope)
+
+
+@pytest.mark.parametrize("how", ["a level", "from before", "again", "through another"])
+async def test_a_visit_to_another_s_scope_does_not_leave_its_own(
+    mine: Manager, other: Manager, how: str
+) -> None:
+    """``run`` in a scope of the other, wherever that was opened: the naive way forgets what lay beneath."""
+
+    async def ask(*on: OpenScope) -> str | None:
+        if on:
+            return await on[0].run(ask(*on[1:]))
+        with pytest.raises(ResourceNotFound):
+            await mine.acquire("all", ResourceContext(GLOBEX))
+        async with other.scope(action="a1"):
+            return await tenant_of(mine)
+
+    async with AsyncExitStack() as stack:
+        before = await stack.enter_async_context(other.scope(GLOBEX))
+        deeper = await stack.enter_async_context(other.scope(workflow="w1"))
+        async with mine.scope(ACME), other.scope(execution="e1", action="a0") as inside:
+            visited = {
+                "a level": [inside.at("execution")],
+                "from before": [before],
+                "again": [before, inside, before],
+                "through another": [deeper, before],
+            }[how]
+            with other.detached():
+                assert await before.run(tenant_of(mine)) is None
+            assert await ask(*visited) == "acme"
+            assert current_scope() is inside
+        assert await tenant_of(mine) is None
+        assert await before.run(tenant_of(mine)) is None
+
+
+async def test_a_visit_that_is_left_from_another_task_is_over(mine: Manager) -> None:
+    """That context is gone."""
+    async with mine.scope(ACME) as scope:
+        visiting = scope.run(asyncio.Event().wait())
+        await asyncio.create_task(_begin(visiting))
+        visiting.close()
+        assert current_scope() is scope
+
+
+async def _begin(work: Coroutine[Any, Any, Any]) -> None:
+    work.send(None)
 
 
 async def test_a_part_that_was_never_entered_stands_in_its_scope(other: Manager) -> None:

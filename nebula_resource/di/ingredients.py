@@ -8,7 +8,8 @@ from typing import Any
 
 from dependency_injector import providers
 
-from nebula_resource.di import Leased, ScopedSingleton
+from nebula_resource.di.leased import Leased
+from nebula_resource.di.scoped_singleton import ScopedSingleton
 
 __all__ = ["has_to_be_awaited", "ingredients"]
 
