@@ -168,7 +168,7 @@ def _ids(fn: Callable[..., Any]) -> Callable[[], str]:
 def _unresolved(injection: Injection, parameter: str) -> ConfigurationError:
     return ConfigurationError(
         f"{shown(injection.markers[parameter])} of '{parameter}' in {injection.qualified_name} is not resolved: wire a "
-        f"container that has it: container.wire(modules=[{injection.original.__module__!r}])"
+        f"container that has it: nebula_resource.di.wire(container, {injection.original.__module__!r})"
     )
 
 

@@ -26,11 +26,17 @@ class ManagerProvider(providers.Provider[Manager]):
         setup: called with the manager by ``init``: a function, plain or async, a provider that calls one, such as
             ``providers.Callable(register_all, settings=settings)``, or a provider of one (``providers.Dependency()``).
         **options: what `Manager` is given; providers give their objects.
+
+    Raises `ConfigurationError` for a ``setup`` that cannot be called.
     """
 
     __slots__ = ("_factory", "_manager", "_ready", "_setup")
 
     def __init__(self, setup: Setup | providers.Provider[Any] | None = None, **options: Any) -> None:
+        if setup is not None and not callable(setup):
+            raise ConfigurationError(
+                "the setup of ManagerProvider is a function that is called with the manager, or a provider"
+            )
         self._setup = setup
         self._factory = providers.Factory(Manager, **options)
         self._manager: Manager | None = None

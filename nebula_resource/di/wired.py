@@ -15,7 +15,7 @@ from dependency_injector.containers import Container
 
 from nebula_resource.di.ingredients import has_to_be_awaited
 from nebula_resource.di.injection import configuration_of, injections_in, shown
-from nebula_resource.errors import FieldViolation, ValidationFailed
+from nebula_resource.errors import ConfigurationError, FieldViolation, ValidationFailed
 from nebula_resource.model.near import did_you_mean
 
 __all__ = ["foreign_in", "modules_of", "named_providers", "unawaited_in", "unresolved_in", "wire", "wired"]
@@ -25,10 +25,12 @@ def wire(container: Container, *modules: ModuleType | str) -> None:
     """Wire a container to modules (and the modules of packages); every marker in them must be in it.
 
     Raises:
+        ConfigurationError: no module is named, or what is given is none.
         ValidationFailed: with every marker that the container cannot resolve, and every one by which a plain function is given
             what has to be awaited; nothing stays wired then. With every one that another container was wired to before and
             never unwired; that one stays wired.
     """
+    _check_modules(modules)
     found = modules_of(modules)
     if taken := foreign_in(found, container):
         raise ValidationFailed(taken)
@@ -109,6 +111,14 @@ def _is_of(provider: providers.Provider[Any], own: set[providers.Provider[Any]])
         configuration_of(each) for each in made_from if isinstance(each, providers.ConfigurationOption)
     ]
     return not own.isdisjoint(made_from)
+
+
+def _check_modules(modules: Iterable[object]) -> None:
+    """Raise where dependency-injector would wire nothing and say nothing."""
+    wrong = [each for each in modules if not isinstance(each, (ModuleType, str))]
+    if wrong or not modules:
+        told = "nothing" if not wrong else getattr(wrong[0], "__name__", type(wrong[0]).__name__)
+        raise ConfigurationError(f"wire takes modules or their names, not {told}: wire(container, __name__)")
 
 
 def _hint(marker: Any, known: Iterable[str]) -> str:

@@ -93,6 +93,8 @@ class Step:
             raise ValidationFailed([FieldViolation("timeout", "must be above 0 seconds", str(self.timeout))])
         if not self.name:
             object.__setattr__(self, "name", self.function.__name__)
+        if not callable(self.args):
+            self.arguments({})  # they are known, and so is a slip
         Scope.action(self.name)  # refuses what cannot be an id
         object.__setattr__(self, "context_parameter", _context_parameter(self.action))
 
@@ -118,7 +120,10 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Parallel:
-    """Steps that run together, at most ``limit`` at a time (None: all). One that fails cancels the others."""
+    """Steps that run together, at most ``limit`` at a time (None: all). One that fails cancels the others.
+
+    Raises `ValidationFailed` for a limit below 1, and for what is no list of steps.
+    """
 
     steps: Sequence[Step]
     limit: int | None = None
@@ -126,15 +131,15 @@ class Parallel:
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:
             raise ValidationFailed([FieldViolation("limit", "must be at least 1", str(self.limit))])
-        object.__setattr__(self, "steps", tuple(self.steps))
+        object.__setattr__(self, "steps", _listed(self.steps, Step))
 
 
 @dataclass(frozen=True, slots=True)
 class WorkflowDefinition:
     """A workflow: its id and its steps in order, each a `Step` or a `Parallel` group.
 
-    Raises `ValidationFailed` when two steps have one name, or a step stands where a list of them must; `InvalidScope`
-    when ``id`` cannot be one.
+    Raises `ValidationFailed` when two steps have one name, or something else stands where a list of steps must;
+    `InvalidScope` when ``id`` cannot be one.
     """
 
     id: str
@@ -142,11 +147,7 @@ class WorkflowDefinition:
 
     def __post_init__(self) -> None:
         Scope.workflow(self.id)
-        given: object = self.steps
-        if isinstance(given, (Step, Parallel)):
-            kind = type(given).__name__
-            raise ValidationFailed([FieldViolation("steps", f"must be a list: [{kind}(...)]", kind)])
-        object.__setattr__(self, "steps", tuple(self.steps))
+        object.__setattr__(self, "steps", _listed(self.steps, Step, Parallel))
         seen: set[str] = set()
         twice = []
         for step in self:
@@ -167,6 +168,23 @@ class WorkflowDefinition:
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
+
+
+def _listed(given: Any, *kinds: type[Any]) -> tuple[Any, ...]:
+    """The steps, if each is of one of these kinds."""
+    if isinstance(given, (Step, Parallel)):
+        kind = type(given).__name__
+        raise ValidationFailed([FieldViolation("steps", f"must be a list: [{kind}(...)]", kind)])
+    steps = tuple(given)
+    wanted = " or ".join(f"{kind.__name__}(...)" for kind in kinds)
+    violations = [
+        FieldViolation(f"steps.{place}", f"must be {wanted}", getattr(each, "__name__", type(each).__name__))
+        for place, each in enumerate(steps)
+        if not isinstance(each, kinds)
+    ]
+    if violations:
+        raise ValidationFailed(violations)
+    return steps
 
 
 def _context_parameter(action: Callable[..., Any]) -> str | None:

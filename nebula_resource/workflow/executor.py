@@ -89,7 +89,7 @@ class WorkflowExecutor:
         identity = (tenant, definition.id, execution)
         while True:
             if self._closed:
-                raise Unavailable("closed")
+                raise Unavailable("closed", hint=": this WorkflowExecutor was closed")
             known = self._results.get(identity)
             if known is not None:
                 return known

@@ -138,6 +138,13 @@ async def test_setup_comes_in_every_shape() -> None:
         await provider.shutdown()
 
 
+def test_a_setup_that_cannot_be_called_is_refused() -> None:
+    """Where it is declared: called would be what it gave."""
+    wrong: Any = Manager()
+    with pytest.raises(ConfigurationError, match="a function that is called with the manager"):
+        ManagerProvider(wrong)
+
+
 async def test_an_overridden_manager_is_left_to_whoever_gave_it() -> None:
     """A test's own manager is neither set up nor shut down; another provider's is."""
     container = App()

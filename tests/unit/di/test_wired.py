@@ -9,7 +9,7 @@ import pytest
 from dependency_injector import providers
 from dependency_injector.wiring import Provide, inject
 
-from nebula_resource import ValidationFailed
+from nebula_resource import ConfigurationError, ValidationFailed
 from nebula_resource.di import ResourceContainer, wire, wired
 from nebula_resource.di.injection import Injection, configuration_of
 from nebula_resource.di.wired import modules_of
@@ -63,6 +63,15 @@ async def test_every_unresolved_marker_is_told_and_nothing_stays_wired() -> None
         assert type(await one()).__name__ == "Provide"
     finally:
         one.__module__ = "gone"  # the registry of dependency-injector never forgets a function
+
+
+@pytest.mark.parametrize(
+    ("given", "told"), [((), "nothing"), ((_good,), "_good"), (([__name__],), "list"), ((__name__, 5), "int")]
+)
+def test_modules_are_named(given: tuple[Any, ...], told: str) -> None:
+    """dependency-injector wires nothing and says nothing."""
+    with pytest.raises(ConfigurationError, match=rf"modules or their names, not {told}: wire\(container, "):
+        wire(App(things=None), *given)
 
 
 async def test_a_plain_function_is_given_nothing_to_await() -> None:

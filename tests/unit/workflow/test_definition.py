@@ -52,9 +52,23 @@ def test_what_cannot_be_a_step_is_refused() -> None:
         Parallel([], limit=0)
     with pytest.raises(InvalidScope):
         WorkflowDefinition("", [])
-    for alone in (Step(one), Parallel([Step(one)])):
-        with pytest.raises(ValidationFailed, match=r"steps: must be a list: \[(Step|Parallel)\(\.\.\.\)\]"):
-            WorkflowDefinition("w", alone)  # type: ignore[arg-type]  # a user without a type checker
+    wrong: Any  # a user without a type checker
+    for wrong in (Step(one), Parallel([Step(one)])):
+        for kind in (Parallel, lambda steps: WorkflowDefinition("w", steps)):
+            with pytest.raises(
+                ValidationFailed, match=r"steps: must be a list: \[(Step|Parallel)\(\.\.\.\)\]"
+            ):
+                kind(wrong)
+    wrong = [Step(one), two, None, Parallel([])]
+    with pytest.raises(ValidationFailed) as caught:
+        WorkflowDefinition("w", wrong)
+    assert list(map(str, caught.value.violations)) == [
+        "steps.1: must be Step(...) or Parallel(...) (got two)",
+        "steps.2: must be Step(...) or Parallel(...) (got NoneType)",
+    ]
+    with pytest.raises(ValidationFailed) as caught:
+        Parallel(wrong)
+    assert [each.field for each in caught.value.violations] == ["steps.1", "steps.2", "steps.3"]
     with pytest.raises(InvalidScope):
         Step(one, name="x" * 200)
 
@@ -83,9 +97,12 @@ def test_arguments_come_in_every_shape(args: Any, expected: Any) -> None:
 
 @pytest.mark.parametrize("args", ["text", b"bytes", 5])
 def test_a_single_value_is_no_arguments(args: Any) -> None:
-    """The common slip, told with what to write."""
+    """The common slip, told with what to write: at once, or when the function that makes them is asked."""
     with pytest.raises(ConfigurationError, match=r"\(value,\)"):
-        Step(one, args).arguments({})
+        Step(one, args)
+    step = Step(one, lambda results: args)
+    with pytest.raises(ConfigurationError, match=r"\(value,\)"):
+        step.arguments({})
 
 
 def test_who_gets_the_context() -> None:

@@ -568,7 +568,7 @@ async def test_closing_cancels_what_runs(shop: Shop) -> None:
     await asyncio.sleep(1)
     await shop.executor.close()
     assert (await run).status is WorkflowStatus.CANCELLED
-    with pytest.raises(Unavailable):
+    with pytest.raises(Unavailable, match="this WorkflowExecutor was closed"):
         await shop.executor.run(definition)
 
 
