@@ -67,7 +67,7 @@ def _edges(dependant: Any) -> Iterator[tuple[Any, Any]]:
 
 def _lease(parent: Any, child: Any, keys: Keys, *, is_handler: bool) -> Iterator[FieldViolation]:
     dependency: ResourceDependency[Any] = child.call
-    if parent.call is None or child.name is None:
+    if child.name is None:
         # Depends in `dependencies=[...]` of a route or router: nobody gets the value.
         keys.use(dependency.key, f"route {parent.path}" if parent.path else "app")
         return
@@ -102,8 +102,6 @@ def _unread(dependant: Any) -> Iterator[FieldViolation]:
     Their annotation is text that means nothing to it, most often ``db: Db`` under postponed annotations, with an alias made
     inside the function that makes the app; or ``Depends`` was forgotten.
     """
-    if dependant.call is None:
-        return
     annotations = annotations_of(dependant.call)
     for field in (*dependant.query_params, *dependant.body_params):
         text, bare = annotations.get(field.name), field.field_info.default

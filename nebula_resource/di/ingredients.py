@@ -70,7 +70,5 @@ def _waits(maker: Any) -> bool:
 
 
 def _is_async_resource(maker: type[Any]) -> bool:
-    """Whether it is a class that dependency-injector enters with ``async with``, or whose ``async def init`` it calls."""
-    if hasattr(maker, "__aenter__"):
-        return not hasattr(maker, "__enter__")
-    return inspect.iscoroutinefunction(getattr(maker, "init", None))
+    """Whether it is a class that dependency-injector enters with ``async with``, as its own ``AsyncResource`` is."""
+    return hasattr(maker, "__aenter__") and not hasattr(maker, "__enter__")

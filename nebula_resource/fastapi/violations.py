@@ -22,11 +22,12 @@ HIDDEN: Final = "*"
 _PLACES = frozenset({"body", "query", "path", "header", "cookie"})
 _NAMES_IN_STATE = "nebula_declared_names"
 
-# Numbers and lists that come from the application's own types. Everything else in an error's context may hold input.
+# What `words_of` has no words for, and is a number of the application's own. All else in an error's context may hold input.
 _LIMITS = {
-    "ge": "at least", "gt": "more than", "le": "at most", "lt": "less than", "multiple_of": "a multiple of",
-    "min_length": "length at least", "max_length": "length at most", "expected": "one of", "pattern": "must match",
-}  # fmt: skip  # one table
+    "multiple_of": "must be a multiple of",
+    "min_length": "must have a length of at least",
+    "max_length": "must have a length of at most",
+}
 
 
 def fields_of(errors: Sequence[Any], request: Request) -> Iterator[ProblemField]:

@@ -15,6 +15,7 @@ import pytest
 from fastapi import APIRouter, Body, Depends, FastAPI, Header, HTTPException, Query, Request
 from fastapi.responses import JSONResponse, PlainTextResponse
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from nebula_resource import (
@@ -205,6 +206,11 @@ def says_what_it_got(value: str) -> str:
     raise ValueError(f"{value} will not do")
 
 
+def has_a_rule_of_its_own(value: str) -> str:
+    """A validator with an error of the application's own, which says nothing beside its name."""
+    raise PydanticCustomError("no_such_word", "there is no such word")
+
+
 @pytest.fixture
 def checking(manager: Manager) -> FastAPI:
     """An application that checks what it is sent."""
@@ -222,6 +228,13 @@ def checking(manager: Manager) -> FastAPI:
 
     @app.get("/words")
     async def words(word: Annotated[str, AfterValidator(says_what_it_got)]) -> None: ...
+
+    @app.get("/sizes")
+    async def sizes(
+        step: Annotated[int, Query(multiple_of=5)] = 0,
+        blob: Annotated[bytes, Query(min_length=2, max_length=9)] = b"blob",
+        mine: Annotated[str, AfterValidator(has_a_rule_of_its_own)] = "",
+    ) -> None: ...
 
     @app.get("/teapot")
     async def teapot() -> None:
@@ -303,6 +316,10 @@ async def test_a_body_that_is_no_json_is_told_so(checking: FastAPI) -> None:
         ("/items/1?limit=11", "/query/limit", "must be at most 10"),
         (f"/words?word={CANARY}", "/query/word", "value error"),
         ("/words", "/query/word", "is required"),
+        ("/sizes?step=7", "/query/step", "must be a multiple of 5"),
+        ("/sizes?blob=b", "/query/blob", "must have a length of at least 2"),
+        (f"/sizes?blob={CANARY}", "/query/blob", "must have a length of at most 9"),
+        (f"/sizes?mine={CANARY}", "/query/mine", "no such word"),
     ],
 )
 async def test_a_bad_parameter_is_told_without_repeating_it(

@@ -6,11 +6,13 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 from fastapi import APIRouter, BackgroundTasks, Depends, FastAPI, HTTPException, Request
 from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.requests import HTTPConnection
 from starlette.types import Message
 
@@ -22,12 +24,13 @@ from nebula_resource import (
     PoolConfig,
     Resource,
     ResourceContext,
+    ResourceNotFound,
     Scope,
     ScopeLevel,
     ValidationFailed,
     current_scope,
 )
-from nebula_resource.fastapi import dependency, install, resource
+from nebula_resource.fastapi import dependency, fallback, install, resource
 from tests.app.fastapi_world import (
     DB,
     CommitFailed,
@@ -634,6 +637,90 @@ async def test_what_needs_no_wait_is_given_back_without_one(
     assert (manager.stats()["plain"].created == 1) is (
         ends == "well"
     )  # a body that failed retires what it used
+
+
+@pytest.mark.parametrize("border", [True, False])
+async def test_a_handler_may_do_without(manager: Manager, border: bool) -> None:
+    """A dependency of the user's that asks for a lease and takes no for an answer: nothing was held, and nothing is left."""
+    app = application(manager) if border else FastAPI()
+    app.state.nebula_manager = manager
+    missing = resource("missing")
+
+    async def perhaps(conn: HTTPConnection) -> list[str] | None:
+        try:
+            found: list[str] = await missing(conn)
+        except (ResourceNotFound, StarletteHTTPException):
+            return None
+        return found
+
+    @app.get("/")
+    async def handler(found: list[str] | None = Depends(perhaps)) -> bool:
+        return found is None
+
+    assert (await call(app)).body == b"true"
+    assert not +manager.open_scopes
+    assert current_scope() is None
+
+
+@pytest.mark.parametrize("border", [True, False])
+@pytest.mark.parametrize("name", ["plain", "db"])
+@pytest.mark.parametrize("how", ["left open", "left early"])
+async def test_scopes_that_are_left_out_of_turn_end_with_the_handler(
+    manager: Manager, border: bool, name: str, how: str
+) -> None:
+    """One opened after the lease and left open, or opened before it and left before it: what runs next is in neither."""
+    await manager.register(Plain())
+    app = application(manager) if border else FastAPI()
+    app.state.nebula_manager = manager
+    before: list[Any] = []
+    stack = AsyncExitStack()
+
+    async def around() -> AsyncGenerator[None]:
+        before.append(current_scope())
+        yield
+        before.append(current_scope())
+
+    async def early() -> None:
+        if how == "left early":
+            await stack.enter_async_context(manager.scope(action="a0"))
+
+    app.router.dependencies = [Depends(around, scope="function"), Depends(early)]
+
+    @app.get("/")
+    async def handler(lease: Any = Depends(resource(name))) -> None:
+        if how == "left early":
+            await stack.aclose()
+        else:
+            await stack.enter_async_context(manager.scope(action="a1"))
+
+    answer = await call(app)
+    assert answer.status == 200, answer
+    assert before[0] is before[1]
+    assert current_scope() is None
+    await stack.aclose()
+
+
+@pytest.mark.parametrize("border", [True, False])
+async def test_any_exit_stack_will_do(
+    manager: Manager, monkeypatch: pytest.MonkeyPatch, border: bool
+) -> None:
+    """One that keeps its calls under another name awaits them, where nothing has to wait, too; each is counted once."""
+
+    def push(stack: AsyncExitStack, ending: Any) -> None:
+        stack.push_async_exit(ending)
+
+    for module in (dependency, fallback):
+        monkeypatch.setattr(module, "leave", push)
+    await manager.register(Plain())
+    app = application(manager) if border else FastAPI()
+    app.state.nebula_manager = manager
+
+    @app.get("/")
+    async def handler(plain: list[str] = Depends(resource("plain"))) -> None: ...
+
+    assert (await call(app)).status == 200
+    assert manager.stats()["plain"].in_use == 0
+    assert set(manager.open_scopes.values()) == {0}
 
 
 async def test_an_error_of_an_acquire_is_an_answer(database: Database) -> None:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Protocol
 
 import pytest
 from dependency_injector import providers
-from dependency_injector.resources import AsyncResource
+from dependency_injector.resources import AsyncResource, Resource
 from dependency_injector.wiring import (
     Closing,
     Provide,
@@ -231,6 +231,13 @@ class Initialised(AsyncResource[int]):
         return 1
 
 
+class Started(Resource[int]):
+    """It calls this one's; a class like any other is only made."""
+
+    def init(self, *args: Any, **kwargs: Any) -> int:
+        return 1
+
+
 class Awaited(App):
     """Providers that give something to await, each for a reason of its own."""
 
@@ -252,7 +259,8 @@ class Ready(App):
 
     of_scope = ScopedSingleton("execution", dict[str, Any])
     listed = providers.List(providers.Object(1))
-    resource = providers.Resource(dict[str, Any])
+    resource = providers.Resource(dict)
+    started = providers.Resource(Started)
     later = providers.Factory(dict[str, Any], make=App.repo.provider)
     delegated = providers.Factory(dict[str, Any], make=providers.DelegatedFactory(coroutine))
     kept = providers.Singleton(dict[str, Any], make=App.repo.provider)
