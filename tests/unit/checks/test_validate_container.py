@@ -259,7 +259,7 @@ class Ready(App):
 
     of_scope = ScopedSingleton("execution", dict[str, Any])
     listed = providers.List(providers.Object(1))
-    resource = providers.Resource(dict)
+    resource: providers.Resource[dict[str, Any]] = providers.Resource(dict)
     started = providers.Resource(Started)
     later = providers.Factory(dict[str, Any], make=App.repo.provider)
     delegated = providers.Factory(dict[str, Any], make=providers.DelegatedFactory(coroutine))
