@@ -292,8 +292,8 @@ async def test_places_are_limited(server: Served) -> None:
             group.create_task(hold())
         for _ in range(64):
             await entered.acquire()
-        refused = await server.http.get("/events", headers=STREAM)
-        assert refused.status_code == 429
+        async with server.http.stream("GET", "/events", headers=STREAM) as refused:
+            assert refused.status_code == 429
         assert refused.headers["content-type"] == "application/problem+json"
         assert int(refused.headers["retry-after"]) >= 1
         assert (await server.http.get("/health/live")).status_code == 200
@@ -318,8 +318,8 @@ async def test_a_key_has_four_streams_of_its_tenants_events() -> None:
             server.stream(**acme),
             server.stream(**acme),
         ):
-            fifth = await server.http.get("/events", headers=STREAM | acme)
-            assert fifth.status_code == 429
+            async with server.http.stream("GET", "/events", headers=STREAM | acme) as fifth:
+                assert fifth.status_code == 429
             async with server.stream(**headers["globex"]):
                 pass
             hello, snapshot = await reader.until("snapshot")

@@ -36,6 +36,9 @@ def test_all_is_well_is_said_in_one_glance(world: PageWorld, visit: Visit) -> No
     expect(seen.page.locator("#verdict-more")).to_contain_text("2 pools serve")
     expect(seen.page.locator("#verdict-more")).to_contain_text("1 not checked yet")
     expect(seen.page.locator("#ill-section")).to_be_hidden()
+    # Without keys that is said.
+    expect(seen.page.locator("#local-banner")).to_contain_text("No credentials are configured")
+    expect(seen.page.locator("#local-banner")).to_be_visible()
 
 
 def test_what_is_ill_comes_first_with_why_since_when_and_what_it_touches(

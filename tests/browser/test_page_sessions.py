@@ -67,6 +67,7 @@ def test_a_key_opens_the_page(world: PageWorld, keys: dict[str, str], visit: Vis
     seen.is_live()
     expect(seen.card("db")).to_be_visible()
     expect(seen.page.locator("#process")).to_contain_text("a operator (operator)")
+    expect(seen.page.locator("#local-banner")).to_be_hidden()
     assert seen.page.evaluate("document.cookie") == ""  # HttpOnly
     assert text not in seen.page.evaluate("JSON.stringify({...localStorage, ...sessionStorage})")
     assert text not in seen.page.content()

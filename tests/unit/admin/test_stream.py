@@ -110,6 +110,17 @@ async def test_silence_is_broken_every_fifteen_seconds() -> None:
         assert {body for _, body in beats} == {f": hb\nid: {hub.main.boot}-0\n\n".encode()}
 
 
+async def test_readers_come_back_at_different_times() -> None:
+    """Two to five seconds after they were cut off, each at its own moment: a restart is no stampede."""
+    hub, told = Hub(Manager()), set[int]()
+    for _ in range(20):
+        async with streaming(hub) as (wire, _):
+            await asyncio.sleep(0.1)
+            told.add(int(wire.text.split("\n", 1)[0].removeprefix("retry: ")))
+    assert len(told) > 10
+    assert all(2000 <= each <= 5000 for each in told)
+
+
 async def test_a_burst_is_one_write() -> None:
     """What happens within 20 ms is written once."""
     manager = Manager()
