@@ -213,13 +213,14 @@ async def test_one_refresh_at_a_time() -> None:
     assert credentials.refreshed == [550]
 
 
-async def test_after_the_expiry_acquires_wait_for_the_refresh() -> None:
+@pytest.mark.parametrize("at", [600, 700])
+async def test_from_the_expiry_on_acquires_wait_for_the_refresh(at: float) -> None:
     """All of them, for the one refresh."""
     credentials = Credentials()
     loop = asyncio.get_running_loop()
-    await asyncio.sleep(700)
+    await asyncio.sleep(at)
     await asyncio.gather(*(operate(credentials.hook) for _ in range(3)))
-    assert (loop.time(), credentials.refreshed) == (702, [700])
+    assert (loop.time(), credentials.refreshed) == (at + 2, [at])
 
 
 async def test_a_cancelled_acquire_does_not_cancel_the_refresh() -> None:
@@ -252,6 +253,7 @@ async def test_a_failed_refresh_is_logged_and_tried_again_a_second_later(
     await operate(credentials.hook)
     await asyncio.sleep(10)
     assert credentials.refreshed == [550, 553]
+    assert credentials.hook._not_before == {}, "only who failed last is remembered"
     assert caplog.messages == ["a credential could not be refreshed"]
     assert "s3cret" not in str(caplog.records[0].__dict__)
 
@@ -268,6 +270,7 @@ async def test_a_refresh_that_hangs_ends(caplog: pytest.LogCaptureFixture) -> No
     assert credentials.refreshed == [550, 582]
     assert fields(caplog.records[0])["error"] == "TimeoutError"
     await credentials.hook.close()
+    assert asyncio.all_tasks() == {asyncio.current_task()}, "a closed hook refreshes no more"
 
 
 async def test_a_credential_without_expiry_is_never_refreshed() -> None:
