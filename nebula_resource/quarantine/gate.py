@@ -54,8 +54,8 @@ class HalfOpenTicket:
     def _outcome(self, error: BaseException | None) -> Outcome:
         if error is None:
             return Outcome.OK
-        if isinstance(error, _NO_ANSWER) or not isinstance(error, Exception) or self._is_of_another(error):
-            return Outcome.NEUTRAL  # refused, timed out, cancelled, or not about this one: it shows nothing
+        if self._shows_nothing(error):
+            return Outcome.NEUTRAL
         if isinstance(error, CreateFailed):
             return Outcome.NEUTRAL if self._was_refused(error.cause) else Outcome.FAILED
         try:
@@ -63,6 +63,12 @@ class HalfOpenTicket:
         except Exception:
             # is_fault is a user's; one that cannot tell confirms nothing, and the caller's own error must get through.
             return Outcome.NEUTRAL
+
+    def _shows_nothing(self, error: BaseException) -> bool:
+        """Whether it is a refusal, a time-out or a cancellation, or about another resource; or a group of such."""
+        if isinstance(error, BaseExceptionGroup):
+            return all(map(self._shows_nothing, error.exceptions))
+        return isinstance(error, _NO_ANSWER) or not isinstance(error, Exception) or self._is_of_another(error)
 
     def _was_refused(self, cause: BaseException) -> bool:
         """Whether a create met a refusal of what it needs: nobody was really asked."""

@@ -113,6 +113,8 @@ async def test_intervals_are_spread_within_their_bounds(checker: HealthChecker) 
         assert all(27 <= wait <= 33 for wait in waits)
         seen.update(waits)
     assert len(seen) > 80
+    assert min(seen) < 29, "sooner"
+    assert max(seen) > 31, "and later"
 
 
 async def test_a_resource_s_own_times_win(checker: HealthChecker) -> None:

@@ -158,6 +158,7 @@ async def test_concurrent_acquires_of_one_execution_do_not_mix(caplog: pytest.Lo
 def test_priorities_are_as_specified() -> None:
     """The audit is first, the slow acquire next to the pool."""
     assert (AuditHook.priority, SlowAcquireHook.priority, MetricsHook.priority) == (10, 90, 100)
+    assert SlowAcquireHook().threshold == 1.0
     assert SlowAcquireHook.events == CredentialRefreshHook.events == {HookEvent.ACQUIRE}
 
 

@@ -167,7 +167,8 @@ def gate(admission: Admission) -> HalfOpenGate:
     def is_fault(error: BaseException) -> bool:
         if isinstance(error, KeyError):
             raise RuntimeError("is_fault is broken")
-        return isinstance(error, Fault)
+        each = error.exceptions if isinstance(error, ExceptionGroup) else (error,)
+        return any(isinstance(one, Fault) for one in each)
 
     return HalfOpenGate(admission, resource_id="db", is_fault=is_fault)
 
@@ -182,6 +183,7 @@ def gate(admission: Admission) -> HalfOpenGate:
         (TimeoutError(), AdmissionState.HALF_OPEN, 1),
         (Fault(), AdmissionState.FAILED, 1),
         (CreateFailed(OSError()), AdmissionState.FAILED, 1),
+        (ExceptionGroup("both", [AcquireTimeout("acquire", 1.0), Fault()]), AdmissionState.FAILED, 1),
     ],
 )
 async def test_which_ends_count(error: BaseException | None, state: AdmissionState, permits: int) -> None:
@@ -205,6 +207,10 @@ async def test_which_ends_count(error: BaseException | None, state: AdmissionSta
         Unavailable("draining", resource_id="db"),
         CircuitOpen("create", retry_after=1.0, resource_id="db"),
         CreateFailed(OSError(), resource_id="another, which the body wanted too"),
+        ExceptionGroup(
+            "both", [AcquireTimeout("acquire", 1.0), Unavailable("closed", resource_id="another")]
+        ),
+        BaseExceptionGroup("all", [asyncio.CancelledError(), AcquireTimeout("acquire", 1.0)]),
     ],
     ids=lambda error: type(error).__name__,
 )
