@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 from inspect import Signature
-from typing import Any, Generic, NoReturn, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar, overload
 
 from starlette.requests import HTTPConnection
 
@@ -44,7 +44,20 @@ def resource(key: str, *, until: Until = "endpoint") -> ResourceDependency[Any]:
     return ResourceDependency(key, until=until)
 
 
-class ResourceDependency(tuple[str, Until], Generic[T]):  # noqa: SLOT001  # a tuple can have none of its own
+if TYPE_CHECKING:
+
+    class _Pair:
+        """To type checkers a tuple cannot be called, whatever its class says (mypy 2)."""
+
+        def __new__(cls, pair: tuple[str, Until], /) -> Self: ...
+        def __eq__(self, other: object, /) -> bool: ...
+        def __hash__(self) -> int: ...
+
+else:
+    _Pair = tuple
+
+
+class ResourceDependency(_Pair, Generic[T]):
     """What `resource` returns: equal to any other with the same name and ``until``, so that
     ``app.dependency_overrides[resource("db")]`` finds it.
 

@@ -198,13 +198,21 @@ async def test_a_resource_without_depends() -> None:
     assert told["default(db)"].endswith(": must be in Depends: Depends(resource('db')) (got resource('db'))")
 
 
-@pytest.mark.parametrize("kind", [Database, dict[str, int], int])
-def test_a_resource_without_depends_in_an_annotation(kind: Any) -> None:
+@pytest.mark.parametrize(
+    "annotation",
+    [
+        Annotated[Database, resource(DB)],
+        Annotated[dict[str, int], resource(DB)],
+        Annotated[int, resource(DB)],
+    ],
+)
+def test_a_resource_without_depends_in_an_annotation(annotation: Any) -> None:
     """It is told where the handler is declared, whether FastAPI could ask the client for such a thing or not."""
     app = FastAPI()
 
-    async def handler(db: Annotated[kind, resource(DB)]) -> None: ...
+    async def handler(db: Any) -> None: ...
 
+    handler.__annotations__["db"] = annotation
     for path in ("/", "/{db}"):
         with pytest.raises(
             ConfigurationError, match=r"write Annotated\[\.\.\., Depends\(resource\('db'\)\)\]"
