@@ -61,6 +61,9 @@ async def test_a_slow_disk_holds_up_who_changes_something_and_nobody_else(
             world.post("/quarantine", {"resource_id": "db", "reason": "disk"}, status=201)
         )
         await disk.is_asked(1)
+        assert [each["phase"] for each in told(tmp_path / "audit.jsonl")] == [
+            "intent"
+        ]  # it is what the disk is asked for
         assert (await world.get("/quarantine"))["items"] == []
         await world.get("/health/live")
         assert not asking.done()

@@ -10,8 +10,10 @@ from typing import Any, ClassVar
 import pytest
 
 from nebula_resource import Manager, Resource, ResourceContext, ValidationFailed
+from nebula_resource.admin import Key
 from nebula_resource.admin.configuration import ReloadInProgress
 from nebula_resource.events import ConfigReloaded, ConfigReloadRejected, Event
+from nebula_resource.service.admin_section import HOT, AdminSection
 from nebula_resource.service.declaration import Source, load
 from nebula_resource.service.live_config import LiveConfig
 
@@ -81,6 +83,36 @@ def held(manager: Manager) -> list[str]:
 def file(tmp_path: Path) -> Path:
     """Where the configuration stands."""
     return tmp_path / "nebula.toml"
+
+
+OTHER = {
+    "host": '"localhost"', "port": "8443", "keys_file": '"keys.toml"', "audit_file": '"audit.jsonl"', "hosts": '["ops.internal"]',
+    "page": "false", "tenant_metrics": '["acme"]', "max_streams": "9", "path": '"/ops"', "log_format": '"json"',
+}  # fmt: skip  # another value of each setting that decides who gets in, where, or what is made once
+
+
+@pytest.mark.parametrize("name", OTHER)
+async def test_what_decides_who_gets_in_waits_for_a_restart(
+    file: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is said, in the report and in the log, and stays as it was; what may change beside it does."""
+    file.with_name("keys.toml").write_text(Key.mint("admin")[1].entry)
+    async with live(file) as (config, _, _):
+        applied: list[AdminSection] = []
+        config.on_settings = applied.append
+        before = config.declared.admin
+        say(file, f'[admin]\nlog_level = "DEBUG"\n{name} = {OTHER[name]}\n{TWO}')
+        report = await config.reload()
+        assert (report.needs_restart, report.settings) == ((f"admin.{name}",), ("admin.log_level",))
+        assert config.declared.admin == before.model_copy(update={"log_level": "DEBUG"})
+        assert applied == [config.declared.admin]
+        assert "need a restart" in caplog.text
+
+
+def test_every_setting_of_admin_is_hot_or_waits() -> None:
+    """A new one is one of the two, and by a decision."""
+    assert OTHER.keys() | HOT == AdminSection.model_fields.keys()
+    assert HOT == {"groups", "log_level"}
 
 
 @pytest.mark.parametrize("left", ["", "# only this\n", "[admin]\nport = 0\n"])
