@@ -27,6 +27,17 @@ async def test_drop_oldest_keeps_the_newest_and_says_what_is_missing_first() -> 
     assert subscription.dropped == 2
 
 
+async def test_a_subscription_holds_a_thousand_and_some_events_by_default() -> None:
+    """1,024 of them; of more, the oldest go."""
+    bus = EventBus()
+    subscription = bus.subscribe()
+    publish(bus, 1024)
+    assert (subscription.pending, subscription.dropped) == (1024, 0)
+    publish(bus, 1)
+    assert (subscription.pending, subscription.dropped) == (1024, 1)
+    assert await read(subscription, 2) == [Lagged(1), 2]
+
+
 async def test_drop_newest_keeps_the_oldest_and_says_what_is_missing_after_them() -> None:
     """The marker stands between what was kept and what came when there was room again."""
     bus = EventBus()
