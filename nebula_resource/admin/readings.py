@@ -172,11 +172,16 @@ class ReadingsCollector:
 
     def _look_at(self, registration: Registration) -> None:
         pool = registration.pool
-        if pool not in self._pools:
+        seen = self._pools.get(pool)
+        if seen is None:
             if pool.state is PoolState.CLOSED:
                 return  # it ended while this scrape let others run, and is counted
             self._begin(registration)
-        self._sums.put(pool, self._pools[pool].update(pool))
+            seen = self._pools[pool]
+        before = seen.told
+        if before is not seen.update(pool):
+            self._sums.put(pool, seen.reading)
+            seen.told = seen.reading
 
     def _take_in(self, pool: AnyPool) -> None:
         """One that serves no more: its numbers of now; once it is closed they are its last, and stay in the sums."""
@@ -215,12 +220,13 @@ class ReadingsCollector:
     def _health_of(self, registration: Registration, *, is_first: bool) -> _Watched | None:
         """The last reading again, unless something has changed. The first of an id tells of the checks of them all."""
         watch, public_id, key = self._manager.watch, registration.public_id, registration.key
-        if public_id not in watch.board:
+        looked = watch.board.looked_at(public_id)
+        if looked is None:
             return None
-        state, checked = watch.board.effective(public_id), watch.board.last_checked(public_id)
+        state, checked = looked
         checks = watch.checks.count(key) if is_first else -1
         known = self._health.get(public_id)
-        if known is not None and known[:3] == (state, checked, checks):
+        if known is not None and known[0] is state and known[1] is checked and known[2] == checks:
             return known
         reading = HealthReading(
             resource_id=key,
@@ -237,7 +243,7 @@ class ReadingsCollector:
 class _Seen:
     """A pool as it was read last."""
 
-    __slots__ = ("_refused", "reading")
+    __slots__ = ("_refused", "reading", "told")
 
     def __init__(self, registration: Registration, tenant: str | None) -> None:
         self._refused = registration.refused  # a reload gives the registration another one
@@ -249,6 +255,8 @@ class _Seen:
             tenant,
             dict(self._refused),
         )
+        self.told: PoolReading | None = None
+        """The reading that was added up last."""
 
     def update(self, pool: AnyPool) -> PoolReading:
         """Read it again; the same reading as before where nothing is another."""

@@ -139,6 +139,11 @@ class HealthBoard:
         record = self._records.get(id)
         return None if record is None else record.last_checked
 
+    def looked_at(self, id: str) -> tuple[HealthState, datetime | None] | None:
+        """`effective` and `last_checked` in one, for who asks for thousands; None when it is not on the board."""
+        record = self._records.get(id)
+        return None if record is None else (record.effective, record.last_checked)
+
     def is_failing(self, id: str) -> bool:
         """Whether its last check or use failed, or its own state is Unhealthy."""
         record = self._records.get(id)

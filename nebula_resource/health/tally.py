@@ -22,6 +22,7 @@ class CheckTally:
 
     def __init__(self) -> None:
         self._results: dict[str, dict[str, int]] = {}
+        self._counts: dict[str, int] = {}
         self._durations: dict[str, dict[str, Histogram]] = {}
 
     def note(self, resource_id: str, status: HealthStatus) -> None:
@@ -29,6 +30,7 @@ class CheckTally:
         results = self._results.setdefault(resource_id, {})
         kind = status.state.kind
         results[kind] = results.get(kind, 0) + 1
+        self._counts[resource_id] = self.count(resource_id) + 1
         durations = self._durations.setdefault(resource_id, {})
         for name, seconds in _stages(status):
             told = name if name in durations or len(durations) < MOST_STAGES else OTHER
@@ -40,11 +42,12 @@ class CheckTally:
     def forget(self, resource_id: str) -> None:
         """Its last registration is gone."""
         self._results.pop(resource_id, None)
+        self._counts.pop(resource_id, None)
         self._durations.pop(resource_id, None)
 
     def count(self, resource_id: str) -> int:
         """Checks so far."""
-        return sum(self._results.get(resource_id, {}).values())
+        return self._counts.get(resource_id, 0)
 
     def results(self, resource_id: str) -> Mapping[str, int]:
         """Checks so far by what they found."""

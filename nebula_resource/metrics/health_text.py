@@ -7,8 +7,9 @@ from operator import attrgetter
 
 from nebula_resource.metrics.family import merged
 from nebula_resource.metrics.grouped import Grouped
+from nebula_resource.metrics.parts import Column, counts, histograms, numbers
 from nebula_resource.metrics.readout import HealthReading
-from nebula_resource.metrics.rows import RowText, counts, histograms, numbers
+from nebula_resource.metrics.rows import RowText
 from nebula_resource.model.histogram import HistogramSnapshot
 
 __all__ = ["HEALTH_FAMILIES", "HEALTH_STATES", "HealthText"]
@@ -54,9 +55,7 @@ class HealthText:
     """Writes the health of one scrape."""
 
     def __init__(self) -> None:
-        self._text: RowText[_Health] = RowText(
-            ("resource", "driver"), _PARTS, _COLUMNS, attrgetter(*_COLUMNS)
-        )
+        self._text: RowText[_Health] = RowText(("resource", "driver"), _PARTS, _COLUMNS, _split)
         # One driver for each resource id, that of its first registration: the state's families name none.
         self._grouped: Grouped[HealthReading, _Health] = Grouped(
             attrgetter("resource_id"), attrgetter("resource_id", "driver"), _Health
@@ -69,6 +68,14 @@ class HealthText:
 
 
 _COLUMNS = ("durations", "checks", "counted", "score", "checked")
+_row = attrgetter(*_COLUMNS)
+
+
+def _split(readings: Sequence[_Health]) -> Sequence[Column]:
+    """What is told of resources as `_COLUMNS`."""
+    return [*zip(*map(_row, readings), strict=True)]
+
+
 _PARTS = (
     histograms("health_check_duration_seconds", "stage", "durations"),
     counts("health_checks", "result", "checks"),

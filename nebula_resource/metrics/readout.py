@@ -18,6 +18,7 @@ __all__ = [
     "PoolReadout",
     "QuarantineReading",
     "Readings",
+    "by_outcome",
 ]
 
 
@@ -56,16 +57,23 @@ class PoolReading(NamedTuple):
 
     @property
     def acquires(self) -> Mapping[str, int]:
-        """Acquires by outcome; ok and timeout stand at 0 from the start, since ``increase()`` misses a first 1."""
+        """Acquires by outcome."""
         stats = self.stats
-        counts = {"ok": stats.acquisitions, "timeout": stats.timeouts}
-        if stats.exhausted:
-            counts["exhausted"] = stats.exhausted
-        if stats.cancelled:
-            counts["cancelled"] = stats.cancelled
-        for outcome, count in self.refused.items():
-            counts[outcome] = counts.get(outcome, 0) + count
-        return counts
+        return by_outcome(stats.acquisitions, stats.timeouts, stats.exhausted, stats.cancelled, self.refused)
+
+
+def by_outcome(
+    ok: int, timeout: int, exhausted: int, cancelled: int, refused: Mapping[str, int]
+) -> Mapping[str, int]:
+    """Acquires by outcome; ok and timeout stand at 0 from the start, since ``increase()`` misses a first 1."""
+    counts = {"ok": ok, "timeout": timeout}
+    if exhausted:
+        counts["exhausted"] = exhausted
+    if cancelled:
+        counts["cancelled"] = cancelled
+    for outcome, count in refused.items():
+        counts[outcome] = counts.get(outcome, 0) + count
+    return counts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

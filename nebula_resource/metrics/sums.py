@@ -42,7 +42,10 @@ class PoolSums:
         """Take in a pool's numbers; the very object that is known says that nothing has changed."""
         labels = (reading.resource_id, reading.driver, reading.scope_level, reading.tenant)
         known = self._labels.get(pool)
-        if known is not None and known != labels:
+        if known == labels:
+            self._groups[labels].put(pool, reading)
+            return
+        if known is not None:
             self._move(pool, known)
         self._labels[pool] = labels
         self._empty.pop(labels, None)

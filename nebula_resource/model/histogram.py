@@ -66,6 +66,10 @@ class HistogramSnapshot:
         return self.quantile(0.99)
 
 
+_set_bounds, _set_counts, _set_total = (
+    HistogramSnapshot.__dict__[name].__set__ for name in HistogramSnapshot.__slots__
+)
+
 EMPTY = HistogramSnapshot(bounds=BOUNDS, counts=(0,) * (len(BOUNDS) + 1), total_s=0.0)
 """Of a histogram to which nothing was ever added."""
 
@@ -73,7 +77,7 @@ EMPTY = HistogramSnapshot(bounds=BOUNDS, counts=(0,) * (len(BOUNDS) + 1), total_
 class Histogram:
     """Counts durations; one owner adds, anybody may take a snapshot."""
 
-    __slots__ = ("_high", "_last", "_low", "_shown", "bounds", "counts", "total_s")
+    __slots__ = ("_high", "_last", "_low", "_of", "bounds", "counts", "shown", "total_s")
 
     def __init__(self, bounds: Sequence[float] = BOUNDS) -> None:
         self.bounds = tuple(bounds)
@@ -81,7 +85,9 @@ class Histogram:
         self.total_s = 0.0
         self._last = 0
         self._low = self._high = 0.0  # no value lies between them: the first one is looked for
-        self._shown = EMPTY
+        self._of: int | None = None
+        self.shown: HistogramSnapshot | None = EMPTY if self.bounds is BOUNDS else None
+        """The last snapshot; None once something was counted since, be it by who counts without `add`."""
 
     def add(self, seconds: float) -> None:
         """Count one duration."""
@@ -91,11 +97,13 @@ class Histogram:
             self._low, self._high = self.edges(bucket)
         self.counts[self._last] += 1
         self.total_s += seconds
+        self.shown = None
 
     def take_back(self, seconds: float) -> None:
         """A duration that was counted counts no longer."""
         self.counts[bisect_left(self.bounds, seconds)] -= 1
         self.total_s -= seconds
+        self.shown = None
 
     def edges(self, bucket: int) -> tuple[float, float]:
         """What lies in a bucket: values above the first of the two, up to the second (seconds)."""
@@ -105,15 +113,21 @@ class Histogram:
             bounds[bucket] if bucket < len(bounds) else math.inf,
         )
 
-    def snapshot(self, *, instant: int = 0) -> HistogramSnapshot:
-        """A frozen copy; ``instant`` further values took no time at all and were never added one by one.
+    def snapshot(self, *, of: int | None = None) -> HistogramSnapshot:
+        """A frozen copy. ``of`` so many values, those that were never added one by one took no time at all.
 
-        It is the very one of the last call as long as it would say the same, so who compares is done at once.
+        It is the very one of the last call until it would say something else, so who compares is done at once.
         """
-        counts = tuple(self.counts)
-        if instant:
-            counts = (counts[0] + instant, *counts[1:])
-        shown = self._shown
-        if counts != shown.counts or self.total_s != shown.total_s or self.bounds is not shown.bounds:
-            self._shown = shown = HistogramSnapshot(self.bounds, counts, self.total_s)
+        shown = self.shown
+        if shown is None or of != self._of:
+            counts = tuple(self.counts)
+            instant = 0 if of is None else of - sum(counts)
+            if instant > 0:
+                counts = (counts[0] + instant, *counts[1:])
+            self.shown = shown = object.__new__(HistogramSnapshot)
+            # What its own constructor does, at a third of the price: a scrape makes one for each pool that was used.
+            _set_bounds(shown, self.bounds)
+            _set_counts(shown, counts)
+            _set_total(shown, self.total_s)
+            self._of = of
         return shown

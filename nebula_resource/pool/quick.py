@@ -168,6 +168,7 @@ def _timed_class(pool: PoolParts) -> type[QuickAcquisition]:
                 low, high = times.edges(last)
             counts[last] += 1
             times.total_s += held
+            times.shown = None
             if line:
                 pool.desk.pass_on(entry)
             else:

@@ -61,7 +61,7 @@ def numbers(pool: PoolParts) -> PoolNumbers:
         {reason._value_: count for reason, count in gone.items()} if gone else {},
         ledger.timeouts, ledger.exhausted, ledger.cancelled, ledger.create_failures, ledger.leaks,
         # A hit waits for nothing and is not added one by one: it is every acquisition that did not wait.
-        waits.snapshot(instant=max(0, acquisitions - sum(waits.counts))),
+        waits.snapshot(of=acquisitions),
         ledger.use_times.snapshot(), ledger.create_times.snapshot(), ledger.generation,
         _snapshot(ledger.wait_timeout), _snapshot(ledger.wait_refused), _snapshot(ledger.cleanup_times),
     ))  # fmt: skip  # one row reads better than thirty

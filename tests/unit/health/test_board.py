@@ -275,6 +275,7 @@ def test_a_status_carries_its_own_time(board: HealthBoard) -> None:
     at = START + timedelta(hours=1)
     board.observe("db", HealthStatus(Healthy(), checked_at=at))
     assert view(board).last_checked == at
+    assert board.looked_at("db") == (Healthy(), at)
 
 
 def test_what_is_not_on_the_board_is_dropped(board: HealthBoard, diary: Diary) -> None:
@@ -290,6 +291,7 @@ def test_what_is_not_on_the_board_is_dropped(board: HealthBoard, diary: Diary) -
     assert board.history("db") == ()
     assert (board.own("db"), board.effective("db")) == (Unknown(), Unknown())
     assert "db" not in board
+    assert board.looked_at("db") is None
     assert diary.changes == []
 
 

@@ -118,7 +118,7 @@ def test_registrations_of_one_resource_are_counted_by_state() -> None:
 
 
 def test_a_kept_renderer_writes_what_a_new_one_would() -> None:
-    """Whatever it remembers: numbers that change, pools that come, go and change places, bounds that change."""
+    """Whatever it remembers: numbers that change, pools that come, go, end and change places, bounds that change."""
     kept = TextRenderer()
     first, second = pool("a", acquisitions=1, wait=histogram(0.1)), pool("b", destroyed={"expired": 1})
     scrapes = [
@@ -131,6 +131,15 @@ def test_a_kept_renderer_writes_what_a_new_one_would() -> None:
         (pool("a", wait=HistogramSnapshot((1.0,), (0, 0), 0.0)),),
         (pool("a", wait=HistogramSnapshot((2.0,), (0, 0), 0.0)),),
         (pool("a", destroyed={"broken": 1, "expired": 2}, target=3), pool("c%d%s")),
+        (pool("a", exhausted=1, wait_timeout=histogram(3.0)), second),
+        (
+            pool("a", exhausted=1, wait_timeout=histogram(3.0)),
+            second._replace(refused={"ok": 1, "unhealthy": 2}),
+        ),
+        (first._replace(is_gone=True), second),
+        (pool("a", in_use=1)._replace(is_gone=True), second._replace(is_gone=True)),
+        (pool("a", in_use=1, state="draining"), second),
+        (pool("a", in_use=1)._replace(fullest=0.5, pools_draining=2), second),
         (first, second),
     ]
     for pools in scrapes:

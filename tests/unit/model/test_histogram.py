@@ -20,10 +20,10 @@ def test_a_value_lies_in_the_bucket_whose_bound_it_does_not_exceed() -> None:
 
 
 def test_a_snapshot_is_a_copy_and_takes_in_what_was_instant() -> None:
-    """Later values do not change it; ``instant`` ones lie in the first bucket and add no time."""
+    """Later values do not change it; those that were not added lie in the first bucket and add no time."""
     histogram = Histogram()
     histogram.add(0.3)
-    before = histogram.snapshot(instant=9)
+    before = histogram.snapshot(of=10)
     histogram.add(0.3)
     assert before.count == 10
     assert before.counts[0] == 9
@@ -94,6 +94,9 @@ def test_a_snapshot_is_the_same_until_it_would_say_something_else() -> None:
     held.add(2.0)
     after = held.snapshot()
     assert (after.counts, after.total_s) == (before.counts, 2.0)
-    assert held.snapshot(instant=1).counts == (1, *before.counts[1:])
+    assert held.snapshot(of=2).counts == (1, *before.counts[1:])
+    assert held.snapshot(of=2) is held.snapshot(of=2)
+    assert held.snapshot(of=0) == after
+    assert held.snapshot() == after
     others = tuple(2 * bound for bound in BOUNDS)
     assert Histogram(others).snapshot() == HistogramSnapshot(others, EMPTY.counts, 0.0)

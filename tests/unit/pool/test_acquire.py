@@ -211,6 +211,22 @@ async def test_usage_tells_waiting_and_holding() -> None:
         assert handle.usage.held_s == 3.0
 
 
+@pytest.mark.parametrize("timing", ["always", "sampled"])
+async def test_what_was_timed_is_told_by_the_next_reading(timing: str) -> None:
+    """A reading is kept until it would say something else, and no longer."""
+    told = []
+    async with opened(min_size=1, max_size=1, use_timing=timing) as pool:
+        for _ in range(130):
+            async with pool.acquire():
+                await asyncio.sleep(2)
+            read = pool.stats()
+            assert read.use is pool.stats().use
+            assert read.wait is pool.stats().wait
+            told.append((read.acquisitions, read.wait.count, read.use.count, read.use.total_s))
+    timed = range(1, 131) if timing == "always" else [use // 64 for use in range(1, 131)]
+    assert told == [(use, use, count, 2.0 * count) for use, count in enumerate(timed, 1)]
+
+
 async def test_an_untimed_use_tells_no_holding() -> None:
     """held_s is None where the use was not picked."""
     async with opened(min_size=1, use_timing="off") as pool:
