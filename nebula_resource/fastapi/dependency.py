@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
-from inspect import Signature
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar, overload
+from typing import Any, Generic, TypeVar, overload
 
 from starlette.requests import HTTPConnection
 
@@ -44,50 +43,25 @@ def resource(key: str, *, until: Until = "endpoint") -> ResourceDependency[Any]:
     return ResourceDependency(key, until=until)
 
 
-if TYPE_CHECKING:
-
-    class _Pair:
-        """To type checkers a tuple cannot be called, whatever its class says (mypy 2)."""
-
-        def __new__(cls, pair: tuple[str, Until], /) -> Self: ...
-        def __eq__(self, other: object, /) -> bool: ...
-        def __hash__(self) -> int: ...
-
-else:
-    _Pair = tuple
-
-
-class ResourceDependency(_Pair, Generic[T]):
+class ResourceDependency(Generic[T]):
     """What `resource` returns: equal to any other with the same name and ``until``, so that
     ``app.dependency_overrides[resource("db")]`` finds it.
-
-    A tuple of those two: FastAPI looks each dependency of a request up in dictionaries, and a tuple is hashed and compared
-    without a line of Python.
     """
 
-    key: str
-    """As it was given: a `ResourceKey` brings its type."""
-    until: Until
-    __signature__: Signature
-    _name: str
-    _stack_name: str
+    # No tuple of those two, although its hash were cheaper: mypy takes a tuple for nothing that can be called.
+    __slots__ = ("__signature__", "_hash", "_name", "_stack_name", "key", "until")
 
-    def __new__(cls, key: str, *, until: Until, private: bool | None = None) -> Self:
+    def __init__(self, key: str, *, until: Until, private: bool | None = None) -> None:
         check_resource_id(key)
         if until not in ("endpoint", "response"):
             raise ConfigurationError("until is 'endpoint' or 'response'", resource_id=key)
-        name = str(key)  # a plain str: dictionaries find it faster than a key
-        self = super().__new__(cls, (name, until))
         self.key = key
-        self.until = until
-        self._name = name
+        self.until: Until = until
+        self._name = str(key)  # a plain str: dictionaries find it faster than a key
         self._stack_name = PRIVATE_NAMES[until]
+        self._hash = hash((self._name, until))
         use_private = private_names_work() if private is None else private
-        self.__signature__ = signature() if use_private else fallback_signature(name, until)
-        return self
-
-    def __init__(self, key: str, *, until: Until, private: bool | None = None) -> None:
-        """``private``: whether FastAPI's private names are used; None: where they work."""
+        self.__signature__ = signature() if use_private else fallback_signature(self._name, until)
 
     async def __call__(self, conn: HTTPConnection, opened: RequestLeases | None = None) -> T:
         """Called by FastAPI, once a request; in the fallback with the block that its generator ``opened``."""
@@ -106,15 +80,13 @@ class ResourceDependency(_Pair, Generic[T]):
             raise_answerable(conn, error)
             raise
 
-    def __getnewargs_ex__(self) -> tuple[tuple[str], dict[str, Until]]:
-        """A copy is made from what it was made from."""
-        return (self.key,), {"until": self.until}
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, ResourceDependency):
+            return NotImplemented
+        return self._name == other._name and self.until == other.until
 
-    def __get_pydantic_core_schema__(self, *_: object) -> NoReturn:
-        """Asked of what stands in ``Annotated`` without ``Depends``, which FastAPI takes for something the client sends."""
-        raise ConfigurationError(
-            f"{self!r} is a dependency: write Annotated[..., Depends({self!r})]", resource_id=self._name
-        )
+    def __hash__(self) -> int:
+        return self._hash
 
     def __repr__(self) -> str:
         until = "" if self.until == "endpoint" else f", until={self.until!r}"
