@@ -218,8 +218,9 @@ class Maker:
         elif self.circuit.failed(now):
             self._opened(now)
         pool.upkeep.create_failed(now)
-        pool.observer.create_failed(failure)
+        # Before whoever observes the pool may refuse everybody in line for it: this caller hears what went wrong.
         pool.desk.create_failed(failure, waiter)
+        pool.observer.create_failed(failure)
 
     def _was_refused(self, error: BaseException) -> bool:
         return (

@@ -584,3 +584,37 @@ async def test_a_mapping_of_no_model_is_compared_as_it_is() -> None:
         assert (await manager.reload("free", {"a": 2})).result is ReloadResult.SWAPPED
         assert registration.config == {"a": 2}
         assert [type(event) for event in told] == [ConfigReloaded]
+
+
+async def test_what_was_derived_from_the_old_pool_is_derived_anew() -> None:
+    """The short road leads to the new pool, callers turned away are counted from nothing, edges stand as they did."""
+    async with Manager() as manager:
+        await manager.register(Thing("db"))
+        repo = await manager.register(Needy("repo", dependencies=["db"]))
+        assert repo.is_plain
+        repo.count_refused(RuntimeError("somebody was turned away"))
+        for number in range(2):
+            await manager.reload("repo", {"name": f"new {number}"})
+            assert repo.is_plain
+            assert repo.refused == {}
+            assert manager.registry.needing("db") == (repo,)
+            assert manager.dependencies.dependents("db")
+        manager.quarantine("repo", "ill")
+        assert repo.take is None
+        await manager.release("repo", "force")
+
+
+async def test_while_it_opens_callers_are_told_to_come_again() -> None:
+    """The pool alone would say that it is not open; whoever is opened will be."""
+    thing = Slow()
+    thing.may.clear()
+    async with Manager() as manager:
+        opening = asyncio.ensure_future(manager.register(thing))
+        await asyncio.sleep(1)
+        with pytest.raises(Unavailable) as caught:
+            await manager.acquire("thing")
+        assert (caught.value.why, caught.value.retryable) == ("not_open", True)
+        thing.may.set()
+        await opening
+        async with manager.acquire("thing"):
+            pass

@@ -22,6 +22,7 @@ from nebula_resource import (
 )
 from nebula_resource.events import ShutdownFinished, ShutdownStarted
 from nebula_resource.hooks import HookEvent, HookPayload, ResourceHook
+from nebula_resource.manager.registration import RegistrationState
 from nebula_resource.quarantine import RecoveryBackoff
 from tests.unit.manager.things import Instance, Needy, Thing, ThingConfig
 
@@ -452,3 +453,56 @@ async def test_a_check_that_will_not_end_holds_up_nothing_and_no_attempt_begins_
     assert lost.tries == tries
     await asyncio.sleep(200)
     assert lost.tries == tries
+
+
+class Committing(Thing):
+    """Its lease takes a second to end."""
+
+    @asynccontextmanager
+    async def _lease(self, instance: Instance) -> AsyncGenerator[Instance]:
+        yield instance
+        await asyncio.sleep(1)
+        self.log.append("commit")
+
+    def lease(self, instance: Instance, context: ResourceContext) -> Any:
+        return self._lease(instance)
+
+
+async def test_what_an_instance_held_is_back_before_the_place_it_came_from_is_asked() -> None:
+    """A lease that an instance above kept ends in its own time; that is no force."""
+    manager = Manager()
+    below = Committing("below")
+    await manager.register(below)
+    await manager.register(Needy("above", dependencies=["below"]), pool={"min_size": 1})
+    report = await manager.shutdown()
+    assert (report.drained, report.forced, report.left) == (2, 0, 0)
+    assert below.log == ["commit", "cleanup"]
+    assert asyncio.get_running_loop().time() == pytest.approx(1.0, abs=1e-3)
+
+
+async def test_what_a_pool_leaves_behind_by_itself_is_counted() -> None:
+    """A cleanup that ignores its own limit: the pool gives up before the shutdown does."""
+    manager = Manager()
+    deaf = Hanging(deaf=True)
+    await manager.register(deaf, pool={"cleanup_timeout": 1.0, "min_size": 2})
+    report = await manager.shutdown(drain=1, cleanup=30, terminate=30)
+    assert asyncio.get_running_loop().time() < 5
+    assert (report.left, report.drained) == (2, 1)
+    deaf.may_end.set()
+    await asyncio.sleep(1)
+
+
+async def test_whoever_keeps_a_registration_sees_its_end() -> None:
+    """Draining while handles are out, closed after; its callers are told the same."""
+    async with Manager() as manager:
+        registration = await manager.register(Thing())
+        handle = await manager.acquire("thing")
+        ending = asyncio.ensure_future(manager.deregister("thing"))
+        await asyncio.sleep(1)
+        assert registration.state is RegistrationState.DRAINING
+        await handle.release()
+        await ending
+        assert registration.state is RegistrationState.CLOSED
+        assert registration.refusal is not None
+        told = registration.refusal()
+        assert (str(told.code), told.retryable) == ("unavailable", False)

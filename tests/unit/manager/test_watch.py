@@ -9,6 +9,7 @@ import pytest
 from nebula_resource import (
     OFF,
     CircuitOpen,
+    CreateFailed,
     HealthPolicy,
     Manager,
     PoolExhausted,
@@ -29,7 +30,7 @@ from nebula_resource.events import (
 from nebula_resource.health import DependencyStage, HealthState, UtilizationStage
 from nebula_resource.manager.degraded import limit_for
 from nebula_resource.metrics.logging import EventLog
-from nebula_resource.model.health import HealthStatus
+from nebula_resource.model.health import Degraded, HealthStatus
 from nebula_resource.quarantine import ConsecutiveFailures, RecoveryBackoff, RecoveryStrategy
 from tests.unit.manager.things import Thing, assert_manager_sound
 
@@ -55,6 +56,10 @@ async def test_a_degraded_resource_lets_fewer_out_until_it_is_well() -> None:
         with pytest.raises(PoolExhausted) as caught:
             await manager.acquire("thing")
         assert caught.value.max_size == 2
+        async with manager.scope(execution="e1") as scope:
+            for ask in (scope.get("thing"), manager.acquire("thing").__aenter__()):  # nor by any shorter road
+                with pytest.raises(PoolExhausted):
+                    await ask
         await before.pop().release()
         async with manager.acquire("thing"):
             with pytest.raises(PoolExhausted):
@@ -433,3 +438,51 @@ async def test_what_is_deregistered_raises_no_doubt() -> None:
         for thing in things:
             await manager.deregister(thing.id)
         assert not manager.watch.quarantine.is_frozen
+
+
+async def test_what_fails_says_by_which_error() -> None:
+    """A failed create counts by the resource's own error, not by ours around it; a useless instance by none."""
+    async with Manager(health=HealthPolicy(interval=3600, failure_threshold=1), quarantine=OFF) as manager:
+        thing = Thing()
+        await manager.register(thing, pool={"min_size": 0})
+        thing.fails = ConnectionRefusedError("nobody there")
+        with pytest.raises(CreateFailed):
+            await manager.acquire("thing")
+        assert manager.watch.board.own("thing") == HealthState.unhealthy("ConnectionRefusedError")
+
+
+async def test_an_attempt_that_lacks_what_it_needs_is_put_off_and_counts_for_nothing() -> None:
+    """It cannot be opened, for something that it needs is not there: its server was not asked, so that is no failure."""
+    async with Manager(
+        quarantine=QuarantinePolicy(backoff=RecoveryBackoff(jitter=0), max_attempts=5)
+    ) as manager:
+        await manager.register(Thing("db"))
+        thing = Thing("top", dependencies=["db"])
+        thing.fails = OSError("down")
+        top = await manager.register(thing)
+        thing.fails = None
+        await manager.deregister("db")
+        await asyncio.sleep(300)
+        case = manager.watch.quarantine.get("top")
+        assert case is not None
+        assert (case.attempts, thing.made) == (0, [])
+        await manager.register(Thing("db"))
+        await asyncio.sleep(120)
+        assert top.is_open
+        assert "top" not in manager.watch.quarantine
+
+
+async def test_an_ill_dependency_degrades_its_dependents_without_any_quarantine() -> None:
+    """Its own evidence is enough, and its own recovery ends it."""
+    policy = HealthPolicy(interval=3600, jitter=0, failure_threshold=1, success_threshold=1)
+    async with Manager(health=policy, quarantine=OFF) as manager:
+        await manager.register(Thing("db"))
+        top = await manager.register(Thing("top", dependencies=["db"]))
+        manager.watch.board.observe("db", HealthState.unhealthy("down"))
+        health = manager.watch.health_of(top)
+        assert isinstance(health, Degraded)
+        assert (health.impact, health.because) == (0.5, "dependency 'db' is down")
+        async with manager.acquire("top"):
+            pass
+        manager.watch.board.observe("db", HealthState.healthy())
+        assert not isinstance(manager.watch.health_of(top), Degraded)

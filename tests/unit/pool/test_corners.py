@@ -75,7 +75,8 @@ async def test_a_failed_creation_and_a_cancelled_probe_in_one_turn() -> None:
 
     class CancelsWhenFailed(CancelsWhenMade):
         def create_failed(self, error: BaseException) -> None:
-            self.created(0.0)
+            assert self.victim is not None
+            self.victim.cancel()  # it was told just now, and has not seen it
 
     notes = CancelsWhenFailed()
     async with opened(MockResource(create=Outcome.ERROR, turns=1), observer=notes) as pool:

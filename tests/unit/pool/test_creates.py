@@ -9,6 +9,7 @@ from nebula_resource.errors import (
     AcquireTimeout,
     CircuitOpen,
     CreateFailed,
+    Unavailable,
 )
 from nebula_resource.model.backoff import Backoff
 from nebula_resource.model.context import ResourceContext
@@ -256,3 +257,27 @@ def _fail_at(tried: list[float]) -> None:
 
 async def _handle(pool: MockPool) -> Any:
     return await pool.acquire()
+
+
+@pytest.mark.parametrize("sharing", ["exclusive", "shared"])
+async def test_whoever_a_failure_turns_everybody_away_its_own_caller_hears_of_it(sharing: str) -> None:
+    """Whoever observes the pool may refuse the whole line for it; the caller for whom it was made is told the failure."""
+
+    class Refusing(Notes):
+        def create_failed(self, error: BaseException) -> None:
+            super().create_failed(error)
+            pool.fail_line(lambda: Unavailable("unhealthy"))
+
+    notes = Refusing()
+    resource = MockResource(create=Outcome.ERROR, turns=2)
+    async with opened(
+        resource, observer=notes, sharing=sharing, max_size=2, max_concurrent_creates=1
+    ) as pool:
+        errors = await asyncio.gather(*(take(pool, 1) for _ in range(3)), return_exceptions=True)
+        told = [type(error) for error in errors]
+        assert told == (
+            [CreateFailed] * 3 if sharing == "shared" else [CreateFailed, Unavailable, Unavailable]
+        )
+        assert isinstance(errors[0], CreateFailed)
+        assert isinstance(errors[0].cause, MockError)
+        assert len(notes.of("create_failed")) == 1
