@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, NoReturn, TypeVar, overload
 
 from starlette.requests import HTTPConnection
 
@@ -79,6 +79,12 @@ class ResourceDependency(Generic[T]):
         except ResourceError as error:
             raise_answerable(conn, error)
             raise
+
+    def __get_pydantic_core_schema__(self, *_: object) -> NoReturn:
+        """Asked of what stands in ``Annotated`` without ``Depends``, which FastAPI takes for something the client sends."""
+        raise ConfigurationError(
+            f"{self!r} is a dependency: write Annotated[..., Depends({self!r})]", resource_id=self._name
+        )
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, ResourceDependency):
