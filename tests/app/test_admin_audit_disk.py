@@ -124,7 +124,8 @@ async def test_a_disk_that_does_not_answer_stops_changes_alone(
         await world.add("db")
         disk.passes.clear()
         for reason in ("first", "second"):
-            answer = await world.post("/quarantine", {"resource_id": "db", "reason": reason}, status=503)
+            async with asyncio.timeout(LONG / 2):
+                answer = await world.post("/quarantine", {"resource_id": "db", "reason": reason}, status=503)
             assert answer["code"] == "audit_unavailable"
         assert (await world.get("/quarantine"))["items"] == []
         assert disk.asked == 1
