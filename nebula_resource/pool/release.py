@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
 
+from nebula_resource.errors import ResourceError
 from nebula_resource.model.circuit import Circuit
 from nebula_resource.model.lifecycle import Lifecycle
 from nebula_resource.model.reasons import CleanupReason
@@ -91,6 +92,8 @@ class Releaser:
 
     def _is_fault(self, error: BaseException) -> bool:
         pool = self._pool
+        if _is_of_another(error, pool.resource.id):
+            return False
         try:
             return pool.resource.is_fault(error)
         except Exception as raised:
@@ -232,3 +235,14 @@ class Releaser:
         pool.observer.failed(error)
         if entry.state is Lifecycle.IN_USE:  # else a close took it meanwhile
             pool.retirer.retire(entry, CleanupReason.RECYCLE_FAILED)
+
+
+def _is_of_another(error: BaseException, resource_id: str) -> bool:
+    """Whether an error of ours names another resource, or a group holds nothing else: the body wanted that one too.
+
+    ``is_fault`` is not asked about it: an AcquireTimeout is an OSError, and a driver knows its kind of error again when it
+    comes from another server.
+    """
+    if isinstance(error, BaseExceptionGroup):
+        return all(_is_of_another(each, resource_id) for each in error.exceptions)
+    return isinstance(error, ResourceError) and error.resource_id not in {None, resource_id}
