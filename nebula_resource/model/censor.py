@@ -55,10 +55,18 @@ def _value(value: object, forms: list[str]) -> object:
     if isinstance(value, SECRET_TYPES):
         return MASK
     if isinstance(value, Mapping):
-        return {key: _value(held, forms) for key, held in cast("Mapping[Any, object]", value).items()}
-    if isinstance(value, list | tuple):
+        items = cast("Mapping[object, object]", value).items()
+        return {_text(str(key), forms): _value(held, forms) for key, held in items}
+    if isinstance(value, list | tuple | set | frozenset):
         return [_value(held, forms) for held in cast("list[object]", value)]
-    return value
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, bytes | bytearray):
+        return _text(value.decode("utf-8", "replace"), forms)
+    try:
+        return _text(str(value), forms)  # an error, say: written out later it would be so uncensored
+    except Exception:
+        return type(value).__name__
 
 
 def _text(text: str, forms: list[str]) -> str:

@@ -103,3 +103,30 @@ def test_what_is_no_secret_stays() -> None:
     assert censored(HealthStatus.healthy(metadata={"backend": "sqlite"}), Config()).metadata == {
         "backend": "sqlite"
     }
+
+
+class Speechless:
+    """Something that cannot even be written."""
+
+    def __str__(self) -> str:
+        raise RuntimeError(PASSWORD)
+
+
+@pytest.mark.parametrize(
+    ("held", "told"),
+    [
+        ({f"postgresql://anna:{PASSWORD}@h": "up"}, {f"postgresql://{MASK}@h": "up"}),
+        ({"by key": {PASSWORD: 1}}, {"by key": {MASK: 1}}),
+        ({"raw": PASSWORD.encode()}, {"raw": MASK}),
+        ({"seen": {PASSWORD}}, {"seen": [MASK]}),
+        ({"error": RuntimeError(f"no {PASSWORD}")}, {"error": f"no {MASK}"}),
+        ({"odd": Speechless()}, {"odd": "Speechless"}),
+        ({"plain": [None, True, 3, 0.5]}, {"plain": [None, True, 3, 0.5]}),
+    ],
+    ids=["key", "nested key", "bytes", "set", "error", "speechless", "plain"],
+)
+def test_what_is_no_text_is_censored_too(held: Mapping[str, object], told: Mapping[str, object]) -> None:
+    """A key, bytes, a set, an error: each would be written out somewhere, and then as it is."""
+    status = censored(HealthStatus.healthy(metadata=held), Config())
+    assert status.metadata == told
+    json.dumps(status.metadata)
