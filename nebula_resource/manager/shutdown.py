@@ -135,6 +135,7 @@ class Shutdown:
         for registration in level:
             registration.state = RegistrationState.CLOSED
             registration.refuse(Cause.CLOSED, _refusal(registration, "closed"))
+        out = {pool: _handles_out(pool) for pool in pools}
         closings = {
             self._tasks.spawn(pool.close(0.0), name=f"close {pool.resource.id}"): pool for pool in pools
         }
@@ -145,12 +146,13 @@ class Shutdown:
                     cancel_soundly(step)
             _, pending = await asyncio.wait(pending, timeout=terminate)
         for task, pool in closings.items():
-            self._count(task, pool, tally)
+            self._count(task, pool, out[pool], tally)
         await self._give_back_dependencies(cleanup)
 
     @staticmethod
-    def _count(task: asyncio.Task[Any], pool: AnyPool, tally: _Tally) -> None:
+    def _count(task: asyncio.Task[Any], pool: AnyPool, out: int, tally: _Tally) -> None:
         if not task.done():
+            tally.forced += out  # taken from their callers, though nobody is left to report it
             task.cancel()  # it only watches: the pool's own end goes on, as long as its loop
             tally.left += max(1, len(pool.tasks) + len(pool.cleanups))
         elif task.cancelled() or task.exception() is not None:
@@ -166,6 +168,10 @@ class Shutdown:
         """What the instances that are gone held must be back before those it came from are asked."""
         if running := list(self._releases):
             await asyncio.wait(running, timeout=seconds)
+
+
+def _handles_out(pool: AnyPool) -> int:
+    return sum(entry.holders or (entry.use is not None) for entry in pool.ledger.entries)
 
 
 def _refusal(registration: Registration, why: str) -> Callable[[], Unavailable]:
