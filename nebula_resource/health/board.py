@@ -59,13 +59,21 @@ class HealthBoard:
 
     # ── evidence ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def observe(self, id: str, found: HealthStatus | HealthState, at: datetime | None = None) -> None:
+    def observe(
+        self,
+        id: str,
+        found: HealthStatus | HealthState,
+        at: datetime | None = None,
+        *,
+        is_counted: bool = False,
+    ) -> None:
         """Take in what a check found.
 
         Args:
             id: the public id.
             found: a usable state is a pass, any other a failure; Unknown is neither.
             at: when (UTC); by default the status's own time, else now.
+            is_counted: this failure is counted already, as that of a use.
         """
         record = self._records.get(id)
         if record is None:
@@ -75,7 +83,7 @@ class HealthBoard:
             at = found.checked_at if isinstance(found, HealthStatus) else self._utc()
         record.last_checked = at
         own = record.own
-        reached = record.checked(state)
+        reached = record.checked(state, is_counted=is_counted)
         self._conclude(id, record, own, reached, at, "check")
 
     def evidence(self, id: str, *, failure: bool, reason: str = "") -> None:

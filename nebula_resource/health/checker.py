@@ -25,8 +25,8 @@ CLOSE_GRACE = 5.0
 class CheckListener(Protocol):
     """Who is told what checks find. Called in the loop, in the order of landing; must not raise."""
 
-    def checked(self, id: str, status: HealthStatus) -> None:
-        """A check of ``id`` ended, or was given up."""
+    def checked(self, id: str, status: HealthStatus, *, is_counted: bool = False) -> None:
+        """A check of ``id`` ended, or was given up; ``is_counted``: a create failed, which the pool has told."""
 
     def postponed(self, id: str, status: HealthStatus) -> None:
         """A check found nothing to check with: it says nothing about health."""
@@ -184,7 +184,7 @@ class HealthChecker:
             self._listener.postponed(watch.id, status)
             return
         watch.failures = 0 if status.is_usable() else watch.failures + 1
-        self._listener.checked(watch.id, status)
+        self._listener.checked(watch.id, status, is_counted=flight.is_counted)
 
     async def _keep_checking(self, watch: _Watch) -> None:
         loop = asyncio.get_running_loop()

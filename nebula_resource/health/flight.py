@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from nebula_resource._aio import OwnedTasks, watch_steps
+from nebula_resource.errors import CreateFailed
 from nebula_resource.model.health import HealthState, HealthStatus, Postponed, Unhealthy
 
 __all__ = ["Flight"]
@@ -31,8 +32,8 @@ class Flight:
     """
 
     __slots__ = (
-        "_due", "_landed", "_late", "_loop", "_must_count", "_own", "_probe", "_timeout", "_timer", "is_excused",
-        "is_postponed", "started_at", "status",
+        "_due", "_landed", "_late", "_loop", "_must_count", "_own", "_probe", "_timeout", "_timer", "is_counted",
+        "is_excused", "is_postponed", "started_at", "status",
     )  # fmt: skip  # a word a slot, not a line
 
     def __init__(
@@ -50,6 +51,8 @@ class Flight:
         self.is_postponed = False
         self.is_excused = False
         """Whether it is postponed because the loop stood still."""
+        self.is_counted = False
+        """Whether the pool has told of this failure: no instance could be made to look at."""
         self._must_count = must_count
         self._timeout = timeout
         self._late = 0.0  # seconds by which beats came too late, together
@@ -113,6 +116,7 @@ class Flight:
             self.is_postponed = not self.has_landed
             self._land(HealthStatus.unknown(metadata={"postponed": str(error) or "nothing to check with"}))
         else:
+            self.is_counted = isinstance(error, CreateFailed)
             # Only the type: the wording of a foreign error may hold a secret.
             self._land(self._failed(f"the check raised {type(error).__name__}"))
 

@@ -84,8 +84,11 @@ class HealthRecord:
         """Failures in a row, of checks and uses together."""
         return self.probe_failures + self.use_failures
 
-    def checked(self, state: HealthState) -> bool:
-        """Take in what a check found; True when this reached the failure threshold."""
+    def checked(self, state: HealthState, *, is_counted: bool = False) -> bool:
+        """Take in what a check found; True when this reached the failure threshold.
+
+        ``is_counted``: the failure that it met was taken in as that of a use, and is one failure all the same.
+        """
         if isinstance(state, Unknown):
             # No evidence either way: it ends trust in a good state, but does not make a bad one usable.
             if not isinstance(self.own, Unhealthy):
@@ -94,7 +97,7 @@ class HealthRecord:
         if state.is_usable():
             self._passed(state)
             return False
-        self.probe_failures += 1
+        self.probe_failures += not is_counted
         # "It cannot come back" is believed at once; any other failure waits for the threshold.
         return self._failed(state, at_once=isinstance(state, Unhealthy) and not state.recoverable)
 

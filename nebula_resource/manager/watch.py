@@ -192,12 +192,12 @@ class Watch:
 
     # ── the checker's findings (CheckListener) ──
 
-    def checked(self, id: str, status: HealthStatus) -> None:
+    def checked(self, id: str, status: HealthStatus, *, is_counted: bool = False) -> None:
         """A periodic or asked-for check landed."""
         registration = self._registry.get(id)
         if registration is not None:
             self.checks.note(registration.key, status)
-        self.board.observe(id, status)
+        self.board.observe(id, status, is_counted=is_counted)
         if not isinstance(status.state, Unknown):
             now = asyncio.get_running_loop().time()
             self.suspicion.probed(id, failed=not status.is_usable(), now=now)

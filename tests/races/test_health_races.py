@@ -53,7 +53,7 @@ class Told:
     def __init__(self) -> None:
         self.landed = 0
 
-    def checked(self, id: str, status: HealthStatus) -> None:
+    def checked(self, id: str, status: HealthStatus, *, is_counted: bool = False) -> None:
         self.landed += 1
 
     def postponed(self, id: str, status: HealthStatus) -> None:

@@ -40,7 +40,7 @@ class Diary:
         self.lines: list[tuple[float, str, HealthStatus]] = []
         self.put_off: list[tuple[float, str]] = []
 
-    def checked(self, id: str, status: HealthStatus) -> None:
+    def checked(self, id: str, status: HealthStatus, *, is_counted: bool = False) -> None:
         self.lines.append((now(), id, status))
 
     def postponed(self, id: str, status: HealthStatus) -> None:
