@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from nebula_resource._aio import OwnedTasks
 from nebula_resource.errors import ConfigurationError
+from nebula_resource.manager.overheard import Overheard
 from nebula_resource.model.context import ResourceContext
 from nebula_resource.quarantine import HalfOpenTicket
 
@@ -122,7 +123,8 @@ class Creation:
 
     def context(self) -> ResourceContext:
         """The registration's own context, without dependencies (probes)."""
-        credentials = self._registration.credentials or self._credentials
+        provider = self._registration.credentials or self._credentials
+        credentials = None if provider is None else Overheard(provider, self._registration.secrets)
         return ResourceContext(self._registration.scope, credentials=credentials)
 
     def __call__(self) -> tuple[ResourceContext, Dependencies | None]:

@@ -22,6 +22,7 @@ from nebula_resource.errors import (
     Unavailable,
 )
 from nebula_resource.hooks import ResourceHook
+from nebula_resource.manager.overheard import Secrets
 from nebula_resource.model.credentials import CredentialProvider
 from nebula_resource.model.health import HealthPolicy
 from nebula_resource.model.ports import Capacity, Gate
@@ -88,8 +89,8 @@ class Registration:
     __slots__ = (
         "__weakref__", "_causes", "acquire_hooks", "budget", "config", "credentials", "cross_tenant", "dependencies",
         "gates", "generation", "health", "is_plain", "key", "pool", "pool_config", "public_id", "quarantine",
-        "refusal", "refused", "registered_at", "release_hooks", "required", "resource", "scope", "state",
-        "swapping", "take",
+        "refusal", "refused", "registered_at", "release_hooks", "required", "resource", "scope", "secrets",
+        "state", "swapping", "take",
     )  # fmt: skip  # one list of names
 
     def __init__(
@@ -115,6 +116,8 @@ class Registration:
         self.health = health
         self.quarantine = quarantine
         self.credentials = credentials
+        self.secrets = Secrets()
+        """What its provider gave: no reason of a check may quote it."""
         self.budget = budget
         self.required = required
         self.cross_tenant = cross_tenant

@@ -23,7 +23,7 @@ _SETTING = re.compile(r"""([A-Za-z_][\w.-]*)(\s*=\s*)('[^']*'|"[^"]*"|[^\s&;,'"]
 
 
 def censored(status: HealthStatus, config: object) -> HealthStatus:
-    """Return what a check found, without the secrets of what was checked.
+    """Return what a check found, without the secrets of what was checked: its configuration, or several things that hold some.
 
     A check is a user's code: a reason such as ``f"cannot reach {dsn}"`` is quickly written, and would stand in events,
     logs and answers. Masked are every Secret of the configuration, in the spellings of URLs, JSON and base64, and

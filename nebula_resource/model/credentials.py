@@ -1,4 +1,4 @@
-"""Credentials: secrets by name, asked for when an instance is created and kept nowhere else."""
+"""Credentials: secrets by name, asked for when an instance is created."""
 
 from __future__ import annotations
 
