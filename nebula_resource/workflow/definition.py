@@ -59,9 +59,6 @@ class Retry:
         return Backoff(base=self.base, max=self.max)
 
 
-NO_RETRY = Retry(attempts=1)
-
-
 @dataclass(frozen=True, slots=True)
 class Step:
     """One action of a workflow.

@@ -109,6 +109,23 @@ async def test_a_socket_holds_its_lease_until_its_handler_ends(app: FastAPI, dat
     assert database.seen == ["begin", "commit"]
 
 
+async def test_a_socket_without_the_middleware_may_ask_until_the_response(
+    manager: Manager, database: Database
+) -> None:
+    """It has no response that could be cut off, so nobody has to watch one: the lease ends with the conversation."""
+    app = FastAPI()
+    app.state.nebula_manager = manager
+
+    @app.websocket("/")
+    async def handler(socket: WebSocket, db: Connection = Depends(resource(DB, until="response"))) -> None:
+        await socket.accept()
+        assert db.is_lent
+
+    sent, error = await talk(app, "/")
+    assert (kinds(sent)[0], error) == ("accept", None)
+    assert database.seen == ["begin", "commit"]
+
+
 async def test_a_socket_that_fails_rolls_back(app: FastAPI, database: Database) -> None:
     """The handler's error is the lease's outcome."""
     _, error = await talk(app, "/echo", ["one", "fail"], headers=bearer("acme"))

@@ -109,6 +109,24 @@ async def test_a_typo_is_told_wherever_it_is() -> None:
     assert len(told) >= 5
 
 
+async def test_what_two_routes_have_in_common_is_told_once() -> None:
+    """A slip in a shared dependency is one slip."""
+    app = FastAPI()
+
+    async def shared(db: Any = resource(DB)) -> None: ...
+
+    for path in ("/a", "/b"):
+
+        @app.get(path)
+        async def handler(unit: Annotated[Any, Depends(shared)]) -> None: ...
+
+    async with Manager() as manager:
+        install(app, manager)
+        with pytest.raises(ValidationFailed) as caught:
+            validate(app)
+    assert len(caught.value.violations) == 1
+
+
 async def test_annotations_are_compared_with_the_key() -> None:
     """Of the handler and of dependencies, the one key known by its other uses, too."""
     app = FastAPI()

@@ -387,6 +387,16 @@ async def test_two_containers_wired_to_one_module(container: Any) -> None:
     other.unwire()
 
 
+async def test_a_package_that_was_wired_is_looked_through(container: Any) -> None:
+    """By dependency-injector's own call, which takes packages apart from modules."""
+
+    @action
+    async def work(typo: Any = Provide["typo"]) -> None: ...
+
+    container.wire(packages=["tests.unit.checks"])
+    assert "work(typo)" in await _check(container)
+
+
 async def test_everything_is_told_at_once(container: Any) -> None:
     """One error with all of it, each thing once."""
 

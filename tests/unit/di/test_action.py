@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import inspect
+import warnings
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
@@ -190,6 +191,22 @@ async def test_a_marker_in_an_alias_is_found(app: World) -> None:
     async with app.manager.scope(tenant="acme", execution="e1"):
         db, cache, _ = await work()  # type: ignore[call-arg]  # what the marker form costs
         assert (type(db), type(cache)) == (Instance, Instance)
+
+
+async def test_a_name_that_is_not_there_yet_is_no_matter(app: World) -> None:
+    """What a function closes over may be made after it; only the marker has to be there."""
+
+    @app.live
+    @action
+    async def work(*, order: Later, db: Db) -> Any:
+        return order, db, Later
+
+    class Later:
+        """Made after the action."""
+
+    order = Later()
+    async with app.manager.scope(tenant="acme", execution="e1"):
+        assert (await work(order=order))[0] is order  # type: ignore[call-arg]  # what the marker form costs
 
 
 async def test_methods_are_actions_too(app: World) -> None:
@@ -398,6 +415,30 @@ async def test_a_lease_that_cannot_be_had_lets_go_of_what_is_being_made(app: Wor
         await asyncio.sleep(0)
     gc.collect()
     assert reported == []
+
+
+async def test_one_that_fails_at_once_lets_go_of_what_is_being_made(app: World) -> None:
+    """What came before it is not begun: its coroutine is closed, and nobody is warned of that."""
+
+    def fails() -> None:
+        raise LookupError
+
+    async def made() -> int:
+        raise AssertionError("nobody waits for it")
+
+    @app.live
+    @action
+    async def charge(repo: Any = Provide["repo"], answer: Any = Provide["answer"]) -> None: ...
+
+    slow, failing = providers.Coroutine(made), providers.Callable(fails)
+    with app.container.repo.override(slow), app.container.answer.override(failing):
+        async with app.manager.scope(tenant="acme", execution="e1"):
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                with pytest.raises(LookupError):
+                    await charge()
+                gc.collect()
+        assert all(not task.get_name().startswith("made") for task in asyncio.all_tasks())
 
 
 async def test_leases_are_waited_for_together(app: World) -> None:

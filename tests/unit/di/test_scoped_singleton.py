@@ -315,6 +315,10 @@ async def test_in_a_graph_overridden_and_copied(app: World) -> None:
     assert copied.__deepcopy__(memo) is copied.__deepcopy__(memo)
     assert repr(copied) == "ScopedSingleton(EXECUTION, Unit)"
     assert repr(copied.__deepcopy__(None)) == str(copied)
+    with app.container.unit.override(providers.Object("fake")):
+        async with app.manager.scope(execution="e2"):
+            fake: object = copy.deepcopy(app.container.unit)()
+            assert fake == "fake"
 
 
 async def test_two_providers_are_two_objects(app: World) -> None:

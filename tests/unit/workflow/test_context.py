@@ -9,6 +9,7 @@ import pytest
 
 from nebula_resource import (
     AcquireCancelled,
+    AmbiguousScope,
     CancellationToken,
     ConfigurationError,
     InvalidScope,
@@ -95,6 +96,23 @@ async def test_an_unknown_key_and_bad_ids() -> None:
         resources = Resources(manager, workflow="w", execution="e1")
         async with resources.open():
             with pytest.raises(ResourceNotFound):
+                await resources.acquire("db")
+
+
+async def test_what_two_could_serve_is_not_there() -> None:
+    """Two registrations at one depth are refused when they are asked for, so neither is announced."""
+    async with Manager() as manager:
+        for scope in (Scope.user("u1", tenant="acme"), Scope.workflow("w", tenant="acme")):
+            await manager.register(Thing("db"), {}, scope=scope)
+        resources = Resources(manager, workflow="w", execution="e1", tenant="acme", user="u1")
+        assert resources.exists("db")  # WORKFLOW is the deeper
+    async with Manager() as manager:
+        for scope in (Scope.workflow("w", tenant="acme"), Scope.workflow("w", user="u1")):
+            await manager.register(Thing("db"), {}, scope=scope, cross_tenant=True)
+        resources = Resources(manager, workflow="w", execution="e1", tenant="acme", user="u1")
+        assert not resources.exists("db")
+        async with resources.open():
+            with pytest.raises(AmbiguousScope):
                 await resources.acquire("db")
 
 

@@ -73,6 +73,12 @@ def test_what_cannot_be_a_step_is_refused() -> None:
         Step(one, name="x" * 200)
 
 
+def test_a_step_is_tried_three_times() -> None:
+    """The numbers that are promised: three tries, 0.2 s after the first, 5 s at most."""
+    retry = Step(one).retry
+    assert (retry.attempts, retry.base, retry.max) == (3, 0.2, 5.0)
+
+
 def test_every_violation_of_a_retry_is_told() -> None:
     """All at once."""
     with pytest.raises(ValidationFailed) as caught:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from datetime import UTC, datetime
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -109,6 +110,19 @@ async def test_steps_run_in_order_each_in_an_action_of_its_own(shop: Shop) -> No
     assert shop.endings == ["commit", "commit"]
     assert result.started_at <= result.finished_at
     assert result.duration_s >= 0
+
+
+async def test_a_result_says_when_it_was(shop: Shop) -> None:
+    """Its times are those of the first step's begin and the last one's end, in UTC."""
+    inside: list[datetime] = []
+
+    async def work() -> None:
+        inside.append(datetime.now(UTC))
+
+    definition = WorkflowDefinition("w", [Step(work), Step(work, name="again")])
+    result = await shop.executor.run(definition)
+    assert result.started_at <= inside[0] <= inside[1] <= result.finished_at
+    assert result.started_at.tzinfo is result.finished_at.tzinfo is UTC
 
 
 async def test_nested_actions_have_ids_of_their_own(shop: Shop) -> None:
@@ -481,8 +495,9 @@ async def test_a_step_that_waits_for_its_own_execution_is_refused(shop: Shop, de
     assert "would never end" in str(result.error)
 
 
-async def test_a_step_that_swallows_its_cancellation_is_the_last(shop: Shop) -> None:
-    """The next one is not begun."""
+@pytest.mark.parametrize("next_ones", [[], [Step(_never)]])
+async def test_a_step_that_swallows_its_cancellation_is_the_last(shop: Shop, next_ones: list[Step]) -> None:
+    """The next one is not begun, and without a next one the execution is cancelled all the same."""
 
     async def stubborn() -> None:
         try:
@@ -491,12 +506,54 @@ async def test_a_step_that_swallows_its_cancellation_is_the_last(shop: Shop) -> 
             shop.log.append("swallowed")
 
     run = asyncio.create_task(
-        shop.executor.run(WorkflowDefinition("w", [Step(stubborn), Step(_never)]), execution_id="e")
+        shop.executor.run(WorkflowDefinition("w", [Step(stubborn), *next_ones]), execution_id="e")
     )
     await asyncio.sleep(1)
     shop.executor.cancel("e")
     assert (await run).status is WorkflowStatus.CANCELLED
     assert shop.log == ["swallowed"]
+
+
+async def test_a_step_that_fails_of_its_cancellation_is_not_tried_again(shop: Shop) -> None:
+    """Although its error is worth another try."""
+    attempts: list[int] = []
+
+    async def breaks(ctx: ActionContext) -> None:
+        attempts.append(ctx.attempt)
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            raise ConnectionError from None
+
+    run = asyncio.create_task(
+        shop.executor.run(WorkflowDefinition("w", [Step(breaks, retry=NOW)]), execution_id="e")
+    )
+    await asyncio.sleep(1)
+    shop.executor.cancel("e")
+    assert (await run).status is WorkflowStatus.CANCELLED
+    assert attempts == [1]
+
+
+async def test_an_error_that_giving_up_brought_about_is_forgotten(shop: Shop) -> None:
+    """Nobody wanted it any more when it failed: who asks again gets a new run."""
+    runs: list[int] = []
+
+    async def breaks() -> int:
+        runs.append(1)
+        if len(runs) == 1:
+            try:
+                await asyncio.sleep(3600)
+            except asyncio.CancelledError:
+                raise ValueError from None
+        return len(runs)
+
+    definition = WorkflowDefinition("w", [Step(breaks)])
+    caller = asyncio.create_task(shop.executor.run(definition, execution_id="e"))
+    await asyncio.sleep(1)
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    assert (await shop.executor.run(definition, execution_id="e")).results == {"breaks": 2}
 
 
 async def test_cancelling_between_attempts_ends_the_retries(shop: Shop) -> None:
@@ -558,15 +615,21 @@ async def test_nobody_waiting_means_nobody_wants_it(shop: Shop, cancels: int) ->
 
 
 async def test_closing_cancels_what_runs(shop: Shop) -> None:
-    """After that nothing can be run."""
+    """When it returns, all is cleaned up; after that nothing can be run."""
 
-    async def work() -> None:
-        await asyncio.sleep(3600)
+    async def work(ctx: ActionContext) -> None:
+        await ctx.resource("db")
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            await asyncio.sleep(2)
 
     definition = WorkflowDefinition("w", [Step(work)])
     run = asyncio.create_task(shop.executor.run(definition))
     await asyncio.sleep(1)
     await shop.executor.close()
+    assert _now() == 3
+    assert shop.endings == ["rollback CancelledError"]
     assert (await run).status is WorkflowStatus.CANCELLED
     with pytest.raises(Unavailable, match="this WorkflowExecutor was closed"):
         await shop.executor.run(definition)
