@@ -1,18 +1,23 @@
-"""Soak: thousands of requests with every fate at once; afterwards nothing is out and every outcome arrived."""
+"""Soak: thousands of requests and actions with every fate at once; afterwards nothing is out, every outcome arrived."""
 
 from __future__ import annotations
 
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from typing import Any
 
 import pytest
+from dependency_injector import providers
+from dependency_injector.wiring import Provide
 from fastapi import Depends, FastAPI, HTTPException
 from fastapi.responses import StreamingResponse
 
 from nebula_resource import OFF, Manager, PoolConfig, ResourceContext
+from nebula_resource.di import Leased, ResourceContainer, action, wired
 from nebula_resource.fastapi import dependency, install, resource
 from tests.app.fastapi_world import (
     DB,
@@ -26,7 +31,7 @@ from tests.app.fastapi_world import (
     tokens,
 )
 
-REQUESTS = 5000
+REQUESTS = ACTIONS = 5000
 AT_ONCE = 40
 
 
@@ -177,16 +182,102 @@ class Clients:
         assert (answer.status, outcomes) == EXPECTED[path], (path, way_out)
         self.told[path] += 1
 
-    async def many(self, count: int) -> None:
-        """Keep some under way until all are done."""
-        pending: set[asyncio.Task[None]] = set()
-        for number in range(count):
-            pending.add(asyncio.create_task(self.one(number)))
-            if len(pending) >= AT_ONCE:
-                done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-                for each in done:
-                    each.result()
-        await asyncio.gather(*pending)
+
+# ── actions ──
+
+CALL: ContextVar[tuple[Outcomes, int, str]] = ContextVar("call")
+"""Of the action under way: whose leases it is given, its number and its fate."""
+
+
+class Declined(Exception):
+    """What bodies, and what is made beside a lease, raise."""
+
+
+async def _beside(db: Connection) -> None:
+    """What is made of a lease for an action, and may fail."""
+    database, number, fate = CALL.get()
+    database.by[id(db)] = number
+    await asyncio.sleep(0)
+    if fate == "sibling":
+        raise Declined
+
+
+class Given(ResourceContainer):
+    """What actions are given."""
+
+    db = Leased(DB)
+    beside = providers.Factory(_beside, db)
+
+
+@action
+async def act(db: Connection = Provide["db"], beside: Any = Provide["beside"]) -> str | None:
+    """Ends as its fate says."""
+    fate = CALL.get()[2]
+    assert fate != "sibling", "something could not be made: the body is not run"
+    await asyncio.sleep(0)
+    if fate == "declined":
+        raise Declined
+    if fate == "uncommitted":
+        db.fails = CommitFailed()
+    return db.tenant
+
+
+FATES: dict[str, tuple[type[Exception] | None, list[str]]] = {
+    "done": (None, ["commit"]),
+    "declined": (Declined, ["rollback Declined"]),
+    "uncommitted": (CommitFailed, ["commit failed"]),
+    "sibling": (Declined, ["rollback Declined"]),
+}
+
+
+class Callers:
+    """Call actions of every fate, and judge what came back and what became of their leases."""
+
+    def __init__(self, manager: Manager, database: Outcomes, seed: int) -> None:
+        self.manager = manager
+        self.database = database
+        self.chance = random.Random(seed)
+        self.told: Counter[str] = Counter()
+
+    async def one(self, number: int) -> None:
+        """One call, that may be cancelled, twice, at any turn of the loop."""
+        chance = self.chance
+        fate, tenant = chance.choice(list(FATES)), chance.choice(TENANTS)
+        times = chance.choices([0, 1, 2], [6, 2, 2])[0]
+        call = asyncio.create_task(self.call(number, fate, tenant))
+        for _ in range(chance.randrange(30)):
+            await asyncio.sleep(0)
+        for _ in range(times):
+            call.cancel()
+            await asyncio.sleep(0)
+        raised: type[Exception] | None = None
+        try:
+            assert await call == tenant
+        except asyncio.CancelledError:
+            self.told["cancelled"] += 1
+            return
+        except (Declined, CommitFailed) as error:
+            raised = type(error)
+        assert (raised, self.database.of.get(number)) == FATES[fate]
+        self.told[fate] += 1
+
+    async def call(self, number: int, fate: str, tenant: str) -> str | None:
+        """In an execution of its own."""
+        CALL.set((self.database, number, fate))
+        async with self.manager.scope(tenant=tenant, execution=f"a{number}"):
+            return await act()
+
+
+async def many(one: Callable[[int], Coroutine[Any, Any, None]], numbers: range) -> None:
+    """Keep some under way until all are done."""
+    pending: set[asyncio.Task[None]] = set()
+    for number in numbers:
+        pending.add(asyncio.create_task(one(number)))
+        if len(pending) >= AT_ONCE:
+            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            for each in done:
+                each.result()
+    await asyncio.gather(*pending)
 
 
 @pytest.mark.timeout(300)
@@ -201,10 +292,19 @@ async def test_every_outcome_arrives_and_nothing_is_left(way: str, monkeypatch: 
     await manager.register(database, pool=PoolConfig(max_size=8, acquire_timeout=60))
     before = len(asyncio.all_tasks())
     clients = Clients(application(manager, database), database, seed)
-    await clients.many(REQUESTS)
+    callers = Callers(manager, database, seed + 1)
+    with wired(Given(), __name__):
+        await asyncio.gather(
+            many(clients.one, range(REQUESTS)), many(callers.one, range(REQUESTS, REQUESTS + ACTIONS))
+        )
 
     assert set(clients.told) == {*EXPECTED, "cancelled", "left"}, "some fate never came about"
-    assert {len(outcomes) for outcomes in database.of.values()} == {1}, "a request had two leases"
+    assert set(callers.told) == {*FATES, "cancelled"}, "some fate never came about"
+    assert sum(clients.told.values()) <= REQUESTS  # who left after the last piece is in no count
+    assert sum(callers.told.values()) == ACTIONS
+    assert {len(outcomes) for outcomes in database.of.values()} == {1}, (
+        "a request or an action had two leases"
+    )
     assert database.lent == 0
     (stats,) = manager.stats().values()
     assert (stats.in_use, stats.waiting) == (0, 0)
