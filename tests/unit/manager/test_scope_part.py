@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from nebula_resource import Manager, ScopeLevel, current_scope
 from nebula_resource.manager.scope_part import ScopePart
 from nebula_resource.model.scope import Scope
@@ -57,3 +59,17 @@ async def test_the_outcome_of_a_part_reaches_its_leases() -> None:
         assert current_scope() is scope
     await manager.shutdown()
     assert_manager_sound(manager)
+
+
+async def test_a_part_that_another_task_ends_is_ended() -> None:
+    """Its context cannot be taken back from there; what it held is given back all the same."""
+    async with Manager() as manager:
+        await manager.register(Thing("thing"))
+        part = ScopePart(manager, Scope.execution("e1"), None, counted=True)
+        part.enter()
+        await part.get("thing")
+        await asyncio.create_task(part.__aexit__(None, None, None))
+        assert part.is_closed
+        assert not any(manager.open_scopes.values())
+        assert manager.stats()["thing"].in_use == 0
+        assert current_scope() is part, "the context of the task that entered it is not that one's to change"
