@@ -140,7 +140,7 @@ class Probes:
                 if isinstance(status, HealthState):
                     status = HealthStatus(status)
                 if isinstance(status, HealthStatus):  # else the caller says what is wrong with it
-                    status = censored(status, (self._registration.config, *self._registration.secrets.all()))
+                    status = censored(status, self._registration.what_is_secret())
                 # One that fails its check goes; whether the resource is ill is for the board to say.
                 borrowed.is_good = status.is_usable()
                 return status

@@ -153,6 +153,10 @@ class Registration:
         """Whether it is being taken down, or was."""
         return self.state in {RegistrationState.DRAINING, RegistrationState.CLOSED}
 
+    def what_is_secret(self) -> tuple[object, ...]:
+        """What holds its secrets: nothing that a check or a recovery strategy says may quote one."""
+        return (self.config, *self.secrets.all())
+
     def with_config(self, config: Any, pool_config: PoolConfig) -> Registration:
         """One like it, with another configuration: what it is wanted to be; it is in no book and has no pool."""
         return Registration(

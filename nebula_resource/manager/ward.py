@@ -77,3 +77,8 @@ class RegistrationWard(Ward):
         """What a create of this registration would get."""
         creation = self._creations.get(id)
         return ResourceContext() if creation is None else creation.context()
+
+    def secrets(self, id: str, /) -> object:
+        """What holds its secrets: its configuration, and what its provider gave."""
+        registration = self._registry.get(id)
+        return None if registration is None else registration.what_is_secret()

@@ -44,7 +44,7 @@ async def examine(case: Case, ward: Ward, tasks: OwnedTasks, listener: Quarantin
             case.stubborn = attempt
     if not attempt.done():
         return _failed(case, TimeoutError(f"the attempt took longer than {ATTEMPT_SECONDS:g} s"))
-    return _read(case, attempt, listener, told=strategy is not None)
+    return _read(case, attempt, ward, listener, told=strategy is not None)
 
 
 def _target(case: Case, ward: Ward) -> RecoveryTarget:
@@ -66,7 +66,7 @@ async def _call(strategy: RecoveryStrategy, case: Case, ward: Ward) -> HealthSta
 
 
 def _read(
-    case: Case, attempt: asyncio.Task[HealthStatus], listener: QuarantineListener, *, told: bool
+    case: Case, attempt: asyncio.Task[HealthStatus], ward: Ward, listener: QuarantineListener, *, told: bool
 ) -> Finding:
     """Turn the end of an attempt into a finding; ``told``: faults of a user's strategy are reported."""
     if attempt.cancelled():
@@ -86,7 +86,8 @@ def _read(
         listener.faulted(case.id, fault)
         return _failed(case, fault)
     if told:
-        status_ = censored(status_, None)  # a user's own words; what a probe found was censored there
+        # a user's own words; what a probe found was censored there
+        status_ = censored(status_, ward.secrets(case.id))
     if is_pass(status_):
         return Finding(True, status_)
     return Finding(

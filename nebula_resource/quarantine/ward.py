@@ -33,6 +33,10 @@ class Ward(Protocol):
         """What a create of this registration would get."""
         ...
 
+    def secrets(self, id: str, /) -> object:
+        """What holds the secrets of this registration: a strategy's words are censored by it."""
+        ...
+
 
 class QuarantineListener:
     """Subclass and override; every method here does nothing.

@@ -332,6 +332,9 @@ class Real(QuarantineListener):
             raise Postponed
         return HealthStatus.healthy() if self.health[id] == "well" else HealthStatus.unhealthy("down")
 
+    def secrets(self, id: str, /) -> object:
+        return None
+
     def success_threshold(self, id: str, /) -> int:
         return 2
 

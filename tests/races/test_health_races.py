@@ -118,6 +118,9 @@ class OneWard:
         await self._probe()
         return HealthStatus.healthy() if self._well else HealthStatus.unhealthy("down")
 
+    def secrets(self, id: str, /) -> object:
+        return None
+
     def success_threshold(self, id: str, /) -> int:
         return 1
 

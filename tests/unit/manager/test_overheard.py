@@ -1,9 +1,13 @@
 """What a provider gave is known again when a check quotes it."""
 
-from nebula_resource import Manager, ResourceContext, Secret
+import pytest
+
+from nebula_resource import Manager, QuarantinePolicy, ResourceContext, Secret
+from nebula_resource.errors import ProbeFailed
 from nebula_resource.model.config_display import MASK
 from nebula_resource.model.credentials import StaticCredentials
 from nebula_resource.model.health import HealthCheckable, HealthStatus, Unhealthy
+from nebula_resource.quarantine import RecoveryStrategy, RecoveryTarget
 from tests.unit.manager.things import Instance, Thing, ThingConfig
 
 
@@ -52,3 +56,24 @@ async def test_a_provider_looks_like_itself() -> None:
     async with Manager(credentials=vault) as manager:
         registration = await manager.register(Thing("thing"))
         assert repr(manager.credentials_of(registration)) == repr(vault)
+
+
+class Chatty(RecoveryStrategy):
+    """Asks for the login, as it would to log in elsewhere, and quotes it."""
+
+    async def attempt_recovery(self, registration: RecoveryTarget, context: ResourceContext) -> HealthStatus:
+        assert context.credentials is not None
+        login = (await context.credentials.get("login")).value.get_secret_value()
+        return HealthStatus.unhealthy(f"{login} is refused")
+
+
+async def test_a_recovery_strategy_that_quotes_the_credential_shows_none() -> None:
+    """What an attempt found is told with it, and answers the person who asked for a release."""
+    vault = StaticCredentials({"login": Secret("first-secret")})
+    async with Manager(credentials=vault, quarantine=QuarantinePolicy(strategy=Chatty())) as manager:
+        await manager.register(Thing("thing"))
+        manager.quarantine("thing", "by hand")
+        with pytest.raises(ProbeFailed) as caught:
+            await manager.release("thing")
+    assert isinstance(caught.value.health, HealthStatus)
+    assert caught.value.health.state.because == f"{MASK} is refused"

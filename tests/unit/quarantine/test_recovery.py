@@ -69,6 +69,9 @@ class FakeWard:
         finally:
             self.running -= 1
 
+    def secrets(self, id: str, /) -> object:
+        return None
+
     def success_threshold(self, id: str, /) -> int:
         return self.threshold
 
