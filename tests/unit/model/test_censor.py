@@ -75,6 +75,31 @@ def test_a_secret_of_the_configuration_is_masked(make: Callable[[str], HealthSta
     )
 
 
+class Lone(ResourceConfig):
+    """A secret that stands in no URL of the configuration."""
+
+    token: Secret = Secret(f"{PASSWORD} &")
+
+
+@pytest.mark.parametrize(
+    "spell",
+    [
+        str,
+        lambda secret: quote(secret, safe=""),
+        quote,
+        quote_plus,
+        lambda secret: json.dumps(secret)[1:-1],
+        lambda secret: base64.b64encode(secret.encode()).decode(),
+        lambda secret: base64.urlsafe_b64encode(secret.encode()).decode(),
+    ],
+    ids=["plain", "URL", "URL path", "form", "JSON", "base64", "base64 for URLs"],
+)
+def test_each_spelling_of_a_secret_is_masked_by_itself(spell: Callable[[str], str]) -> None:
+    """No other spelling, and no URL that holds it, hides that one is missing."""
+    spelling = spell(Lone().token.get_secret_value())
+    assert censored(HealthStatus(Unhealthy(f"<{spelling}>")), Lone()).state.because == f"<{MASK}>"
+
+
 @pytest.mark.parametrize(
     ("said", "told"),
     [
