@@ -16,6 +16,8 @@ __all__ = ["Column", "Part", "counts", "histograms", "in_template", "numbers"]
 Column = Sequence[Any]
 """One thing of each of a chunk's values."""
 Numbers = tuple[int | float, ...]
+Shape = tuple[tuple[str, tuple[float, ...]], ...]
+"""The histograms of a key: the further label's value and the bounds of each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,19 +111,20 @@ def histograms(
         shapes: list[Hashable] = []
         numbers: list[int | float] = []
         for named in _named_snapshots(columns, values):
-            shape = []
+            shape: Shape = ()
             for value, snapshot in named:
                 if snapshot is EMPTY:
                     continue
-                buckets = [*accumulate(snapshot.counts)]
-                if buckets[-1]:
-                    shape.append((value, snapshot.bounds))
-                    numbers += buckets
-                    numbers += (snapshot.total_s, buckets[-1])
-            shapes.append(tuple(shape))
+                numbers += accumulate(snapshot.counts)
+                if total := numbers[-1]:
+                    shape += ((value, snapshot.bounds),)
+                    numbers += (snapshot.total_s, total)
+                else:
+                    del numbers[-len(snapshot.counts) :]
+            shapes.append(shape)
         return shapes, tuple(numbers)
 
-    def lines(shape: tuple[tuple[str, tuple[float, ...]], ...]) -> tuple[bytes, ...]:
+    def lines(shape: Shape) -> tuple[bytes, ...]:
         found = []
         for value, bounds in shape:
             mine = in_template(f',{label}="{escaped(value)}"') if label else b""

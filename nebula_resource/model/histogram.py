@@ -120,14 +120,15 @@ class Histogram:
         """
         shown = self.shown
         if shown is None or of != self._of:
-            counts = tuple(self.counts)
+            counts = self.counts
             instant = 0 if of is None else of - sum(counts)
             if instant > 0:
-                counts = (counts[0] + instant, *counts[1:])
+                counts = counts.copy()
+                counts[0] += instant
             self.shown = shown = object.__new__(HistogramSnapshot)
             # What its own constructor does, at a third of the price: a scrape makes one for each pool that was used.
             _set_bounds(shown, self.bounds)
-            _set_counts(shown, counts)
+            _set_counts(shown, tuple(counts))
             _set_total(shown, self.total_s)
             self._of = of
         return shown
