@@ -97,6 +97,10 @@ class ResourceError(Exception):
         """The text alone."""
         return str(self.args[0]) if self.args else ""
 
+    def is_of_another(self, resource_id: str) -> bool:
+        """Whether this names a resource, and not that one."""
+        return self.resource_id not in {None, resource_id}
+
     def __reduce__(self) -> tuple[Any, ...]:
         state = self.__dict__.copy()
         cause = state.get("cause")

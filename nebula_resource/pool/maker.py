@@ -226,7 +226,7 @@ class Maker:
         return (
             isinstance(error, ResourceError)
             and not isinstance(error, InitializationError)
-            and error.resource_id not in {None, self._pool.resource.id}
+            and error.is_of_another(self._pool.resource.id)
         )
 
     def _opened(self, now: float) -> None:

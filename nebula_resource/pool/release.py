@@ -245,4 +245,4 @@ def _is_of_another(error: BaseException, resource_id: str) -> bool:
     """
     if isinstance(error, BaseExceptionGroup):
         return all(_is_of_another(each, resource_id) for each in error.exceptions)
-    return isinstance(error, ResourceError) and error.resource_id not in {None, resource_id}
+    return isinstance(error, ResourceError) and error.is_of_another(resource_id)

@@ -75,7 +75,7 @@ class HalfOpenTicket:
         return self._is_of_another(cause) and not isinstance(cause, InitializationError)
 
     def _is_of_another(self, error: BaseException) -> bool:
-        return isinstance(error, ResourceError) and error.resource_id not in {None, self._resource_id}
+        return isinstance(error, ResourceError) and error.is_of_another(self._resource_id)
 
 
 class HalfOpenGate:
