@@ -41,9 +41,9 @@ def serve(
 
 def check_config(config: Config = None, as_json: AsJson = False) -> None:
     """Read and check the file and change nothing; exit code 2 with every violation where it is wrong."""
+    _service()
     from nebula_resource.service.declaration import load
 
-    _service()
     _look_here()
     path = config or Path("nebula.toml")
     try:

@@ -22,6 +22,8 @@ MAX_DEPTH = 32
 _WHOLE = "config"  # the path of the configuration itself
 _COUNTED = re.compile(r",? not \d+")  # pydantic tells a length; of a secret that is too much
 _BY_USERS = frozenset({"value_error", "assertion_error"})
+_OF_THE_CLASS = frozenset({"literal_error", "enum"})
+"""Rules whose words are the choices that the class declares, whatever was given: ``debug`` for ``DEBUG`` is no leak."""
 
 
 def validate_config(model_type: type[ModelT], value: object, *, path: str = "") -> ModelT:
@@ -136,7 +138,8 @@ def _violation(
     if kind in _BY_USERS:
         rule = rule.partition(", ")[2] or rule  # without pydantic's "Value error, "
     written_by_users = kind in _BY_USERS or "." in kind or kind == "union_tag_invalid"
-    if (secret and written_by_users) or leaks.into(rule, written_by_users=written_by_users):
+    repeats = kind not in _OF_THE_CLASS and leaks.into(rule, written_by_users=written_by_users)
+    if (secret and written_by_users) or repeats:
         rule = "must pass the configuration's own check" if kind in _BY_USERS else f"breaks a rule: {kind}"
     if secret:
         rule = _COUNTED.sub("", rule)

@@ -69,7 +69,7 @@ class AdminSection(ResourceConfig):
     @classmethod
     def _is_a_path(cls, path: str) -> str:
         if not path.startswith("/") or "//" in path or any(each in path for each in "?#{} "):
-            raise ValueError("must be a path such as / or /admin")
+            raise ValueError("must begin with / and have neither // nor a space, ?, #, { or }")
         return path.rstrip("/") or "/"
 
     @property
@@ -129,10 +129,21 @@ def _valid_part(known: dict[str, Any], places: Mapping[str, str], findings: Find
         return validate_config(AdminSection, known)
     except ValidationFailed as error:
         findings.take("", error, renamed=_renamed(error, places))
-        wrong = {each.field.partition(".")[0] for each in error.violations}
-        return validate_config(
-            AdminSection, {name: value for name, value in known.items() if name not in wrong}
-        )
+        return validate_config(AdminSection, _without({each.field for each in error.violations}, known))
+
+
+def _without(wrong: set[str], known: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that are right; of the groups each that is."""
+    names = {each.partition(".")[0] for each in wrong}
+    left = {name: value for name, value in known.items() if name not in names}
+    if "groups" in names and "groups" not in wrong:
+        right = {
+            name: members
+            for name, members in known["groups"].items()
+            if not any(f"{each}.".startswith(f"groups.{name}.") for each in wrong)
+        }
+        left["groups"] = right
+    return left
 
 
 def _renamed(error: ValidationFailed, places: Mapping[str, str]) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -114,9 +114,10 @@ def declare(
         ]
     resources = [each for each in read if each is not None]
     _refuse_twins(resources, findings)
-    complete = len(resources) == len(named)
-    ordered = _ordered(resources, complete, findings)
-    _check_groups(admin, resources, complete, findings)
+    ids = _ids(named)
+    _refuse_strangers(named, resources, ids, findings)
+    ordered = _ordered(resources, findings)
+    _check_groups(admin, ids, findings)
     findings.raise_if_any()
     keys = () if admin.keys_file is None else (admin.keys_file,)
     return Declaration(
@@ -139,20 +140,40 @@ def _refuse_twins(resources: list[DeclaredResource], findings: Findings) -> None
             )
 
 
-def _ordered(resources: list[DeclaredResource], complete: bool, findings: Findings) -> list[DeclaredResource]:
-    """Each after what it needs. What nobody declares, and circles, are noted."""
+def _ids(named: Mapping[str, Any]) -> frozenset[str]:
+    """Every id that the file gives, also to a resource that has a mistake of its own."""
+    return frozenset(
+        str(table.get("id", name)) if isinstance(table, Mapping) else name for name, table in named.items()
+    )
+
+
+def _refuse_strangers(
+    named: Mapping[str, Any], resources: list[DeclaredResource], ids: frozenset[str], findings: Findings
+) -> None:
+    """Note what something needs and nobody declares."""
+    needs: dict[str, Sequence[object]] = {each.name: each.resource.dependencies for each in resources}
+    for name, table in named.items():
+        given = table.get("dependencies") if isinstance(table, Mapping) else None
+        for number, id_ in enumerate(needs.get(name, given if isinstance(given, list) else ())):
+            if isinstance(id_, str) and id_ not in ids:
+                path = under(under(under("resources", name), "dependencies"), number)
+                findings.add(path, f"must be the id of a resource of this file{near(id_, ids)}")
+
+
+def _ordered(resources: list[DeclaredResource], findings: Findings) -> list[DeclaredResource]:
+    """Each after what it needs. What is not for its scope, and circles, are noted."""
     graph: DependencyGraph[str] = DependencyGraph()
     by_name = {each.name: each for each in resources}
     for each in resources:
         needs = []
         for number, id_ in enumerate(each.resource.dependencies):
             found = _meant(id_, each, resources)
+            theirs = sorted({str(other.scope) for other in resources if other.resource.id == id_})
             if found is not None:
                 needs.append(found.name)
-            elif complete:  # else it may be one that has a mistake of its own
+            elif theirs:  # else nobody declares it, or it has a mistake of its own
                 path = under(under(under("resources", each.name), "dependencies"), number)
-                ids = [str(other.resource.id) for other in resources if other is not each]
-                findings.add(path, f"must be the id of a resource of this file{near(id_, ids)}")
+                findings.add(path, f"must be there for {each.scope} too: it is for {', '.join(theirs)} alone")
         try:
             graph.add(each.name, needs)
         except CircularDependency as error:
@@ -172,12 +193,9 @@ def _meant(
     return max(candidates, key=lambda each: (each.scope.level, len(each.scope.fields)), default=None)
 
 
-def _check_groups(
-    admin: AdminSection, resources: list[DeclaredResource], complete: bool, findings: Findings
-) -> None:
-    ids = {str(each.resource.id) for each in resources}
+def _check_groups(admin: AdminSection, ids: frozenset[str], findings: Findings) -> None:
     for name, members in admin.groups.items():
         for number, member in enumerate(members):
-            if complete and member.partition("~")[0] not in ids:
+            if member.partition("~")[0] not in ids:
                 path = under(under("admin.groups", name), number)
                 findings.add(path, f"must be the id of a resource of this file{near(member, ids)}")

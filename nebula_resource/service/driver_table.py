@@ -28,13 +28,15 @@ GROUP = "nebula_resource.drivers"
 class Driver:
     """What a name means: ``make(id, dependencies)`` gives the resource, ``translate`` reads the driver's short forms.
 
-    ``pool`` are the settings that hold where a file gives no others.
+    ``short`` are the settings of the short form, the first of them never left out; ``pool`` are the settings that hold
+    where a file gives no others.
     """
 
     name: str
     target: Any = field(repr=False)
     translate: Translation | None = None
     pool: Mapping[str, Any] = field(default_factory=dict)
+    short: Sequence[str] = ()
 
     def make(self, id: str, dependencies: Sequence[str] | None) -> Resource[Any, Any, Any]:
         """A resource with this id; ``dependencies`` None: those it declares itself. Raises `ConfigurationError`."""
@@ -64,6 +66,7 @@ class _Ours:
     pool: Mapping[str, Any] = field(default_factory=dict)
     loads: Sequence[str] = ()
     """Modules that the first create would load otherwise: on the loop, for a quarter of a second."""
+    short: Sequence[str] = ()
 
 
 _SQLALCHEMY = "nebula_resource.drivers.sqlalchemy:SqlAlchemyResource"
@@ -79,6 +82,7 @@ _OURS: Mapping[str, _Ours] = MappingProxyType(
             "postgres",
             postgres_address,
             loads=("nebula_resource.drivers.sqlalchemy.postgres", "sqlalchemy.dialects.postgresql.asyncpg"),
+            short=("host", "database", "port"),
         ),
         "sqlalchemy": _Ours(_SQLALCHEMY, "sqlalchemy"),
         "sqlite": _Ours(
@@ -86,6 +90,7 @@ _OURS: Mapping[str, _Ours] = MappingProxyType(
             "sqlalchemy",
             sqlite_address,
             loads=("nebula_resource.drivers.sqlalchemy.sqlite", "sqlalchemy.dialects.sqlite.aiosqlite"),
+            short=("path",),
         ),
     }
 )
@@ -101,7 +106,7 @@ def find_driver(name: str) -> Driver:
     """Return what a name means; it is imported now. Raises `ConfigurationError`, whose text does not repeat the name."""
     ours = _OURS.get(name)
     if ours is not None:
-        return Driver(name, _import_ours(ours), ours.translate, ours.pool)
+        return Driver(name, _import_ours(ours), ours.translate, ours.pool, ours.short)
     if ":" in name:
         module, _, attribute = name.partition(":")
         return Driver(name, _checked(_import(module, attribute)))

@@ -188,10 +188,14 @@ def _dependencies(path: str, table: dict[str, Any], findings: Findings) -> list[
     given = table.get("dependencies")
     if given is None:
         return None
-    if isinstance(given, list) and all(isinstance(each, str) for each in given):
-        return list(given)
-    findings.add(under(path, "dependencies"), "must be a list of resource ids", type(given).__name__)
-    return []
+    here = under(path, "dependencies")
+    if not isinstance(given, list):
+        findings.add(here, "must be a list of resource ids", type(given).__name__)
+        return []
+    for number, each in enumerate(given):
+        if not isinstance(each, str):
+            findings.add(under(here, number), "must be the id of a resource", type(each).__name__)
+    return [each for each in given if isinstance(each, str)]
 
 
 def _flag(path: str, table: dict[str, Any], name: str, findings: Findings) -> bool:
@@ -232,7 +236,7 @@ def _config(
             # Of a secret that is missing or misplaced, its own rules have nothing to say.
             if under(here, renamed.get(each.field, each.field)) not in known
         ]
-        left = [_hinted(each, resource) for each in left]
+        left = [_hinted(each, driver, resource) for each in left]
         if left:
             findings.take(here, ValidationFailed(left), renamed=renamed)
         return None
@@ -241,12 +245,15 @@ def _config(
         return None
 
 
-def _hinted(violation: FieldViolation, resource: Resource[Any, Any, Any]) -> FieldViolation:
-    """Of an unknown setting, the known one that is closest."""
+def _hinted(violation: FieldViolation, driver: Driver, resource: Resource[Any, Any, Any]) -> FieldViolation:
+    """Of an unknown setting, the known one that is closest; of an address that is missing, how it is given."""
     model = config_model(resource)
+    if violation.field == "url" and violation.actual == "nothing" and driver.short:
+        where = f"must be given: {', '.join(driver.short)} or url say where it is"
+        return FieldViolation(driver.short[0], where, violation.actual)
     if model is None or violation.field in model.model_fields or "." in violation.field:
         return violation
-    hint = near(violation.field, model.model_fields)
+    hint = near(violation.field, (*driver.short, *model.model_fields))
     return FieldViolation(violation.field, f"is no setting of this driver{hint}", "an unknown key")
 
 

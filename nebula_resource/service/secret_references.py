@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from pydantic import BaseModel
@@ -26,6 +27,14 @@ Contents: TypeAlias = Mapping[Path, bytes | Exception]
 _REFERENCE = re.compile(r"(env):(.*)|(file):(?!//)(.+)", re.DOTALL)
 _USUAL_NAME = re.compile(r"[A-Z][A-Z0-9_]*")
 _LOGIN = re.compile(r"://[^/?#\s]*:[^/?#\s]*@")
+_UNREADABLE: Mapping[type[Exception], tuple[str, str]] = MappingProxyType(
+    {
+        FileNotFoundError: ("there", "nothing"),
+        IsADirectoryError: ("a file", "a folder"),
+        PermissionError: ("one that this user may read", "no permission"),
+    }
+)
+"""By what the system said of a file: what it must be, and what it is."""
 _RULE = "must be env:NAME or file:PATH: a secret never stands in the file itself"
 
 
@@ -128,8 +137,8 @@ class SecretReferences:
             self._findings.add(path, "the file it names must be a regular one", "a pipe or a device")
             return None
         if isinstance(content, Exception):
-            kind = type(content).__name__
-            self._findings.add(path, "the file it names must be one that can be read", kind)
+            rule, found = _UNREADABLE.get(type(content), ("one that can be read", type(content).__name__))
+            self._findings.add(path, f"the file it names must be {rule}", found)
             return None
         if len(content) > MOST_BYTES:
             self._findings.add(path, f"the file it names must not exceed {MOST_BYTES // 1024} KiB", "more")

@@ -17,13 +17,26 @@ MOST_BYTES = 4 * 1024 * 1024
 
 _PLACE = re.compile(r"\(at (line \d+, column \d+|end of document)\)")
 
+_TWICE = "a name that stands there a second time"
+_OPEN_TEXT = "a text whose quotes do not end"
+_NO_NAME = "no name (braces end on the line on which they begin, and not with a comma)"
 _MISTAKES = {
     "Cannot declare": "a table that stands there a second time",
-    "Cannot overwrite": "a name that stands there a second time",
-    "Cannot mutate": "a name that stands there a second time",
+    "Cannot overwrite": _TWICE,
+    "Cannot mutate": _TWICE,
+    "Duplicate inline table key": _TWICE,
     "Invalid value": "no value (a text stands in quotes)",
+    "Invalid statement": "no name",
+    "Invalid initial character for a key": _NO_NAME,
     "Expected '='": "a name without = behind it",
-    "Unterminated string": "a text whose quotes do not end",
+    "Expected newline": "more than one value (a text stands in quotes, and a number has no leading zero)",
+    "Expected ']": "a table's name that does not end with ]",
+    "Unterminated string": _OPEN_TEXT,
+    "Illegal character '\\n'": _OPEN_TEXT,
+    "Illegal character '\\r'": "a line that does not end as a line of text does",
+    "Illegal character": "a character that is not allowed there",
+    "Found invalid character": "a character that is not allowed there",
+    "Unescaped": "a backslash that stands for nothing (write two of them, or the text in single quotes)",
     "Unclosed array": "a list that does not end",
     "Unclosed inline table": "braces that do not end",
 }
@@ -49,7 +62,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     if len(content) > MOST_BYTES:
         raise ConfigurationError(f"{path} is larger than {MOST_BYTES // 1024 // 1024} MiB")
     try:
-        return tomllib.loads(content.decode("utf-8"))
+        return tomllib.loads(content.decode("utf-8-sig"))  # some editors begin every file with a mark
     except UnicodeDecodeError:
         raise ConfigurationError(f"{path} is not text in UTF-8") from None
     except (tomllib.TOMLDecodeError, RecursionError) as error:

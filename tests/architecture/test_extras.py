@@ -173,3 +173,19 @@ def test_a_module_without_its_extra_says_what_to_install() -> None:
     assert done.returncode == 1
     assert "ModuleNotFoundError: fenced off" in done.stderr
     assert done.stderr.endswith("needs an extra: pip install 'nebula-resource[prometheus]'\n")
+
+
+@pytest.mark.parametrize("command", ["serve", "check-config", "keys new --role viewer"])
+def test_a_command_without_its_extra_says_what_to_install(command: str) -> None:
+    """One line and the code of a wrong usage: nobody who installed the command line alone meets a traceback."""
+    allowed = modules_of(closure([*CORE, *EXTRAS["cli"]]))
+    ending = f"raise SystemExit(sys.modules['nebula_resource.cli.commands'].run({command.split()!r}))"
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT + ending, ",".join(sorted(allowed)), "nebula_resource.cli.commands"],
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip  # one list
+    assert done.returncode == 2, done.stderr[-2000:]
+    assert re.fullmatch(
+        r"nebula: (serving|making keys) needs \w+: pip install 'nebula-resource\[service,cli\]'\n",
+        done.stderr,
+    )
