@@ -78,24 +78,27 @@ class ManagedHandle(Handle[T], Generic[T]):
         """Its release has begun: hooks may take their time, and nobody else may release it meanwhile."""
         self._is_withheld = False
 
-    def __del__(self) -> None:
-        super().__del__()
-        tickets = getattr(self, "_tickets", ())
-        if tickets and self._entry is not None:
-            # By the garbage collector, in any thread: the gates belong to the loop.
-            try:
-                self._pool.loop.call_soon_threadsafe(
-                    leave_all, tickets, HandleLost("the handle was lost"), self._checkout.bus
-                )
-            except RuntimeError:
-                log.warning(
-                    "gates were not left: their loop ended", extra={"resource.id": self._registration.key}
-                )
+    def _lose(self) -> None:
+        super()._lose()
+        self._is_withheld = True  # nobody released it
+        tickets, self._tickets = self._tickets, ()
+        if not tickets:
+            return
+        lost = HandleLost("the handle was lost")
+        try:
+            self._pool.loop.call_soon_threadsafe(leave_all, tickets, lost, self._checkout.bus)
+        except RuntimeError:
+            log.warning(
+                "gates were not left: their loop ended", extra={"resource.id": self._registration.key}
+            )
 
     async def release(self, error: BaseException | None = None) -> None:
         """Give it back, with hooks and events; see `Handle.release`."""
         if self._entry is None or self._is_leaving:
             warn_released_twice(self._registration.key)
+            return
+        if isinstance(error, GeneratorExit) and not self._pool.is_running:
+            self._lose()
             return
         self._pool.check_owner()
         self._is_leaving = True
@@ -114,8 +117,12 @@ class ManagedHandle(Handle[T], Generic[T]):
             if self._registration.release_hooks and not isinstance(error, GeneratorExit):
                 run = await self._before_hooks(error)
         except GeneratorExit as closed:
-            # The coroutine is being closed: nothing may be awaited any more, and the pool knows what to do.
-            outcome = error = error or closed
+            # The coroutine is being closed: nothing may be awaited any more.
+            outcome = error or closed
+            if self._pool.is_running:
+                self._let_go(outcome)
+            else:
+                self._lose()
             raise
         except asyncio.CancelledError:
             self._let_go(error)
@@ -134,7 +141,7 @@ class ManagedHandle(Handle[T], Generic[T]):
                 self._leave_gates(outcome)
                 self._tell()
                 if run is not None:
-                    await end_hooks(run, outcome, leaving=leaving or isinstance(outcome, GeneratorExit))
+                    await end_hooks(run, outcome, leaving=leaving)
 
     def _leave_gates(self, error: BaseException | None) -> None:
         tickets, self._tickets = self._tickets, ()

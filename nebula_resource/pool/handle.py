@@ -51,7 +51,12 @@ class Handle(Generic[T]):
         return f"<Handle of '{self._pool.resource.id}' {'released' if entry is None else f'on {entry!r}'}>"
 
     def __del__(self) -> None:
-        entry = getattr(self, "_entry", None)
+        if getattr(self, "_entry", None) is not None:
+            self._lose()
+
+    def _lose(self) -> None:
+        """Never given back. Called by the garbage collector, in any thread, at any moment: the loop hears of it."""
+        entry, self._entry = self._entry, None
         if entry is not None:
             self._pool.returns.report_lost(entry, self._use)
 
@@ -120,6 +125,9 @@ class Handle(Generic[T]):
         entry = self._entry
         if entry is None:
             warn_released_twice(self._pool.resource.id)
+            return
+        if isinstance(error, GeneratorExit) and not self._pool.is_running:
+            self._lose()  # the coroutine is swept up after, or between, runs of its loop
             return
         self._pool.check_owner()
         self._settle(entry)

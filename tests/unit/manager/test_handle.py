@@ -136,7 +136,7 @@ async def test_an_error_of_the_lease_s_end_reaches_caller_gates_and_hooks() -> N
         assert_manager_sound(manager)
 
 
-async def test_a_gate_that_fails_keeps_back_nothing() -> None:
+async def test_a_gate_that_fails_keeps_back_nothing(caplog: pytest.LogCaptureFixture) -> None:
     """It is told and logged; the other gate is left, the event comes, the instance is back; on the way in as well."""
     async with Manager() as manager:
         registration, first, last = await prepared(manager)
@@ -146,6 +146,7 @@ async def test_a_gate_that_fails_keeps_back_nothing() -> None:
         await handle.release()
         assert (first.inside, last.inside) == (0, 0)
         assert [type(event) for event in told] == [ErrorOccurred, Released]
+        assert [record.getMessage() for record in caplog.records] == ["a gate failed when it was left"]
         first.full, registration.gates = True, (last, first)
         rejected = listen(manager, AcquireRejected)
         with pytest.raises(QuotaExceeded) as caught:
@@ -314,12 +315,73 @@ async def test_a_release_whose_coroutine_is_closed_ends(steps: int, leases: bool
         hook.takes = 0.01
         manager.hooks.add(hook)
         handle = await manager.acquire("thing")
-        if await _closed_after(handle.release(), steps):
+        if await _closed_after(handle.release(ValueError("of the body")), steps):
             await asyncio.sleep(1)
-            assert gate.inside == 0
+            assert gate.left == ["ValueError"]
             assert_manager_sound(manager)
         else:
             await handle.release()
+
+
+def test_a_release_closed_between_two_runs_of_its_loop_gives_back_in_the_next() -> None:
+    """In its hooks, while the loop stands still: no task can be started, so the pool hears of it when it runs again."""
+    releases: list[Any] = []
+    manager = Manager(health=OFF)
+
+    async def begin() -> CountingGate:
+        _, gate, _ = await prepared(manager)
+        manager.hooks.add(SlowHook())
+        handle = await manager.acquire("thing")
+        releases.append(handle.release(ValueError("of the body")))
+        releases[0].send(None)
+        return gate
+
+    async def end() -> None:
+        await asyncio.sleep(1)
+        assert manager.stats()["thing"].destroyed == {"leaked": 1}
+        await manager.shutdown()
+
+    with asyncio.Runner() as runner:
+        gate = runner.run(begin())
+        releases.pop().close()
+        runner.run(end())
+    assert gate.left == ["HandleLost"]
+
+
+@pytest.mark.parametrize("gated", [False, True])
+def test_a_body_closed_between_two_runs_of_its_loop_raises_nothing(gated: bool) -> None:
+    """A block over a handle, its coroutine closed while the loop stands still: the pool hears of it in the next run."""
+    bodies: list[Any] = []
+    told: list[Event] = []
+    gates: list[CountingGate] = []
+    manager = Manager(health=OFF)
+
+    async def body() -> None:
+        async with await manager.acquire("thing"):
+            await asyncio.get_running_loop().create_future()
+
+    async def begin() -> None:
+        if gated:
+            _, gate, _ = await prepared(manager)
+            gates.append(gate)
+        else:
+            await manager.register(Thing())
+        manager.events.add_listener(told.append, (Released,))
+        bodies.append(body())
+        bodies[0].send(None)
+
+    async def end() -> None:
+        await asyncio.sleep(1)
+        assert manager.stats()["thing"].destroyed == {"leaked": 1}
+        await manager.shutdown()
+
+    with asyncio.Runner() as runner:
+        runner.run(begin())
+        bodies.pop().close()
+        assert not any(gate.left for gate in gates)
+        runner.run(end())
+    assert not told
+    assert [gate.left for gate in gates] == [["HandleLost"]] * gated
 
 
 @pytest.mark.parametrize("leases", [False, True])

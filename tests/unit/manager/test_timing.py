@@ -26,6 +26,20 @@ class Watch(ResourceHook):
         self.held.append(event.held_s)
 
 
+class Judge(ResourceHook):
+    """Notes with what error each use ended."""
+
+    name = "judge"
+    events = frozenset({HookEvent.RELEASE})
+
+    def __init__(self) -> None:
+        self.errors: list[str | None] = []
+
+    def before(self, event: HookPayload) -> None:
+        assert isinstance(event, OnRelease)
+        self.errors.append(event.error)
+
+
 async def use(manager: Manager, seconds: float) -> None:
     """One use of so many virtual seconds."""
     async with manager.acquire("thing"):
@@ -88,3 +102,16 @@ async def test_of_those_who_waited_one_in_64_is_timed_too() -> None:
         assert timed(manager) == 2
         assert manager.stats()["thing"].use.total_s == pytest.approx(2.0)
         assert_manager_sound(manager)
+
+
+async def test_a_hook_is_told_with_what_error_a_use_ended() -> None:
+    """By its type, before the end of the use; None: it ended well."""
+    async with Manager() as manager:
+        await manager.register(Thing())
+        hook = Judge()
+        manager.hooks.add(hook)
+        await use(manager, 1.0)
+        with pytest.raises(KeyError):
+            async with manager.acquire("thing"):
+                raise KeyError("of the body")
+        assert hook.errors == [None, "KeyError"]

@@ -220,14 +220,15 @@ def test_a_handle_lost_after_its_loop_ended_is_only_logged(caplog: pytest.LogCap
     ]
 
 
-def test_a_body_swept_up_between_two_runs_of_its_loop_gives_back_in_the_next() -> None:
+@pytest.mark.parametrize("handle", [False, True])
+def test_a_body_swept_up_between_two_runs_of_its_loop_gives_back_in_the_next(handle: bool) -> None:
     """A coroutine that is closed while its loop stands still cannot start tasks: the pool hears of it later."""
     resource = MockResource(recycle=Outcome.OK)
     pool: MockPool = Pool(resource, None, PoolConfig())
     bodies: list[Any] = []
 
     async def body() -> None:
-        async with pool.acquire():
+        async with await pool.acquire() if handle else pool.acquire():
             await asyncio.get_running_loop().create_future()
 
     async def begin() -> None:
