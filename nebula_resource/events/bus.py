@@ -11,8 +11,8 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any
 
-from nebula_resource.errors import ConfigurationError
 from nebula_resource.events.event import Event
+from nebula_resource.events.frames import frames
 from nebula_resource.events.interest import Interest, Interests, Route, checked_types
 from nebula_resource.events.listener import Listener
 from nebula_resource.events.subscription import Mailbox, Overflow, Subscription
@@ -89,11 +89,14 @@ class EventBus:
     ) -> None:
         """Tell that something happened; ``fields`` are the event's own.
 
-        Fields that do not fit the type are a bug of the caller: logged and counted, since this never raises.
+        What is no event type, no scope, or a field that does not fit is a bug of the caller: logged and counted, since
+        this never raises.
         """
-        route = self._routes.get(event_type)
-        if route is None:
-            route = self._interests.add_route(event_type)
+        try:
+            route = self._routes.get(event_type) or self._interests.add_route(event_type)
+        except Exception as error:
+            self._note_malformed(event_type, error, fields)
+            return
         route.published += 1
         targets = route.targets
         if not targets:
@@ -102,7 +105,7 @@ class EventBus:
             seq = self._seq + 1
             event = route.build(seq, self._now(), resource_id, scope, public_id, fields)
         except Exception as error:
-            self._note_malformed(event_type, error)
+            self._note_malformed(event_type, error, fields)
             return
         self._seq = seq
         route.emitted += 1
@@ -143,12 +146,16 @@ class EventBus:
                 extra={"event.name": event.name},
             )
 
-    def _note_malformed(self, event_type: type[Event], error: Exception) -> None:
+    def _note_malformed(self, event_type: object, error: Exception, given: Iterable[str]) -> None:
         self._malformed += 1
         _log.error(
             "an event could not be built: its publisher gave fields that do not fit",
-            extra={"event.name": event_type.name, "error": type(error).__name__},
-            exc_info=error,
+            extra={
+                "event.name": getattr(event_type, "name", None),
+                "event.fields": sorted(given),
+                "error": type(error).__name__,
+                "where": frames(error),
+            },
         )
 
     # ── interest ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -193,12 +200,15 @@ class EventBus:
             name: under which its losses are counted (`EventStats.dropped`); a constant of the program.
 
         Raises:
-            ConfigurationError: ``buffer`` is below 1, or ``types`` holds what is no event type.
+            ConfigurationError: ``buffer`` is below 1, ``types`` holds what is no event type or nothing at all, or
+                another argument is not of its kind.
         """
-        if buffer < 1:
-            raise ConfigurationError(f"a subscription buffers at least 1 event (got {buffer})")
         box = Mailbox(
-            buffer=buffer, overflow=Overflow(overflow), resource=resource, scope=scope, on_end=self._forget
+            buffer=buffer,
+            overflow=Overflow.parse(overflow),
+            resource=resource,
+            scope=scope,
+            on_end=self._forget,
         )
         unfiltered = resource is None and (scope is None or scope == Scope.GLOBAL)
         interest = Interest(checked_types(types), box.put if unfiltered else box.offer, box, name)

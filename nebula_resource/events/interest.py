@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from nebula_resource.errors import ConfigurationError
-from nebula_resource.events.event import Event, builder
+from nebula_resource.events.event import Build, Event, builder, constructor
 from nebula_resource.events.frames import frames
 from nebula_resource.events.listener import Listener
 from nebula_resource.events.subscription import Mailbox
@@ -22,8 +22,8 @@ class Route:
 
     __slots__ = ("build", "emitted", "hears", "logged", "published", "targets")
 
-    def __init__(self, event_type: type[Event]) -> None:
-        self.build = builder(event_type)
+    def __init__(self, build: Build) -> None:
+        self.build = build
         self.targets: tuple[Callable[[Event], None], ...] = ()
         self.hears = False  # a listener is among the targets: code that may publish
         self.logged = False  # one of them writes a log line for each
@@ -53,7 +53,7 @@ class Interests:
     __slots__ = ("_held", "_on_change", "_wanted", "routes")
 
     def __init__(self, types: Iterable[type[Event]]) -> None:
-        self.routes = {event_type: Route(event_type) for event_type in types}
+        self.routes = {event_type: Route(builder(event_type)) for event_type in types}
         self._held: tuple[Interest, ...] = ()
         self._on_change: tuple[Callable[[], object], ...] = ()
         self._wanted: frozenset[type[Event]] = frozenset()
@@ -86,8 +86,14 @@ class Interests:
         return remove
 
     def add_route(self, event_type: type[Event]) -> Route:
-        """Return the route of a type from outside the catalogue, which is known from its first use."""
-        route = self.routes[event_type] = Route(event_type)
+        """Return the route of a type from outside the catalogue, which is known from its first use.
+
+        Raises:
+            TypeError: it is no event type.
+        """
+        if not is_event_type(event_type):
+            raise TypeError("no event type")
+        route = self.routes[event_type] = Route(constructor(event_type))
         self._aim(event_type, route)
         if route.targets:
             self._wanted |= {event_type}
@@ -121,12 +127,16 @@ def checked_types(types: type[Event] | Iterable[type[Event]] | None) -> tuple[ty
     """Return the types as a tuple; None: all.
 
     Raises:
-        ConfigurationError: one is no event type; such a filter would hear nothing for ever.
+        ConfigurationError: one is no event type, or there is none; such a filter would hear nothing for ever.
     """
     if types is None:
         return None
-    found = (types,) if isinstance(types, type) else tuple(types)
-    for one in found:
-        if not (isinstance(one, type) and issubclass(one, Event)):
-            raise ConfigurationError("types are event classes of nebula_resource.events, or None for all")
+    found = tuple(types) if isinstance(types, Iterable) else (types,)
+    if not found or not all(is_event_type(one) for one in found):
+        raise ConfigurationError("types are event classes of nebula_resource.events, or None for all")
     return found
+
+
+def is_event_type(value: object) -> bool:
+    """Say whether it is a class of events."""
+    return isinstance(value, type) and issubclass(value, Event)

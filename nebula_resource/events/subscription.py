@@ -28,6 +28,17 @@ class Overflow(Enum):
     CLOSE = "close"
     """The subscription ends: its reader gets what was buffered, then `Overrun`."""
 
+    @classmethod
+    def parse(cls, value: Overflow | str) -> Overflow:
+        """Return the member that is meant, also by its name in lower case. Raises `ConfigurationError` for another."""
+        try:
+            return cls(value)
+        except ValueError:
+            known = ", ".join(f"'{each.value}'" for each in cls)
+            raise ConfigurationError(
+                f"overflow is an Overflow member or one of {known} (got {value!r})"
+            ) from None
+
 
 @dataclass(frozen=True, slots=True)
 class Lagged:
@@ -47,6 +58,16 @@ class Overrun(ResourceError):
         super().__init__(
             f"the subscription held {buffer} unread events and was closed by one more; read faster or buffer more"
         )
+
+
+def _check(buffer: int, resource: str | None, scope: Scope | None) -> None:
+    """Refuse what would fail at the next event, inside whoever publishes it, or hear nothing for ever."""
+    if not isinstance(buffer, int) or buffer < 1:
+        raise ConfigurationError(f"a subscription buffers at least 1 event, a whole number (got {buffer!r})")
+    if not (resource is None or isinstance(resource, str)):
+        raise ConfigurationError("resource is a resource id or a public id, or None for all")
+    if not (scope is None or isinstance(scope, Scope)):
+        raise ConfigurationError("scope is a Scope, such as Scope.tenant('acme'), or None for all")
 
 
 class Mailbox:
@@ -69,6 +90,7 @@ class Mailbox:
         scope: Scope | None,
         on_end: Callable[[Mailbox], None],
     ) -> None:
+        _check(buffer, resource, scope)
         self.queue: deque[Event | Lagged] = deque()
         self.buffer = buffer
         self.room = buffer

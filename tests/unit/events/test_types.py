@@ -170,57 +170,6 @@ def test_the_fast_way_to_build_makes_the_same_event(event_type: type[Event]) -> 
         event.seq = 8  # type: ignore[misc]  # that is the point
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Longer(Acquired):
-    """An event of a user's that adds to one of ours."""
-
-    shelf: str
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Loose(Event):
-    """One whose objects have a dict."""
-
-    shelf: str
-
-
-class Shelved:
-    """What a user's events have in common."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Mixed(Shelved, Event):
-    """One with another base beside ours, which gives its objects a dict."""
-
-    shelf: str
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Checked(Event):
-    """One that looks at what it is made of."""
-
-    shelf: str
-
-    def __post_init__(self) -> None:
-        if not self.shelf:
-            raise ValueError("no shelf")
-
-
-@pytest.mark.parametrize("event_type", [Loose, Mixed, Checked, Longer])
-def test_types_of_another_build_take_the_constructor(event_type: type[Event]) -> None:
-    """A subclass of a type of ours, one without slots, one with two bases, one that checks: as its constructor makes it."""
-    held: dict[str, Any] = {"shelf": "top"} | ({"waited_s": 0.5} if event_type is Longer else {})
-    build = builder(event_type)
-    event = build(7, AT, "db", Scope.GLOBAL, None, held)
-    assert (type(event), event.to_json()) == (
-        event_type,
-        event_type(seq=7, at=AT, resource_id="db", **held).to_json(),
-    )
-    if event_type is Checked:
-        with pytest.raises(ValueError, match="no shelf"):
-            build(7, AT, "db", Scope.GLOBAL, None, {"shelf": ""})
-
-
 @pytest.mark.parametrize("held", [{"seq": 5}, {"waited": 0.5}, {}, {"waited_s": 0.5, "more": 1}])
 def test_what_does_not_fit_a_type_is_not_built(held: dict[str, Any]) -> None:
     """As many fields as there are, but others; too few; too many."""
