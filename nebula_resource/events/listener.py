@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable
 
@@ -27,8 +26,10 @@ class Listener:
         """Call it."""
         try:
             self._callback(event)
-        except (Exception, asyncio.CancelledError) as error:
-            # A callback that is no coroutine cannot be cancelled: a CancelledError is its own and not the publisher's.
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:
+            # A callback that is no coroutine is neither cancelled nor closed: what says so is its own, not the publisher's.
             self.errors += 1
             if self.errors == 1:
                 name = getattr(self._callback, "__qualname__", type(self._callback).__qualname__)

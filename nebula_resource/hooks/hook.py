@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Collection
 from typing import Literal
 
@@ -13,9 +14,15 @@ __all__ = ["Cancel", "ResourceHook", "violations"]
 
 
 class Cancel(Exception):
-    """Raised by a ``before`` of ACQUIRE or CREATE to stop the operation; the caller gets ``HookCancelled(reason)``."""
+    """Raised by a ``before`` of ACQUIRE or CREATE to stop the operation; the caller gets ``HookCancelled(reason)``.
 
-    def __init__(self, reason: str) -> None:
+    The reason is a text for the caller. Secrets of the resource's configuration and of its credentials are masked in
+    it, as is what looks like a login; whatever else it says, they read.
+    """
+
+    reason: str = "it gave no reason"
+
+    def __init__(self, reason: str = reason) -> None:
         self.reason = reason
         super().__init__(reason)
 
@@ -63,6 +70,9 @@ class ResourceHook:
 
 def violations(hook: ResourceHook) -> list[FieldViolation]:
     """Every rule that the hook's attributes break."""
+    if not isinstance(hook, ResourceHook):
+        kind = f"the class {hook.__name__}" if isinstance(hook, type) else type(hook).__name__
+        return [FieldViolation("hook", "must be an object of a ResourceHook, such as AuditHook()", kind)]
     found: list[FieldViolation] = []
     name = getattr(hook, "name", None)
     if not (isinstance(name, str) and name):
@@ -77,10 +87,16 @@ def violations(hook: ResourceHook) -> list[FieldViolation]:
         found.append(
             FieldViolation("events", "must be a collection of HookEvent members", type(hook.events).__name__)
         )
-    if not callable(getattr(hook.filter, "matches", None)):
-        found.append(FieldViolation("filter", "must have matches(resource_id)", type(hook.filter).__name__))
+    if isinstance(hook.filter, type) or not callable(getattr(hook.filter, "matches", None)):
+        rule = "must be an object with matches(resource_id), such as ById('db')"
+        found.append(FieldViolation("filter", rule, type(hook.filter).__name__))
     if hook.on_failure not in ("ignore", "cancel"):
         found.append(FieldViolation("on_failure", "must be 'ignore' or 'cancel'", repr(hook.on_failure)))
-    if hook.timeout is not None and not hook.timeout > 0:
+    if hook.timeout is not None and not (isinstance(hook.timeout, int | float) and hook.timeout > 0):
         found.append(FieldViolation("timeout", "must be above 0 seconds, or None", f"{hook.timeout}"))
+    for name in ("before", "after"):
+        # What is called and returns a generator has not begun to run: a guard that never guards.
+        method = getattr(hook, name)
+        if inspect.isasyncgenfunction(method) or inspect.isgeneratorfunction(method):
+            found.append(FieldViolation(name, "must be a function without yield", type(hook).__name__))
     return found

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 
+from nebula_resource._aio import OwnedTasks, cancel_soundly
 from nebula_resource.errors import ConfigurationError, ValidationFailed
 from nebula_resource.hooks.hook import ResourceHook, violations
 from nebula_resource.hooks.payload import HookEvent, HookPayload
@@ -108,13 +109,23 @@ class HookRegistry:
         """How long hooks took, by (hook, "before" | "after", "ok" | "failed" | "refused"); for the metrics."""
         return MappingProxyType({key: held.snapshot() for key, held in self._runner.durations.items()})
 
-    async def run_before(self, hooks: Sequence[ResourceHook], payload: HookPayload) -> HookRun:
+    async def run_before(
+        self,
+        hooks: Sequence[ResourceHook],
+        payload: HookPayload,
+        secrets: Callable[[], object] = tuple,
+    ) -> HookRun:
         """Run each ``before``; call `HookRun.after` on the result when the operation has ended, however it ended.
+
+        Args:
+            hooks: those that `for_resource` gave.
+            payload: what they are told.
+            secrets: returns what holds the secrets that no reason of theirs may quote; asked when one stops it.
 
         Raises:
             HookCancelled: a hook stopped the operation (ACQUIRE and CREATE only).
         """
-        return await self._runner.run_before(hooks, payload)
+        return await self._runner.run_before(hooks, payload, secrets)
 
     async def close(self, timeout: float = 0.0) -> None:
         """Wait ``timeout`` seconds for hooks that still run, then cancel them and close each; the registry stays usable."""
@@ -125,13 +136,12 @@ class HookRegistry:
                     await tasks.idle()
             except TimeoutError:
                 pass
-        # Asked, not waited for: a hook that will not end must not hold up a shutdown.
-        tasks.cancel()
+        _ask_to_end(tasks)
         ends = [tasks.spawn(_closed(hook), name=f"close {hook.name}") for hook in self._hooks]
         await asyncio.sleep(0)
         if ends:
             await asyncio.wait(ends, timeout=timeout)
-            tasks.cancel()
+            _ask_to_end(tasks)
 
     def _set(self, hooks: tuple[ResourceHook, ...]) -> None:
         self._hooks = hooks
@@ -142,6 +152,14 @@ class HookRegistry:
                 callback()
             except Exception as error:
                 _log.error("a callback for changed hooks failed", extra=told(error))
+
+
+def _ask_to_end(tasks: OwnedTasks) -> None:
+    """Not waited for: a hook that will not end must not hold up a shutdown. One that was just called is called first."""
+    current = asyncio.current_task()
+    for task in tasks:
+        if task is not current:
+            cancel_soundly(task)
 
 
 async def _closed(hook: ResourceHook) -> None:
@@ -158,7 +176,7 @@ def _priority(hook: ResourceHook) -> int:
 def _matches(hook: ResourceHook, resource_id: str) -> bool:
     try:
         return bool(hook.filter.matches(resource_id))
-    except Exception as error:
+    except (Exception, asyncio.CancelledError) as error:  # nothing was waited for: it is the filter's own
         _log.error(
             "a hook's filter failed; the hook is called",
             extra={"hook": hook.name, "resource.id": resource_id, **told(error)},

@@ -22,6 +22,7 @@ from nebula_resource.errors import HookCancelled, ResourceError
 from nebula_resource.events.frames import frames
 from nebula_resource.hooks.hook import Cancel, ResourceHook
 from nebula_resource.hooks.payload import HookPayload, HookResult, Outcome
+from nebula_resource.model.censor import censored_words
 from nebula_resource.model.histogram import Histogram
 
 __all__ = ["FailureReport", "HookRun", "HookRunner", "told"]
@@ -52,8 +53,12 @@ class HookRunner:
         self.durations: dict[tuple[str, str, str], Histogram] = {}
         """How long hooks took, by (hook, "before" | "after", "ok" | "failed" | "refused")."""
 
-    async def run_before(self, hooks: Sequence[ResourceHook], payload: HookPayload) -> HookRun:
+    async def run_before(
+        self, hooks: Sequence[ResourceHook], payload: HookPayload, secrets: Callable[[], object] = tuple
+    ) -> HookRun:
         """Run each hook's ``before``, in order; return what to call `HookRun.after` on.
+
+        ``secrets`` returns what holds those that no hook's reason may quote.
 
         Raises:
             HookCancelled: a hook stopped the operation, or failed and has ``on_failure="cancel"``; the hooks before it
@@ -75,18 +80,21 @@ class HookRunner:
             if answer.error is None:
                 run.add(hook, answer.note)
                 continue
-            refusal = self._judge(hook, payload, answer.error)
+            refusal = self._judge(hook, payload, answer.error, secrets)
             if refusal is not None:
                 await run.after(refusal)
                 raise refusal from answer.error
         run.start()
         return run
 
-    def _judge(self, hook: ResourceHook, payload: HookPayload, error: BaseException) -> HookCancelled | None:
+    def _judge(
+        self, hook: ResourceHook, payload: HookPayload, error: BaseException, secrets: Callable[[], object]
+    ) -> HookCancelled | None:
         """Return what stops the operation, None if it goes on; whatever is no proper `Cancel` is reported."""
         may_cancel = payload.kind.may_cancel
         if isinstance(error, Cancel) and may_cancel:
-            reason = error.reason
+            reason = censored_words(error.reason, secrets())
+            error.args = (reason,)  # a traceback prints it as the cause
         else:
             self.report(hook, "before", error, payload)
             if not may_cancel or hook.on_failure != "cancel":
@@ -100,8 +108,10 @@ class HookRunner:
         """Call it; return its answer, or what has to be awaited for that."""
         try:
             returned = hook.before(payload) if result is None else hook.after(payload, result)
-        except (Exception, asyncio.CancelledError) as error:
-            # We have not waited: a CancelledError here cannot be the cancellation of our task.
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:
+            # We have not waited: a CancelledError or a GeneratorExit here is the hook's own, and not meant for us.
             return _Answer(error=error)
         if inspect.isawaitable(returned):
             return returned
@@ -176,8 +186,7 @@ class HookRun:
 
     def start(self) -> None:
         """All ran: the operation itself begins."""
-        if self._ran:
-            self._started_at = asyncio.get_running_loop().time()
+        self._started_at = asyncio.get_running_loop().time()
 
     async def after(self, error: BaseException | None = None) -> None:
         """Run the afters; ``error`` is what the operation raised. A second call does nothing.
@@ -196,8 +205,7 @@ class HookRun:
             try:
                 await leave(self._rest(pending, hook, answer), self._runner.tasks, name=f"after {hook.name}")
             except WorkCancelled:
-                pass  # the owner is closing; that is no failure of the operation
-            return
+                pass  # the owner is closing; that is no failure of the operation, and the others have their turn
 
     def leave_behind(self, error: BaseException | None) -> None:
         """Run the afters in a task of the runner: the operation's caller may not, or does not, wait for them."""
@@ -228,8 +236,6 @@ class HookRun:
     def _pending(self, error: BaseException | None) -> list[tuple[ResourceHook, HookResult]]:
         """Every after that is due, the first to run last in the list; none of them twice."""
         ran, self._ran = self._ran, []
-        if not ran:
-            return []
         started_at = self._started_at
         elapsed = 0.0 if started_at is None else asyncio.get_running_loop().time() - started_at
         outcome = _outcome(error)

@@ -31,7 +31,7 @@ class Around:
         timeout: seconds for the whole of it; the pool's ``acquire_timeout`` where that is shorter, or None.
     """
 
-    __slots__ = ("_context", "_deadline", "_hooks", "_payload", "_pool", "_since", "_these")
+    __slots__ = ("_context", "_deadline", "_hooks", "_payload", "_pool", "_secrets", "_since", "_these")
 
     def __init__(
         self,
@@ -43,6 +43,7 @@ class Around:
     ) -> None:
         self._hooks = hooks
         self._these = registration.acquire_hooks
+        self._secrets = registration.what_is_secret
         self._pool = registration.pool
         self._context = context
         self._since = self._pool.clock()
@@ -60,7 +61,7 @@ class Around:
         """Run each ``before``. Raises `HookCancelled`, `AcquireTimeout` and `AcquireCancelled`."""
         try:
             async with self._guard(), until(self._deadline):
-                return await self._hooks.run_before(self._these, self._payload)
+                return await self._hooks.run_before(self._these, self._payload, self._secrets)
         except TimeoutError as error:
             raise self._pool.obtainer.timed_out("before-hooks", self._since) from error
         except (asyncio.CancelledError, AcquireCancelled):

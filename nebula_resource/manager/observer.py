@@ -97,9 +97,8 @@ class RegistrationObserver(PoolObserver):
             scope=registration.scope,
             generation=registration.generation,
         )
-        return await self._hooks.run_before(
-            self._hooks.for_resource(registration.key, HookEvent.CREATE), payload
-        )
+        hooks = self._hooks.for_resource(registration.key, HookEvent.CREATE)
+        return await self._hooks.run_before(hooks, payload, registration.what_is_secret)
 
     async def after_create(self, token: object, error: BaseException | None) -> None:
         run: HookRun = token  # type: ignore[assignment]  # what before_create returned

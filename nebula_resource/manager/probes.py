@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from nebula_resource.errors import CreateFailed
+from nebula_resource.errors import CreateFailed, HookCancelled
 from nebula_resource.health import (
     ConnectivityStage,
     DependencyStage,
@@ -144,6 +144,8 @@ class Probes:
                 # One that fails its check goes; whether the resource is ill is for the board to say.
                 borrowed.is_good = status.is_usable()
                 return status
+        except HookCancelled as error:
+            raise Postponed("a hook refused to let an instance be made") from error  # nobody asked the server
         except CreateFailed as error:
             refusal = refused_dependency(error, self._registration.dependencies)
             if refusal is None or (self._is_failing() and not fresh):

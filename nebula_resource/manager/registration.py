@@ -117,7 +117,7 @@ class Registration:
         self.quarantine = quarantine
         self.credentials = credentials
         self.secrets = Secrets()
-        """What its provider gave: no reason of a check may quote it."""
+        """What its provider gave: no reason of a check, or of a hook, may quote it."""
         self.budget = budget
         self.required = required
         self.cross_tenant = cross_tenant
@@ -154,7 +154,7 @@ class Registration:
         return self.state in {RegistrationState.DRAINING, RegistrationState.CLOSED}
 
     def what_is_secret(self) -> tuple[object, ...]:
-        """What holds its secrets: nothing that a check or a recovery strategy says may quote one."""
+        """What holds its secrets: nothing that a check, a recovery strategy or a hook says may quote one."""
         return (self.config, *self.secrets.all())
 
     def with_config(self, config: Any, pool_config: PoolConfig) -> Registration:

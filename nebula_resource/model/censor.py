@@ -1,4 +1,4 @@
-"""Censor: takes a configuration's secrets out of what a user's code says of its health."""
+"""Censor: takes a configuration's secrets out of what a user's code says of its health, or why it refuses."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nebula_resource.model.config_display import MASK, mask_userinfo
 from nebula_resource.model.health import Degraded, HealthState, HealthStatus, Unhealthy
 from nebula_resource.model.secret_names import SECRET_TYPES, is_secret_name
 
-__all__ = ["censored"]
+__all__ = ["censored", "censored_words"]
 
 _SHORTEST = 4  # characters: replacing shorter ones would garble a text without hiding anything
 _SETTING = re.compile(r"""([A-Za-z_][\w.-]*)(\s*=\s*)('[^']*'|"[^"]*"|[^\s&;,'"]+)""")
@@ -32,15 +32,22 @@ def censored(status: HealthStatus, config: object) -> HealthStatus:
     because = status.state.because
     if not because and not status.metadata:
         return status
-    # Not kept from one check to the next: secrets stand in memory once.
-    forms = sorted(
-        {form for secret in _secrets(config) for form in _spellings(secret)}, key=len, reverse=True
-    )
+    forms = _forms(config)
     return replace(
         status,
         state=_state(status.state, forms),
         metadata=cast("dict[str, Any]", _value(dict(status.metadata), forms)),
     )
+
+
+def censored_words(words: object, config: object) -> str:
+    """Return a reason that a user's code gave, masked as `censored` masks those of checks; a text, whatever it was."""
+    return str(_value(words, _forms(config)))
+
+
+def _forms(config: object) -> list[str]:
+    """Each spelling of each secret, the longest first. Not kept from one use to the next: secrets stand in memory once."""
+    return sorted({form for secret in _secrets(config) for form in _spellings(secret)}, key=len, reverse=True)
 
 
 def _state(state: HealthState, forms: list[str]) -> HealthState:

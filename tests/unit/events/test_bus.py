@@ -117,16 +117,40 @@ def test_a_failing_listener_is_logged_once_and_stays(caplog: pytest.LogCaptureFi
     assert bus.stats().listener_errors == 3
 
 
-async def test_a_listener_cannot_cancel_the_publisher() -> None:
-    """A CancelledError that a listener raises is the listener's failure."""
+class Odd(BaseException):
+    """What no ``except Exception`` catches."""
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError, GeneratorExit, Odd])
+async def test_a_listener_cannot_cancel_the_publisher(error: type[BaseException]) -> None:
+    """A CancelledError, or whatever else a listener raises, is the listener's failure."""
     bus = EventBus()
 
     def cancel(event: Event) -> None:
-        raise asyncio.CancelledError
+        raise error
 
     bus.add_listener(cancel)
+    events = heard(bus)
     bus.publish(PoolDraining)
     assert bus.stats().listener_errors == 1
+    assert len(events) == 1
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_who_ends_the_program_in_a_listener_ends_it(error: type[BaseException]) -> None:
+    """Ctrl-C comes wherever the program is; the bus works on for what the end still publishes."""
+    bus = EventBus()
+
+    def interrupted(event: Event) -> None:
+        raise error
+
+    remove = bus.add_listener(interrupted)
+    with pytest.raises(error):
+        bus.publish(PoolDraining)
+    remove()
+    events = heard(bus)
+    bus.publish(PoolDrained)
+    assert [type(event) for event in events] == [PoolDrained]
 
 
 def test_answers_of_listeners_keep_the_order() -> None:

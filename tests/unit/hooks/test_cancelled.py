@@ -194,6 +194,31 @@ async def test_close_cancels_afters_without_harming_the_operation() -> None:
     assert story.no_task_left()
 
 
+async def test_close_keeps_no_after_from_its_turn() -> None:
+    """The one that hangs is cancelled, those behind it still hear how the operation went."""
+    story = Story()
+    task = asyncio.create_task(story.operate(story.hook("a"), story.hook("b", None, hanging, timeout=None)))
+    await asyncio.sleep(2)
+    await story.registry.close()
+    await task
+    assert story.lines[-2:] == ["b after ok", "a after ok"]
+    assert story.no_task_left()
+
+
+@pytest.mark.parametrize("turns", range(1, 6))
+async def test_close_in_the_turn_in_which_a_hook_is_called_loses_no_call(turns: int) -> None:
+    """Its coroutine is run up to where it waits, however few turns of the loop it had."""
+    story = Story()
+    run = await story.registry.run_before([story.hook("a"), story.hook("b", None, hanging)], ACQUIRE)
+    task = asyncio.create_task(run.after())
+    await steps_of(turns)
+    await story.registry.close()
+    await task
+    assert story.lines == ["a before", "b before", "b after ok", "a after ok"]
+    await asyncio.sleep(0)
+    assert story.no_task_left()
+
+
 def test_only_acquire_and_create_may_be_stopped() -> None:
     """As the specification says."""
     assert {event for event in HookEvent if event.may_cancel} == {HookEvent.ACQUIRE, HookEvent.CREATE}

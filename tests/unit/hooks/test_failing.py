@@ -70,9 +70,23 @@ async def test_an_after_that_fails_harms_nobody(bad: Callable[[], Awaitable[None
     assert story.no_task_left()
 
 
-@pytest.mark.parametrize("error", [ValueError("x"), asyncio.CancelledError()], ids=repr)
+class Odd(BaseException):
+    """What no ``except Exception`` catches."""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("x"),
+        asyncio.CancelledError(),
+        GeneratorExit(),
+        Odd(),
+        BaseExceptionGroup("several", [asyncio.CancelledError()]),
+    ],
+    ids=lambda error: type(error).__name__,
+)
 async def test_a_plain_function_that_raises_is_isolated(error: BaseException) -> None:
-    """Also a CancelledError: nothing was awaited, so it cannot be the operation's own."""
+    """Also a CancelledError or a GeneratorExit: nothing was awaited, so it cannot be the operation's own."""
 
     class Plain(ResourceHook):
         name = "plain"
@@ -92,6 +106,20 @@ async def test_a_plain_function_that_raises_is_isolated(error: BaseException) ->
         ("plain", "before", type(error).__name__),
         ("late", "after", type(error).__name__),
     ]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+async def test_who_ends_the_program_in_a_plain_hook_ends_it(error: type[BaseException]) -> None:
+    """Ctrl-C comes wherever the program is; a hook is no place to hide from it."""
+
+    class Plain(ResourceHook):
+        name = "plain"
+
+        def before(self, event: HookPayload) -> object:
+            raise error
+
+    with pytest.raises(error):
+        await Story().operate(Plain())
 
 
 async def test_a_hook_waits_exactly_its_timeout() -> None:

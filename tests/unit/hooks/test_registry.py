@@ -11,6 +11,7 @@ import pytest
 from nebula_resource.errors import ConfigurationError, ValidationFailed
 from nebula_resource.hooks import (
     All,
+    AuditHook,
     ById,
     ByIds,
     ByPrefix,
@@ -107,6 +108,18 @@ def test_filters_are_values() -> None:
     assert {ById("a"), ById("a")} == {ById("a")}
 
 
+async def test_a_filter_cannot_cancel_who_asks_it() -> None:
+    """It is asked in the middle of a create, say; nothing was waited for, so its CancelledError is its own."""
+
+    class Broken:
+        def matches(self, resource_id: str, /) -> bool:
+            raise asyncio.CancelledError
+
+    registry = HookRegistry()
+    registry.add(hook("guard", filter=Broken()))
+    assert names(registry) == ["guard"]
+
+
 def test_a_filter_that_raises_counts_as_a_match(caplog: pytest.LogCaptureFixture) -> None:
     """A hook that guards something is not lost by its filter's bug."""
 
@@ -171,9 +184,12 @@ def test_a_change_is_told(caplog: pytest.LogCaptureFixture) -> None:
         ("events", ["acquire"]),
         ("events", 3),
         ("filter", "db"),
+        ("filter", All),
         ("on_failure", "raise"),
         ("timeout", 0),
         ("timeout", -1.0),
+        ("timeout", "5"),
+        ("timeout", float("nan")),
     ],
 )
 def test_a_wrong_attribute_is_refused(attribute: str, value: Any) -> None:
@@ -203,6 +219,44 @@ def test_a_hook_without_a_name_is_refused() -> None:
     """The base class gives none."""
     with pytest.raises(ValidationFailed, match="name"):
         HookRegistry().add(ResourceHook())
+
+
+class Duck:
+    """Has all that a hook has, and is none."""
+
+    name = "duck"
+    priority = 100
+    events = (HookEvent.ACQUIRE,)
+    filter = All()
+    on_failure = "ignore"
+    timeout = 5.0
+
+
+@pytest.mark.parametrize(
+    ("what", "told"), [(Duck(), "Duck"), (AuditHook, "the class AuditHook"), (None, "NoneType")]
+)
+def test_what_is_no_hook_is_refused(what: Any, told: str) -> None:
+    """Also a class in place of its object: it would be called, and fail, at every operation."""
+    registry = HookRegistry()
+    with pytest.raises(ValidationFailed, match=f"such as AuditHook.*{told}"):
+        registry.add(what)
+    assert list(registry) == []
+
+
+@pytest.mark.parametrize("method", ["before", "after"])
+def test_a_hook_that_yields_is_refused(method: str) -> None:
+    """Calling it runs none of its code: a guard that never guards."""
+
+    async def later(self: ResourceHook, *_: object) -> Any:
+        yield
+
+    def sooner(self: ResourceHook, *_: object) -> Any:
+        yield
+
+    for function in (later, sooner):
+        made = type("Yielding", (ResourceHook,), {"name": "yielding", method: function})()
+        with pytest.raises(ValidationFailed, match=f"{method}: must be a function without yield"):
+            HookRegistry().add(made)
 
 
 def test_repr_names_the_hooks() -> None:
