@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from nebula_resource._aio import OwnedTasks, beside
@@ -51,17 +52,15 @@ class AuditFile:
         told.result()
 
     async def _write(self) -> None:
+        lines: list[Line] = []
         try:
             while self._waiting:
                 lines, self._waiting = self._waiting, []
-                failure = await self._written("".join(f"{line}\n" for line, _ in lines))
-                for _, told in lines:
-                    if failure is None:
-                        told.set_result(None)
-                    else:
-                        told.set_exception(failure)
-                        told.exception()  # looked at: nobody may wait for it any more
+                _tell(lines, await self._written("".join(f"{line}\n" for line, _ in lines)))
         finally:
+            # However this ended, nobody is left to wait for it.
+            _tell((*lines, *self._waiting), OSError("what writes was called off"))
+            self._waiting = []
             self._writer = None
 
     async def _written(self, text: str) -> OSError | None:
@@ -69,9 +68,23 @@ class AuditFile:
             await beside(lambda: _append(self._path, text), name="nebula audit")
         except OSError as error:
             return error
-        except RuntimeError as error:  # no thread is to be had
-            return OSError(str(error))
+        except (
+            Exception
+        ) as error:  # no thread is to be had, no memory, a path that is none: all the same to who waits
+            return OSError(f"{type(error).__name__}: {error}")
         return None
+
+
+def _tell(lines: Iterable[Line], failure: OSError | None) -> None:
+    """Let those go on who have not been told yet."""
+    for _, told in lines:
+        if told.done():
+            continue
+        if failure is None:
+            told.set_result(None)
+        else:
+            told.set_exception(failure)
+            told.exception()  # looked at: nobody may wait for it any more
 
 
 def _append(path: Path, text: str) -> None:

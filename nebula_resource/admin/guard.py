@@ -6,7 +6,6 @@ import asyncio
 import ipaddress
 import re
 from collections.abc import Iterable
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -120,6 +119,14 @@ class Guard:
                 raise AdminProblem(
                     403, "forwarded", "no credentials are configured: proxied requests are refused"
                 )
+        if "content-length" in headers and "transfer-encoding" in headers:
+            # Two ends of one body: a proxy may have gone by the other (RFC 9112 §6.1 wants the connection closed).
+            raise AdminProblem(
+                400,
+                "two_lengths",
+                "a body has one length: chunks or a number",
+                headers={"Connection": "close"},
+            )
         hosts = headers.getlist("host")
         if len(hosts) != 1 or self._name(hosts[0]) not in self._hosts:
             raise AdminProblem(400, "unknown_host", "the Host header names no host that is served here")
@@ -151,15 +158,14 @@ def _check_origin(headers: Headers, host: str) -> None:
     """A page of another origin may not change anything; what is no browser sends no Origin."""
     origins = headers.getlist("origin")
     site = headers.get("sec-fetch-site")
-    if origins:
-        parts = urlsplit(origins[0]) if len(origins) == 1 else None
-        same = (
-            parts is not None and parts.scheme in {"http", "https"} and parts.netloc.lower() == host.lower()
-        )
-    else:
-        same = True
+    # Compared as the texts they are: what comes need not be a URL.
+    same = not origins or (len(origins) == 1 and _is_of(origins[0].lower(), host.lower()))
     if not same or site not in {None, "same-origin", "none"}:
         raise AdminProblem(403, "cross_origin", "pages of other origins may not change anything here")
+
+
+def _is_of(origin: str, host: str) -> bool:
+    return origin in {f"http://{host}", f"https://{host}"}
 
 
 async def _whole_body(headers: Headers, receive: Receive) -> Receive | None:

@@ -23,6 +23,8 @@ KEPT_FOR = 86_400.0
 """Seconds that an answer is given again."""
 MOST = 1024
 """Answers that are kept; the oldest goes."""
+MOST_OF_ONE = 256
+"""The same of one principal: who sends many makes nobody else's change be done twice."""
 
 _KEY = re.compile(r"[\x21-\x7e]{1,128}")
 
@@ -54,13 +56,12 @@ class Answers:
         Raises `AdminProblem`: 422 when the key was used for something else, 409 while that is under way.
         """
         now = asyncio.get_running_loop().time()
-        while self._known and (
-            len(self._known) >= MOST or now - next(iter(self._known.values())).at >= KEPT_FOR
-        ):
+        while self._known and now - next(iter(self._known.values())).at >= KEPT_FOR:
             del self._known[next(iter(self._known))]
         digest = hashlib.sha256(body).digest()
         known = self._known.get(slot)
         if known is None:
+            self._make_room(slot[0])
             self._known[slot] = _Answer(now, digest)
             return None
         if known.body != digest:
@@ -68,6 +69,15 @@ class Answers:
         if known.response is None:
             raise AdminProblem(409, "in_progress", "the change with this Idempotency-Key is under way")
         return known.response
+
+    def _make_room(self, who: Principal) -> None:
+        """Forget the oldest, but none that is under way: it would be done a second time."""
+        answered = [slot for slot, each in self._known.items() if each.response is not None]
+        own = [slot for slot in answered if slot[0] == who]
+        if len(own) >= MOST_OF_ONE:
+            del self._known[own[0]]
+        elif answered and len(self._known) >= MOST:
+            del self._known[answered[0]]
 
     def end(self, slot: Slot, response: Response | None) -> None:
         """Keep the answer; None: it failed, and may be tried again."""

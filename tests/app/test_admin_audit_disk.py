@@ -156,6 +156,38 @@ async def test_what_comes_while_the_disk_is_busy_goes_together(tmp_path: Path, d
     assert disk.asked == 2
 
 
+async def test_whatever_is_wrong_everybody_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A path that is none, no memory: who waits hears of it at once, and not when patience is over."""
+    with pytest.raises(OSError, match="ValueError"):
+        await AuditFile(tmp_path / "a\0b").add("x")
+
+    async def none(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(audit_file, "beside", none)
+    with pytest.raises(OSError, match="MemoryError"):
+        await AuditFile(tmp_path / "audit.jsonl").add("x")
+
+
+async def test_nobody_waits_for_a_writer_that_was_called_off(tmp_path: Path, disk: SlowDisk) -> None:
+    """Those whose lines are under way and those behind them; the next line has a writer of its own."""
+    file = AuditFile(tmp_path / "audit.jsonl")
+    disk.passes.clear()
+    first = asyncio.create_task(file.add("1"))
+    await disk.is_asked(1)
+    second = asyncio.create_task(file.add("2"))
+    await asyncio.sleep(0)
+    async with asyncio.timeout(LONG / 4):
+        await file._tasks.cancel_all()
+        await asyncio.wait([first, second])
+    for each in (first, second):
+        with pytest.raises(OSError, match="called off"):
+            each.result()
+    disk.passes.set()
+    await file.add("3")
+    assert (tmp_path / "audit.jsonl").read_text() == "1\n3\n"
+
+
 async def test_without_a_thread_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that may start no thread says so at once, and tries again the next time."""
 

@@ -16,6 +16,7 @@ from fastapi.routing import APIRoute
 
 from nebula_resource.admin import Key, KeyFile, KeyList, Role, create_admin
 from nebula_resource.admin.auth import key as key_module
+from nebula_resource.admin.auth import key_source
 from nebula_resource.admin.auth.needs import needs_of
 from nebula_resource.errors import ConfigurationError
 from nebula_resource.manager import Manager
@@ -228,6 +229,35 @@ async def test_a_key_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
         await world.get("/pools", headers=with_second)
         path.unlink()
         await world.get("/pools", headers=with_second)
+
+
+async def test_a_file_that_could_not_be_read_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No descriptor was free, or no right, when a key was revoked: that comes back and the file stays as it is."""
+    text, first = Key.mint("viewer")
+    _, second = Key.mint("viewer")
+    path = tmp_path / "keys.toml"
+    path.write_text(entry_of(first))
+    shown = {"Authorization": f"Bearer {text}"}
+
+    failures = iter((PermissionError(), PermissionError(), OSError(24, "Too many open files")))
+
+    def refuse(*_: object) -> bytes:
+        raise next(failures)
+
+    async with admin_world(auth=KeyFile(path)) as world:
+        path.write_text(entry_of(second))
+        with monkeypatch.context() as patched:
+            patched.setattr(key_source, "read_plain", refuse)
+            for _ in range(3):
+                await world.get("/pools", headers=shown)
+        await world.get("/pools", status=401, headers=shown)
+        because = [vars(each)["because"] for each in caplog.records if "key file" in each.getMessage()]
+        assert because == [
+            "the key file may not be read by this user",
+            "the key file cannot be read (OSError)",
+        ]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from nebula_resource.admin.auth.key import Key
 from nebula_resource.admin.auth.role import Role
@@ -22,6 +22,12 @@ MOST_BYTES = 1024 * 1024
 """What a file of keys may have: some six thousand of them."""
 
 _FIELDS = {"digest", "role", "name", "tenant", "expires_at"}
+
+_Stamp: TypeAlias = tuple[int, int, int]
+
+
+class _Unreadable(ConfigurationError):
+    """What it holds cannot be told."""
 
 
 class KeySource(Protocol):
@@ -64,7 +70,8 @@ class KeyFile:
         tenant = "acme"         # optional: sees only what names this tenant
         expires_at = 2027-01-01T00:00:00Z   # optional
 
-    A change that cannot be read leaves the keys as they were, and is logged.
+    A change that cannot be read leaves the keys as they were, and is logged. Where it is the reading that failed, not
+    what was read, it is tried again each time: rights and descriptors come back without a change of the file.
 
     Raises:
         ConfigurationError: at the start, the file cannot be read; the message names places, never values.
@@ -74,6 +81,8 @@ class KeyFile:
         self._path = Path(path)
         self._stamp = self._look()
         self._keys = self._read()
+        self._told: str | None = None
+        """Why the file, as it is, is not taken over: said once."""
 
     def __repr__(self) -> str:
         return f"<KeyFile '{self._path}' of {len(self._keys)}>"
@@ -82,14 +91,21 @@ class KeyFile:
         """The key with this id, as the file has it now."""
         stamp = self._look()
         if stamp != self._stamp:
-            self._stamp = stamp
-            try:
-                self._keys = self._read()
-            except ConfigurationError as error:
-                log.error("key file not taken over", extra={"because": error.message})
+            self._take_over(stamp)
         return self._keys.get(id)
 
-    def _look(self) -> tuple[int, int, int] | None:
+    def _take_over(self, stamp: _Stamp | None) -> None:
+        told, self._told = self._told, None
+        try:
+            self._keys = self._read()
+        except ConfigurationError as error:
+            if isinstance(error, _Unreadable):
+                stamp, self._told = self._stamp, error.message
+            if error.message != told:
+                log.error("key file not taken over", extra={"because": error.message})
+        self._stamp = stamp
+
+    def _look(self) -> _Stamp | None:
         """What changes when the file does."""
         try:
             found = self._path.stat()
@@ -103,7 +119,9 @@ class KeyFile:
             if len(content) > MOST_BYTES:
                 raise ConfigurationError(f"a key file has at most {MOST_BYTES // 1024 // 1024} MiB")
             value = tomllib.loads(content.decode("utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
+        except OSError as error:
+            raise _Unreadable(f"the key file {_why_not(error)}") from None
+        except (ValueError, RecursionError) as error:
             raise ConfigurationError(f"the key file {_why_not(error)}") from None
         keys = value.get("keys")
         if not isinstance(keys, dict) or not keys or set(value) != {"keys"}:

@@ -14,6 +14,8 @@ LONGEST = 43_200.0
 """Seconds after which one ends whatever happens."""
 MOST = 1024
 """Sessions a process keeps; the one unused longest goes."""
+MOST_OF_A_KEY = 64
+"""The same of one key, so that who signs in again and again signs nobody else out."""
 
 
 class Session:
@@ -45,11 +47,16 @@ class Sessions:
         """A new session, under a token that nobody had before."""
         now = asyncio.get_running_loop().time()
         self._sessions = {name: each for name, each in self._sessions.items() if not each.is_over(now)}
-        while len(self._sessions) >= MOST:
-            del self._sessions[min(self._sessions, key=lambda name: self._sessions[name].used)]
+        for names, most in ((self._of(key_id), MOST_OF_A_KEY), (list(self._sessions), MOST)):
+            if len(names) >= most:
+                del self._sessions[min(names, key=lambda name: self._sessions[name].used)]
+                break
         token = secrets.token_urlsafe(32)
         session = self._sessions[_digest(token)] = Session(key_id, now)
         return token, session
+
+    def _of(self, key_id: str) -> list[str]:
+        return [name for name, each in self._sessions.items() if each.key_id == key_id]
 
     def get(self, token: str, *, touch: bool) -> Session | None:
         """The session of a cookie; ``touch``: a person did something, so it lives on."""

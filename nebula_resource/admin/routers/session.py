@@ -65,7 +65,7 @@ async def sign_in(
     return response
 
 
-@router.delete("/session", status_code=204, responses=problems(409))
+@router.delete("/session", status_code=204, responses=problems(408, 409, 413, 415))
 async def sign_out(
     request: Request, state: State, who: KeyHolder, _: Annotated[NoQuery, Query()]
 ) -> Response:

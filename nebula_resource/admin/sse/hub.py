@@ -51,7 +51,7 @@ class Hub:
         """How often a reader had to be told that something is lost."""
         self._max_streams = max_streams
         self._bound: dict[str, Ring] = {}
-        self._places: Counter[str] = Counter()
+        self._places: Counter[Principal] = Counter()
         self._sleepers: set[asyncio.Future[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._beating: asyncio.Task[None] | None = None
@@ -102,19 +102,19 @@ class Hub:
         if len(self) >= self._max_streams:
             raise AdminProblem(429, "too_many_streams", "all places for streams are taken", retry_after=5.0)
         # Whoever is not known by a key cannot be told apart from the next.
-        if not who.is_local and self._places[who.name] >= MAX_PER_PRINCIPAL:
+        if not who.is_local and self._places[who] >= MAX_PER_PRINCIPAL:
             raise AdminProblem(
                 429, "too_many_streams", "this key has all the streams it may have", retry_after=5.0
             )
-        self._places[who.name] += 1
+        self._places[who] += 1
         if self._beating is None:
             self._beating = self.tasks.spawn(self.pulse.run(), name="pulse")
 
     def leave(self, who: Principal) -> None:
         """Its place is free again."""
-        self._places[who.name] -= 1
-        if not self._places[who.name]:
-            del self._places[who.name]
+        self._places[who] -= 1
+        if not self._places[who]:
+            del self._places[who]
         if not self._places and self._beating is not None:
             self._beating.cancel()
             self._beating = None

@@ -12,7 +12,7 @@ from starlette.types import Message, Receive, Scope, Send
 from nebula_resource.admin.auth.authority import MAX_ADDRESSES, MAX_LOGGED, KeyAuthority
 from nebula_resource.admin.auth.key import Key
 from nebula_resource.admin.auth.key_source import KeyList
-from nebula_resource.admin.auth.sessions import MOST, Sessions
+from nebula_resource.admin.auth.sessions import MOST, MOST_OF_A_KEY, Sessions
 from nebula_resource.admin.check_rate import CheckRate
 from nebula_resource.admin.guard import Guard
 from nebula_resource.admin.problems import AdminProblem
@@ -82,6 +82,16 @@ async def test_a_length_over_the_limit_is_refused_at_once(came: bool) -> None:
     assert start["status"] == 413
     assert len(taken) == came
     assert asyncio.get_running_loop().time() == started
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_body_of_two_lengths_is_refused(method: str) -> None:
+    """400, and the connection ends: whoever stood in between may have gone by the other, and sent two requests on."""
+    lengths = [(b"content-length", b"5"), (b"transfer-encoding", b"chunked")]
+    scope = {**POST, "method": method, "headers": [*POST["headers"], *lengths]}
+    start, body = await answered(never, scope, never)  # type: ignore[arg-type]  # nothing is received
+    assert (start["status"], json.loads(body["body"])["code"]) == (400, "two_lengths")
+    assert (b"connection", b"close") in start["headers"]
 
 
 async def test_an_error_after_the_start_is_raised() -> None:
@@ -173,11 +183,26 @@ async def test_sessions_end() -> None:
         await asyncio.sleep(1500)
         alive = sessions.get(used, touch=True) is not None
     assert not alive
-    tokens = [sessions.begin("k")[0] for _ in range(MOST + 1)]
+    tokens = [sessions.begin(str(number))[0] for number in range(MOST + 1)]
     assert len(sessions) == MOST
     assert sessions.get(tokens[-1], touch=False) is not None
     sessions.end(tokens[-1])
     assert sessions.get(tokens[-1], touch=False) is None
+
+
+async def test_who_signs_in_again_and_again_signs_nobody_else_out() -> None:
+    """A key has so many sessions; what is one too many ends its own that was unused longest."""
+    sessions = Sessions()
+    other, _ = sessions.begin("other")
+    await asyncio.sleep(1)
+    tokens = []
+    for _ in range(2 * MOST):
+        tokens.append(sessions.begin("k")[0])
+        await asyncio.sleep(0.1)
+    assert len(sessions) == MOST_OF_A_KEY + 1
+    assert sessions.get(other, touch=False) is not None
+    alive = [token for token in tokens if sessions.get(token, touch=False) is not None]
+    assert alive == tokens[-MOST_OF_A_KEY:]
 
 
 async def test_a_resource_is_checked_once_a_second() -> None:

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from nebula_resource.admin.app import _check_roles
 from nebula_resource.admin.auth import Key, KeyFile, KeyList, Principal, Role
 from nebula_resource.admin.counts import AdminCounts
-from nebula_resource.admin.idempotency import KEPT_FOR, MOST, Answers
+from nebula_resource.admin.idempotency import KEPT_FOR, MOST, MOST_OF_ONE, Answers
 from nebula_resource.admin.operations import KEPT, Operations
 from nebula_resource.admin.problems import AdminProblem
 from nebula_resource.admin.readings import driver_of
@@ -115,11 +115,59 @@ async def test_answers_are_forgotten() -> None:
     assert answers.begin(slot, b"") is not None
     await asyncio.sleep(KEPT_FOR)
     assert answers.begin(slot, b"other") is None
+    answers.end(slot, Response("y"))
     for number in range(2 * MOST):
-        answers.begin((ADMIN, "/", str(number)), b"")
+        each = (Principal(str(number), Role.ADMIN), "/", "k")
+        answers.begin(each, b"")
+        answers.end(each, Response("x"))
     assert len(answers) == MOST
     answers.end(slot, Response("late"))  # forgotten meanwhile: nothing to keep
     assert len(answers) == MOST
+
+
+async def test_who_sends_many_changes_makes_no_other_forgotten() -> None:
+    """One principal has so many answers, its oldest goes; what is under way stays, or it would be done twice."""
+    answers = Answers()
+    other = (Principal("globex", Role.OPERATOR, "globex"), "/quarantine", "k")
+    answers.begin(other, b"")
+    answers.end(other, Response("x"))
+    under_way = (ADMIN, "/quarantine", "slow")
+    answers.begin(under_way, b"")
+    slots = [(ADMIN, "/", str(number)) for number in range(2 * MOST)]
+    for slot in slots:
+        answers.begin(slot, b"")
+        answers.end(slot, Response("x"))
+    assert len(answers) == MOST_OF_ONE + 2
+    assert answers.begin(other, b"") is not None
+    assert answers.begin(slots[-MOST_OF_ONE], b"") is not None
+    with pytest.raises(AdminProblem):
+        answers.begin(under_way, b"")
+
+
+async def test_what_is_under_way_is_never_forgotten_for_room() -> None:
+    """Not even where everything is: whoever sends one of them again is told so."""
+    answers = Answers()
+    slots = [(Principal(str(number), Role.ADMIN), "/", "k") for number in range(MOST + 1)]
+    for slot in slots:
+        answers.begin(slot, b"")
+    with pytest.raises(AdminProblem):
+        answers.begin(slots[0], b"")
+
+
+async def test_keys_of_one_name_and_two_tenants_share_no_places() -> None:
+    """A name is whatever stands in the file: what one tenant's bot holds, another's of that name is not told of."""
+    hub = Hub(Manager())
+    mine, theirs = (Principal("bot", Role.VIEWER, tenant) for tenant in ("acme", "globex"))
+    for _ in range(4):
+        hub.enter(mine)
+    with pytest.raises(AdminProblem):
+        hub.enter(mine)
+    hub.enter(theirs)
+    hub.leave(mine)
+    hub.enter(mine)
+    for who in (mine, mine, mine, mine, theirs):
+        hub.leave(who)
+    assert len(hub) == 0
 
 
 async def test_many_pools_are_described_in_slices() -> None:
