@@ -162,6 +162,14 @@ class ManagedAcquisition(Generic[T]):
         else:
             await self._pool.give_back(entry, entry.use, error)
 
+    def lose(self) -> None:
+        """It is never given back, and its loop does not run here."""
+        entry, self._entry = self._entry, SPENT
+        if entry is not HELD:
+            self._pool.returns.report_lost(entry, entry.use)
+        elif self._handle is not None:
+            self._handle.lose()
+
     # ── awaited: a handle ──
 
     def __await__(self) -> Generator[Any, Any, ManagedHandle[T]]:

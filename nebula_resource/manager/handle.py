@@ -78,8 +78,8 @@ class ManagedHandle(Handle[T], Generic[T]):
         """Its release has begun: hooks may take their time, and nobody else may release it meanwhile."""
         self._is_withheld = False
 
-    def _lose(self) -> None:
-        super()._lose()
+    def lose(self) -> None:
+        super().lose()
         self._is_withheld = True  # nobody released it
         tickets, self._tickets = self._tickets, ()
         if not tickets:
@@ -98,7 +98,7 @@ class ManagedHandle(Handle[T], Generic[T]):
             warn_released_twice(self._registration.key)
             return
         if isinstance(error, GeneratorExit) and not self._pool.is_running:
-            self._lose()
+            self.lose()
             return
         self._pool.check_owner()
         self._is_leaving = True
@@ -122,7 +122,7 @@ class ManagedHandle(Handle[T], Generic[T]):
             if self._pool.is_running:
                 self._let_go(outcome)
             else:
-                self._lose()
+                self.lose()
             raise
         except asyncio.CancelledError:
             self._let_go(error)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from nebula_resource.pool import Pool
     from nebula_resource.pool.entry import Entry
 
-__all__ = ["END_TIMEOUT", "NOTHING", "Held", "Hit", "Kept", "Lease", "end_held", "end_in_time"]
+__all__ = ["END_TIMEOUT", "NOTHING", "Held", "Hit", "Kept", "Lease", "end_held", "end_in_time", "lose_held"]
 
 NOTHING: Any = object()
 """In place of a value: it is being acquired."""
@@ -83,6 +83,18 @@ async def end_held(held: Held, error: BaseException | None) -> None:
         await acquisition.__aexit__(None, None, None)
     else:
         await acquisition.__aexit__(type(error), error, error.__traceback__)
+
+
+def lose_held(held: Held) -> bool:
+    """Tell its pool that nobody gives it back, from wherever; False: it is a user's, who is not told."""
+    if isinstance(held, Hit):
+        held.pool.returns.report_lost(held.entry, held.entry.use)
+        return True
+    if isinstance(held.acquisition, Kept):
+        return False
+    if held.acquisition is not None:  # else its task, which is not in the books any more, gives it back
+        held.acquisition.lose()
+    return True
 
 
 async def end_in_time(step: Awaitable[object], tasks: OwnedTasks) -> None:

@@ -52,9 +52,9 @@ class Handle(Generic[T]):
 
     def __del__(self) -> None:
         if getattr(self, "_entry", None) is not None:
-            self._lose()
+            self.lose()
 
-    def _lose(self) -> None:
+    def lose(self) -> None:
         """Never given back. Called by the garbage collector, in any thread, at any moment: the loop hears of it."""
         entry, self._entry = self._entry, None
         if entry is not None:
@@ -127,7 +127,7 @@ class Handle(Generic[T]):
             warn_released_twice(self._pool.resource.id)
             return
         if isinstance(error, GeneratorExit) and not self._pool.is_running:
-            self._lose()  # the coroutine is swept up after, or between, runs of its loop
+            self.lose()  # the coroutine is swept up after, or between, runs of its loop
             return
         self._pool.check_owner()
         self._settle(entry)

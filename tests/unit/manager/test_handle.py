@@ -23,6 +23,7 @@ from nebula_resource.events import AcquireRejected, ErrorOccurred, Event, Releas
 from nebula_resource.hooks import HookEvent, ResourceHook
 from nebula_resource.hooks.payload import HookPayload, HookResult
 from nebula_resource.manager import ManagedHandle, Registration
+from nebula_resource.testing.clock import VirtualTimeLoop
 from tests.unit.manager.things import Instance, Leasing, Thing, assert_manager_sound
 
 
@@ -341,7 +342,7 @@ def test_a_release_closed_between_two_runs_of_its_loop_gives_back_in_the_next() 
         assert manager.stats()["thing"].destroyed == {"leaked": 1}
         await manager.shutdown()
 
-    with asyncio.Runner() as runner:
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         gate = runner.run(begin())
         releases.pop().close()
         runner.run(end())
@@ -375,7 +376,7 @@ def test_a_body_closed_between_two_runs_of_its_loop_raises_nothing(gated: bool) 
         assert manager.stats()["thing"].destroyed == {"leaked": 1}
         await manager.shutdown()
 
-    with asyncio.Runner() as runner:
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         runner.run(begin())
         bodies.pop().close()
         assert not any(gate.left for gate in gates)
