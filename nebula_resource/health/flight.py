@@ -9,6 +9,7 @@ from dataclasses import replace
 from nebula_resource._aio import OwnedTasks, watch_steps
 from nebula_resource.errors import CreateFailed
 from nebula_resource.model.health import HealthState, HealthStatus, Postponed, Unhealthy
+from nebula_resource.model.why import why
 
 __all__ = ["Flight"]
 
@@ -117,8 +118,11 @@ class Flight:
             self._land(HealthStatus.unknown(metadata={"postponed": str(error) or "nothing to check with"}))
         else:
             self.is_counted = isinstance(error, CreateFailed)
-            # Only the type: the wording of a foreign error may hold a secret.
-            self._land(self._failed(f"the check raised {type(error).__name__}"))
+            cause = error.cause if isinstance(error, CreateFailed) else None
+            raised = (
+                f"the check raised {type(error).__name__}"  # the wording of a foreign error may hold a secret
+            )
+            self._land(self._failed(raised if cause is None else f"no instance could be made: {why(cause)}"))
 
     def _read(self, found: object) -> HealthStatus:
         if isinstance(found, HealthState):

@@ -23,6 +23,7 @@ from nebula_resource.manager.registry import Registry
 from nebula_resource.manager.ward import RegistrationWard
 from nebula_resource.model.health import HealthPolicy, HealthState, HealthStatus, Unhealthy, Unknown
 from nebula_resource.model.reasons import CleanupReason
+from nebula_resource.model.why import why
 from nebula_resource.quarantine import ConsecutiveFailures, QuarantineManager
 
 if TYPE_CHECKING:
@@ -175,9 +176,7 @@ class Watch:
                 return  # an echo of what was said of another
             self.quarantine.failed(public_id)
         cause = error.__cause__ if isinstance(error, CreateFailed) else error
-        self.board.evidence(
-            public_id, failure=error is not None, reason="" if cause is None else type(cause).__name__
-        )
+        self.board.evidence(public_id, failure=error is not None, reason="" if cause is None else why(cause))
 
     def _goes_on_failing(self, public_id: str) -> bool:
         """Whether a refusal one floor below prolongs a streak of its own; in quarantine there is nothing to prolong."""

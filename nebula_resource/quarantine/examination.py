@@ -9,6 +9,7 @@ from nebula_resource._aio import OwnedTasks
 from nebula_resource.errors import ConfigurationError, CreateFailed, HealthCheckFailed
 from nebula_resource.model.censor import censored
 from nebula_resource.model.health import HealthStatus, Postponed
+from nebula_resource.model.why import why
 from nebula_resource.quarantine.case import Case, Finding
 from nebula_resource.quarantine.recovery import RecoveryStrategy, RecoveryTarget, is_pass
 from nebula_resource.quarantine.ward import QuarantineListener, Ward
@@ -98,7 +99,6 @@ def _read(
 
 
 def _failed(case: Case, error: BaseException) -> Finding:
-    # Only the type of the error: the wording of a foreign one may hold a secret. What a create met says more than that
-    # it failed.
+    # What a create met says more than that it failed.
     shown = error.cause if isinstance(error, CreateFailed) else error
-    return Finding(False, HealthStatus.unhealthy(f"the attempt failed: {type(shown).__name__}"), error)
+    return Finding(False, HealthStatus.unhealthy(f"the attempt failed: {why(shown)}"), error)

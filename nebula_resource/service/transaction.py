@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from nebula_resource._aio import OwnedTasks
 from nebula_resource.errors import FieldViolation, NotRegistered, ResourceError, ValidationFailed
 from nebula_resource.manager import Manager, Registration
+from nebula_resource.model.why import why
 from nebula_resource.service.findings import Findings, under
 from nebula_resource.service.plan import Plan
 from nebula_resource.service.resource_section import DeclaredResource
@@ -17,8 +18,6 @@ __all__ = ["OPENABLE", "Transaction"]
 
 OPENABLE = "must be one that can be opened"
 """The rule that a resource has broken whose opening failed."""
-
-_DRIVERS = "nebula_resource.drivers."
 
 log = logging.getLogger("nebula_resource.service.config")
 
@@ -198,8 +197,9 @@ def _failures(name: str | None, error: BaseException) -> list[FieldViolation]:
 
 
 def _why(error: BaseException) -> str:
-    """What a driver of ours says of it holds no secret; of anything else that only the types are known of."""
-    cause = getattr(error, "cause", None)
-    if isinstance(cause, ResourceError) and type(cause).__module__.startswith(_DRIVERS):
-        return cause.message
-    return type(error).__name__ if cause is None else f"{type(error).__name__}: {type(cause).__name__}"
+    """What a driver of ours says of it; of anything else the types."""
+    kind, cause = type(error).__name__, getattr(error, "cause", None)
+    if cause is None:
+        return kind
+    told = why(cause)
+    return f"{kind}: {told}" if told == type(cause).__name__ else told

@@ -1,5 +1,6 @@
 """The page in a real browser: what somebody who is woken at night sees, and presses."""
 
+import re
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
@@ -74,6 +75,21 @@ def test_what_is_ill_comes_first_with_why_since_when_and_what_it_touches(
     assert seen.verdict.bounding_box()["y"] < cards.first.bounding_box()["y"]  # type: ignore[index]  # both are drawn
 
 
+def test_pools_of_one_name_are_told_by_whose_they_are(world: PageWorld, visit: Visit) -> None:
+    """ "db and db" would send nobody to the right tenant."""
+    world.add("db", tenant="acme")
+    world.add("db", tenant="globex")
+    for pool in httpx.get(f"{world.url}/pools").json()["items"]:
+        order = {"resource_id": pool["id"], "reason": "an upgrade"}
+        assert httpx.post(f"{world.url}/quarantine", json=order).status_code == 201
+    seen = visit(world.url).is_live()
+    expect(seen.verdict).to_have_text(
+        re.compile("^db of (acme and db of globex|globex and db of acme) are ill$")
+    )
+    more = re.compile("^Callers of db of (acme and db of globex|globex and db of acme) are refused.$")
+    expect(seen.page.locator("#verdict-more")).to_have_text(more)
+
+
 def test_somebody_who_waits_too_long_is_an_ailment(world: PageWorld, visit: Visit) -> None:
     """A full pool whose callers wait is shown as ill although its health is good, and offers to be resized."""
     world.add("db", pool={"min_size": 0, "max_size": 1, "acquire_timeout": 120.0})
@@ -125,6 +141,16 @@ def test_an_operator_isolates_and_releases_by_hand(world: PageWorld, visit: Visi
     assert [each["reason"] for each in audit if each["action"] == "quarantine.release.force"] == [
         "it should be up"
     ]
+
+    # It is not trusted yet: in the table, in the opened pool and at the top, until uses have shown that it is well.
+    more = seen.page.locator("#verdict-more")
+    expect(more).to_contain_text("1 lets callers in a few at a time after a release")
+    for place in (seen.row("payments"), seen.page.locator("tr.details")):
+        expect(place).to_contain_text("let in 1 at a time")
+    world.use(*["payments"] * 8)  # a step is as many uses as it lets in: one, a quarter, a half, all
+    for place in (seen.row("payments"), seen.page.locator("tr.details")):
+        expect(place).to_contain_text("served")
+    expect(more).not_to_contain_text("callers in")
 
 
 def test_a_parked_resource_says_so_and_counts_down(world: PageWorld, visit: Visit) -> None:

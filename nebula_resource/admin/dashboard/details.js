@@ -5,7 +5,7 @@ import { get } from "./api.js";
 import { el, setAttribute, setText } from "./dom.js";
 import { ago, clock, count, names, plural, seconds } from "./format.js";
 import { reasonOf } from "./illness.js";
-import { longestWait } from "./store.js";
+import { callersOf, longestWait } from "./store.js";
 
 const CHANGES = 6; // changes of health in words; the strip shows all
 const COLUMNS = 9;
@@ -48,7 +48,7 @@ export function makeDetails(store, mayOperate) {
       ["Since", pool.health.since ? `${clock(pool.health.since)}, ${ago(pool.health.since)}` : "–"],
       ["Last check", pool.health.last_check ? `${ago(pool.health.last_check)} ago` : "never"],
       ["By itself", pool.health.own], ["With what it needs", pool.health.effective],
-      ["Callers are", pool.refused.length ? `refused: ${pool.refused.join(", ").replaceAll("_", " ")}` : "served"],
+      ["Callers are", pool.refused.length ? `refused: ${pool.refused.join(", ").replaceAll("_", " ")}` : callersOf(pool)],
     ]);
     size.set([
       ["In use", `${pool.size.used} of ${pool.size.max}`], ["Idle", pool.size.idle], ["Being made", pool.size.creating],

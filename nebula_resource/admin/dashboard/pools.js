@@ -5,7 +5,7 @@ import { arrange, byId, el, setAttribute, setText, soon, stateBadge, walk } from
 import { count, plural, seconds } from "./format.js";
 import { reasonOf } from "./illness.js";
 import { spark } from "./spark.js";
-import { failures, kindOf, lately } from "./store.js";
+import { callersOf, failures, kindOf, lately } from "./store.js";
 
 const FIRST = 100; // rows that are drawn without being asked for more
 const RANK = { unhealthy: 0, quarantined: 1, degraded: 2, unknown: 3, healthy: 4 };
@@ -202,10 +202,3 @@ function makeRow(first, store, mayOperate) {
 /** Whom it is for; below the top level with the end of its id, which tells it from the others of its name. */
 const scopeOf = (pool) =>
   pool.id === pool.resource_id ? pool.scope.level : `${pool.scope.label ?? pool.scope.level} ${pool.id.slice(pool.resource_id.length)}`;
-
-/** What a caller meets now. */
-function callersOf(pool) {
-  if (pool.refused.length) return "refused";
-  if (pool.admission.mode === "half_open") return `let in by ${pool.admission.permits}`;
-  return pool.state === "running" ? "served" : pool.state === "suspended" ? "held back" : pool.state;
-}

@@ -145,3 +145,13 @@ export const lately = (samples) => (samples?.length ? samples.at(-1).failed - sa
 /** Seconds that whoever waits longest has waited; numbers come only when they change, so its own clock goes on here. */
 export const longestWait = (pool) =>
   pool.waiters.count ? (pool.waiters.oldest_wait_s ?? 0) + (Date.now() - pool.at) / 1000 : 0;
+
+/** Whether it was released and is not trusted again yet. */
+export const isHalfOpen = (pool) => !pool.refused.length && pool.admission.mode === "half_open";
+
+/** What a caller meets now. */
+export function callersOf(pool) {
+  if (pool.refused.length) return "refused";
+  if (isHalfOpen(pool)) return `let in ${pool.admission.permits} at a time`;
+  return pool.state === "running" ? "served" : pool.state === "suspended" ? "held back" : pool.state;
+}

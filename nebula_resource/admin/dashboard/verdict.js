@@ -3,7 +3,7 @@
 import { byId, el, setAttribute, setText, soon } from "./dom.js";
 import { clock, names, plural, span } from "./format.js";
 import { ailments } from "./illness.js";
-import { kindOf, longestWait } from "./store.js";
+import { isHalfOpen, kindOf, longestWait } from "./store.js";
 
 const TILES = [
   ["healthy", "healthy"], ["degraded", "degraded"], ["unhealthy", "unhealthy"], ["quarantined", "quarantined"], ["unknown", "unknown"],
@@ -61,10 +61,12 @@ function sentence(store, counts) {
   if (!ill.length) {
     const more = [`${plural(total, "pool")} ${total === 1 ? "serves" : "serve"}`, wait || "nobody waits long"];
     if (counts.unknown) more.push(`${counts.unknown} not checked yet`);
+    const careful = [...store.pools.values()].filter(isHalfOpen).length;
+    if (careful) more.push(`${careful} ${careful === 1 ? "lets" : "let"} callers in a few at a time after a release`);
     return { tone: "healthy", head: "All is well", more: `${more.join(" · ")}.` };
   }
   const grave = Math.max(...ill.map(({ kind, entry }) => TONES.indexOf(entry && !entry.manual ? "unhealthy" : kind)));
-  const refused = [...store.pools.values()].filter((pool) => pool.refused.length).map((pool) => pool.id);
+  const refused = [...store.pools.values()].filter((pool) => pool.refused.length).map(nameOf);
   const own = new Set(ill.map(({ pool }) => pool.id));
   const echoes = new Set(ill.flatMap(({ touches }) => touches).filter((id) => !own.has(id)));
   const more = [];
@@ -72,9 +74,12 @@ function sentence(store, counts) {
   if (echoes.size) more.push(`${echoes.size} more ${echoes.size === 1 ? "suffers" : "suffer"} from it`);
   if (wait) more.push(wait);
   const text = more.join(" · ");
-  return { tone: TONES[grave], head: `${names(ill.map(({ pool }) => pool.resource_id), 2)} ${ill.length === 1 ? "is" : "are"} ill`,
+  return { tone: TONES[grave], head: `${names(ill.map(({ pool }) => nameOf(pool)), 2)} ${ill.length === 1 ? "is" : "are"} ill`,
     more: text && `${text[0].toUpperCase()}${text.slice(1)}.` };
 }
+
+/** What a person calls a pool: below the top level with whose it is. */
+const nameOf = (pool) => (pool.id === pool.resource_id ? pool.id : `${pool.resource_id} of ${pool.scope.label ?? pool.id}`);
 
 function waits(store) {
   const longest = Math.max(0, ...[...store.pools.values()].map(longestWait));
