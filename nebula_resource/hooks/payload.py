@@ -96,7 +96,7 @@ class OnCreate(HookPayload):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OnCleanup(HookPayload):
-    """An instance is retired and goes."""
+    """An instance is retired and goes. One that is detached stays with its holder: it has no cleanup."""
 
     kind: ClassVar[HookEvent] = HookEvent.CLEANUP
 

@@ -28,6 +28,7 @@ from nebula_resource.events import (
 )
 from nebula_resource.hooks import HookEvent, HookRegistry
 from nebula_resource.hooks.payload import OnCleanup, OnCreate
+from nebula_resource.manager.handle import end_hooks, is_leaving
 from nebula_resource.manager.registration import Cause
 from nebula_resource.model.ports import PoolObserver
 from nebula_resource.model.reasons import CleanupReason
@@ -101,8 +102,7 @@ class RegistrationObserver(PoolObserver):
         return await self._hooks.run_before(hooks, payload, registration.what_is_secret)
 
     async def after_create(self, token: object, error: BaseException | None) -> None:
-        run: HookRun = token  # type: ignore[assignment]  # what before_create returned
-        await run.after(error)
+        await _end(token, error)
 
     async def before_cleanup(self, reason: CleanupReason) -> HookRun:
         registration = self._registration
@@ -117,8 +117,7 @@ class RegistrationObserver(PoolObserver):
         )
 
     async def after_cleanup(self, token: object, reason: CleanupReason, error: BaseException | None) -> None:
-        run: HookRun = token  # type: ignore[assignment]  # what before_cleanup returned
-        await run.after(error)
+        await _end(token, error)
 
     # ── evidence ──
 
@@ -199,6 +198,12 @@ class RegistrationObserver(PoolObserver):
         code = error.code if isinstance(error, ResourceError) else "error"
         cause = error.__cause__ or error
         self._publish(ErrorOccurred, code=code, error=type(cause).__name__)
+
+
+async def _end(token: object, error: BaseException | None) -> None:
+    """The hooks' other half; a step that was cut off, as by a shutdown, waits for nothing any more."""
+    run: HookRun = token  # type: ignore[assignment]  # what the first half returned
+    await end_hooks(run, error, leaving=error is not None and is_leaving(error))
 
 
 class InvalidInstance(Exception):

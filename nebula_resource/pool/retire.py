@@ -79,6 +79,8 @@ class Retirer:
             if is_stopped(error):
                 pool.closing.step_stopped()
             self._gone(entry, reason, error, pool.loop.time() - since)
+            if token is not None:
+                await observer.after_cleanup(token, reason, error)
             raise
         took = pool.loop.time() - since
         pool.ledger.add_cleanup(took)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
-from nebula_resource import HealthPolicy, Manager
+import pytest
+
+from nebula_resource import OFF, HealthPolicy, Manager
 from nebula_resource.hooks import HookEvent, HookPayload, HookResult, OnCleanup, Outcome, ResourceHook
 from nebula_resource.model.reasons import CleanupReason
-from tests.unit.manager.things import Thing
+from tests.unit.manager.things import Instance, Thing, ThingConfig
 
 
 class Counting(ResourceHook):
@@ -102,3 +105,55 @@ async def test_what_a_removed_hook_left_running_has_ended_when_the_registry_is_c
 async def _acquire(manager: Manager) -> None:
     async with manager.acquire("thing"):
         pass
+
+
+class Hanging(Thing):
+    """Nothing that it does ends, as long as that is wanted."""
+
+    def __init__(self, step: HookEvent) -> None:
+        super().__init__()
+        self.step = step
+
+    async def create(self, config: ThingConfig, context: Any) -> Instance:
+        if self.step is HookEvent.CREATE:
+            await asyncio.Event().wait()
+        return await super().create(config, context)
+
+    async def cleanup(self, instance: Instance) -> None:
+        await asyncio.Event().wait()
+
+
+class Telling(ResourceHook):
+    """Notes how each step went, and may take its time for that."""
+
+    name = "telling"
+
+    def __init__(self, step: HookEvent, takes: float) -> None:
+        self.events = (step,)
+        self.takes = takes
+        self.told: list[str | None] = []
+
+    async def after(self, event: HookPayload, result: HookResult) -> None:
+        self.told.append(result.error)
+        await asyncio.sleep(self.takes)
+
+
+@pytest.mark.parametrize("takes", [0.0, 3.0])
+@pytest.mark.parametrize("step", [HookEvent.CREATE, HookEvent.CLEANUP])
+async def test_a_step_that_a_shutdown_cuts_off_has_its_after(step: HookEvent, takes: float) -> None:
+    """Its before ran, so its after does, with how it ended; one that is slow holds up no shutdown."""
+    manager = Manager(health=OFF)
+    hook = Telling(step, takes)
+    manager.hooks.add(hook)
+    pool = {"min_size": 0, "cleanup_timeout": None, "create_timeout": None}
+    await manager.register(Hanging(step), pool=pool)
+    caller = asyncio.create_task(_acquire(manager))
+    await asyncio.sleep(1)
+    report = await manager.shutdown(drain=1.0, cleanup=1.0, terminate=0.5)
+    assert (report.failed, report.left) == (int(step is HookEvent.CLEANUP), 0)
+    assert report.duration_s <= 2.5
+    await asyncio.wait([caller])
+    assert (caller.exception() is None) == (step is HookEvent.CLEANUP)
+    assert hook.told == ["CancelledError"]
+    await asyncio.sleep(5)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
