@@ -40,9 +40,9 @@ class HealthChanged(Event):
     def severity(self) -> Severity:
         """By where it went: unhealthy is critical, degraded and unknown a warning.
 
-        From unhealthy to unknown is a step back to health: a release from quarantine forgets the evidence.
+        Unknown because the evidence was forgotten is none: a release from quarantine does that, on the way back.
         """
-        if (self.old, self.new) == ("unhealthy", "unknown"):
+        if self.new == "unknown" and (self.old == "unhealthy" or self.because[:1] == ("reset",)):
             return Severity.INFO
         return _OF_STATE.get(self.new, Severity.WARNING)
 

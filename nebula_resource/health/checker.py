@@ -35,7 +35,7 @@ class CheckListener(Protocol):
 class _Watch:
     """One watched resource."""
 
-    __slots__ = ("excused", "failures", "flight", "id", "probe", "rests", "schedule", "stuck", "task")
+    __slots__ = ("due", "excused", "failures", "flight", "id", "probe", "rests", "schedule", "stuck", "task")
 
     def __init__(
         self,
@@ -48,6 +48,7 @@ class _Watch:
         self.probe = probe
         self.rests = rests
         self.schedule = schedule
+        self.due: float  # loop time of the next turn, set by the checker, at once
         self.failures = 0
         self.excused = False  # the last check failed while the loop stood still; the next one counts
         self.flight: Flight | None = None
@@ -116,6 +117,7 @@ class HealthChecker:
             watch.probe, watch.schedule, watch.rests = probe, schedule, rests
             watch.task.cancel()
         self._intervals[schedule.interval] += 1
+        watch.due = asyncio.get_running_loop().time() + schedule.delay(0, self._rng)
         watch.task = self._tasks.spawn(self._keep_checking(watch), name=f"watch {id}")
 
     def unwatch(self, id: str) -> None:
@@ -137,6 +139,19 @@ class HealthChecker:
     def longest_interval(self) -> float | None:
         """The longest time between two checks of one resource, in seconds; None when nothing is watched."""
         return max(self._intervals, default=None)
+
+    def retry_after(self, id: str) -> float | None:
+        """Seconds until a check may say something else: to the next one's turn, or the end of the one under way.
+
+        None when it is not watched.
+        """
+        watch = self._watches.get(id)
+        if watch is None:
+            return None
+        flight, due = watch.flight, watch.due
+        if flight is not None and not flight.has_landed:
+            due = flight.started_at + watch.schedule.timeout
+        return max(0.0, due - asyncio.get_running_loop().time())
 
     def _forget_interval(self, watch: _Watch) -> None:
         interval = watch.schedule.interval
@@ -188,13 +203,12 @@ class HealthChecker:
 
     async def _keep_checking(self, watch: _Watch) -> None:
         loop = asyncio.get_running_loop()
-        due = loop.time() + watch.schedule.delay(0, self._rng)
         while True:
-            await asyncio.sleep(max(0.0, due - loop.time()))
+            await asyncio.sleep(max(0.0, watch.due - loop.time()))
             started = loop.time()
             if not watch.rests():
                 await self._fly(watch).wait()
-            due = started + watch.schedule.delay(watch.failures, self._rng)
+            watch.due = started + watch.schedule.delay(watch.failures, self._rng)
 
     def _tell_if_stuck(self, watch: _Watch, flight: Flight) -> None:
         if watch.flight is flight and flight.is_stuck:

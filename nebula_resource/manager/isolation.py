@@ -95,7 +95,6 @@ class Isolation(QuarantineListener):
                 admission, resource_id=registration.key, is_fault=registration.resource.is_fault
             )
             registration.gates = (*registration.gates, gate)
-        registration.allow(Cause.UNHEALTHY)
         registration.allow(Cause.QUARANTINED)
         self._publish(registration, QuarantineReleased, by=by, attempts=attempts)
         if not self._is_logged(QuarantineReleased):

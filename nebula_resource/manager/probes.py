@@ -52,7 +52,7 @@ class Probes:
         policy: its stages and times.
         context: makes what a create of it would get, each time anew: credentials change.
         states: tells the effective health of what it needs, by public id.
-        is_failing: whether it has failed by its own evidence and not been well since.
+        is_failing: whether it has failed by its own evidence and not been well since; in quarantine it has not.
         is_isolated: whether it is in quarantine.
         tracing: who stands around each check, if anybody does.
     """
@@ -148,7 +148,7 @@ class Probes:
             raise Postponed("a hook refused to let an instance be made") from error  # nobody asked the server
         except CreateFailed as error:
             refusal = refused_dependency(error, self._registration.dependencies)
-            if refusal is None or (self._is_failing() and not fresh):
+            if refusal is None or self._is_failing():
                 raise
             raise Postponed(f"'{refusal.resource_id}', which it needs, refuses") from error
 

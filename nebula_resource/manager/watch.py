@@ -290,9 +290,12 @@ class Watch:
         self.propagation.fell(registration.public_id, depth=depth)
 
     def _unhealthy(self, registration: Registration, recoverable: bool) -> Callable[[], ResourceError]:
-        interval = registration.health.interval if registration.health is not None and recoverable else None
+        public_id = registration.public_id
         return lambda: Unavailable(
-            "unhealthy", resource_id=registration.key, retryable=recoverable, retry_after=interval
+            "unhealthy",
+            resource_id=registration.key,
+            retryable=recoverable,
+            retry_after=self.checker.retry_after(public_id) if recoverable else None,
         )
 
     # ── what follows from quarantine (told by Isolation) ──

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from nebula_resource import OFF, HealthPolicy, Manager, QuarantinePolicy, ResourceContext, Secret, Unavailable
+from nebula_resource.events import HealthChanged, Severity
 from nebula_resource.model.credentials import StaticCredentials
 from nebula_resource.model.health import HealthCheckable, HealthStage, HealthState, HealthStatus
 from tests.unit.manager.things import Instance, Thing
@@ -102,6 +103,61 @@ async def test_what_is_too_ill_to_serve_is_refused(
         manager.watch.board.observe("thing", HealthState.degraded("slow", 0.79))
         async with manager.acquire("thing"):
             pass
+
+
+async def test_a_refusal_says_when_the_next_check_of_this_very_resource_may_end_it() -> None:
+    """Its own interval, counted from its last check and stretched by its failures; or the end of the check under way."""
+
+    class Slow(Checked):
+        health_check_interval = 7.0
+        health_check_timeout = 2.0
+        takes = 0.0
+
+        async def health_check(self, instance: Instance, context: ResourceContext) -> HealthStatus:
+            await asyncio.sleep(self.takes)
+            return await super().health_check(instance, context)
+
+    policy = HealthPolicy(interval=3600, jitter=0, failure_threshold=1, success_threshold=1, backoff=2)
+    async with Manager(health=policy, quarantine=OFF) as manager:
+        thing = Slow()
+        await manager.register(thing, pool={"min_size": 1})
+
+        async def told_to_wait() -> float | None:
+            with pytest.raises(Unavailable) as caught:
+                await manager.acquire("thing")
+            return caught.value.retry_after
+
+        thing.ill = True
+        await asyncio.sleep(7.5)
+        assert thing.at == [7]
+        assert await told_to_wait() == 13.5, "twice seven, and half a second is over"
+        await asyncio.sleep(10)
+        assert await told_to_wait() == 3.5
+        thing.ill, thing.takes = False, 1.0
+        await asyncio.sleep(4)
+        assert await told_to_wait() == 1.5, "it began at 21 and is given up at 23"
+        await asyncio.sleep(1)
+        async with manager.acquire("thing"):
+            pass
+
+
+async def test_what_was_well_until_a_person_isolated_it_is_no_warning_when_it_is_released() -> None:
+    """Nothing is known of it then, because that was forgotten; that nothing is known because a check hangs is one."""
+    async with Manager(health=QUIET) as manager:
+        await manager.register(Thing(), pool={"min_size": 1})
+        told: list[Any] = []
+        manager.events.add_listener(told.append, (HealthChanged,))
+        await manager.check("thing")
+        manager.quarantine("thing", "being moved")
+        await manager.release("thing", "force")
+        assert [(each.old, each.new, each.severity) for each in told[-1:]] == [
+            ("healthy", "unknown", Severity.INFO)
+        ]
+        manager.watch.board.observe("thing", HealthState.healthy())
+        manager.watch.board.observe("thing", HealthState.unknown())
+        assert [(each.old, each.new, each.severity) for each in told[-1:]] == [
+            ("healthy", "unknown", Severity.WARNING)
+        ]
 
 
 @pytest.mark.parametrize(

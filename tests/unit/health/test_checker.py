@@ -146,6 +146,15 @@ async def test_failures_stretch_the_interval_where_quarantine_is_off(checker: He
     probe.answer = Unhealthy("down")
 
 
+async def test_what_is_not_watched_is_never_due(checker: HealthChecker) -> None:
+    """Nobody can say when a check of it will be; of what is watched the first is due after one interval."""
+    assert checker.retry_after("db") is None
+    checker.watch("db", Probe(), EXACT)
+    assert checker.retry_after("db") == 30
+    checker.unwatch("db")
+    assert checker.retry_after("db") is None
+
+
 async def test_with_quarantine_on_the_interval_stays(checker: HealthChecker) -> None:
     """Recovery has its own waits; checks keep theirs."""
     probe = Probe(Unhealthy("down"))
