@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from contextlib import AsyncExitStack
+from math import inf
 from typing import Any, Generic, NoReturn, TypeVar, overload
 
 from starlette.requests import HTTPConnection
 
-from nebula_resource.errors import ConfigurationError, ResourceError
+from nebula_resource.errors import ConfigurationError, ResourceError, ResourceNotFound
 from nebula_resource.fastapi.adapter import PRIVATE_NAMES, Until, exit_stack, leave
 from nebula_resource.fastapi.canary import private_names_work
 from nebula_resource.fastapi.fallback import fallback_signature, leases_here, signature
 from nebula_resource.fastapi.leases import RequestLeases, leases_of
+from nebula_resource.fastapi.record import RECORD, RequestRecord
 from nebula_resource.fastapi.translation import raise_answerable
 from nebula_resource.manager.open_scope import NOTHING
 from nebula_resource.model.key import ResourceKey, check_resource_id
@@ -19,6 +23,11 @@ from nebula_resource.model.key import ResourceKey, check_resource_id
 __all__ = ["ResourceDependency", "resource"]
 
 T = TypeVar("T")
+
+NOTE_EVERY = 60.0
+"""Seconds in which one unknown id is logged once."""
+
+log = logging.getLogger("nebula_resource.fastapi")
 
 
 @overload
@@ -49,7 +58,7 @@ class ResourceDependency(Generic[T]):
     """
 
     # No tuple of those two, although its hash were cheaper: mypy takes a tuple for nothing that can be called.
-    __slots__ = ("__signature__", "_hash", "_name", "_stack_name", "key", "until")
+    __slots__ = ("__signature__", "_hash", "_name", "_noted", "_stack_name", "key", "until")
 
     def __init__(self, key: str, *, until: Until, private: bool | None = None) -> None:
         check_resource_id(key)
@@ -60,6 +69,7 @@ class ResourceDependency(Generic[T]):
         self._name = str(key)  # a plain str: dictionaries find it faster than a key
         self._stack_name = PRIVATE_NAMES[until]
         self._hash = hash((self._name, until))
+        self._noted = -inf
         use_private = private_names_work() if private is None else private
         self.__signature__ = signature() if use_private else fallback_signature(self._name, until)
 
@@ -77,8 +87,22 @@ class ResourceDependency(Generic[T]):
             value: T = leases.take(name, name)
             return value if value is not NOTHING else await leases.wait(name, name)
         except ResourceError as error:
+            if isinstance(error, ResourceNotFound):
+                self._note_unknown(conn)
             raise_answerable(conn, error)
             raise
+
+    def _note_unknown(self, conn: HTTPConnection) -> None:
+        """Say in the log, once a minute, that nobody at all has such a thing: whoever asked is not told that much."""
+        record: RequestRecord = conn.scope[RECORD]  # left there on the way to the lease
+        if record.manager.registry.named(self._name):
+            return
+        now = asyncio.get_running_loop().time()
+        if now - self._noted >= NOTE_EVERY:
+            self._noted = now
+            log.warning(
+                "a handler asks for a resource that is registered nowhere", extra={"resource.id": self._name}
+            )
 
     def __get_pydantic_core_schema__(self, *_: object) -> NoReturn:
         """Asked of what stands in ``Annotated`` without ``Depends``, which FastAPI takes for something the client sends."""

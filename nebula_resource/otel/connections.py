@@ -12,13 +12,15 @@ from weakref import ref
 from opentelemetry import metrics
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
-from nebula_resource.manager import Manager
+from nebula_resource.events import ConfigReloaded, Deregistered, Event, Registered
+from nebula_resource.manager import Manager, Registration
 from nebula_resource.metrics.family import merged
 from nebula_resource.metrics.steady import steadied
 from nebula_resource.model.numbers import PoolNumbers
 from nebula_resource.otel import conventions
 from nebula_resource.otel.conventions import POOL_NAME, STATE, Convention
 from nebula_resource.pool import Pool
+from nebula_resource.pool.state import PoolState
 
 __all__ = ["ConnectionMetrics"]
 
@@ -55,6 +57,12 @@ class ConnectionMetrics:
         self._thread = threading.get_ident()
         self._seen: dict[int, _Seen] = {}
         self._past: dict[str, PoolNumbers] = {}
+        self._current: dict[str, ref[AnyPool]] = {}
+        self._leaving: list[AnyPool] = []
+        """Held until they are closed or collected: they may have come and gone between two collections."""
+        manager.events.add_listener(self._pool_changed, types=(Registered, Deregistered, ConfigReloaded))
+        for registration in manager.pools():
+            self._begin(registration)
         meter = metrics.get_meter("nebula_resource") if meter is None else meter
         _ = meter.create_observable_up_down_counter(
             conventions.COUNT.name,
@@ -90,6 +98,34 @@ class ConnectionMetrics:
                 yield Observation(sum(map(count, pools)), {POOL_NAME: name})
 
         return observe
+
+    # ── what comes and goes ──
+
+    def _begin(self, registration: Registration) -> None:
+        pool = registration.pool
+        self._current[registration.public_id] = ref(pool)
+        if id(pool) not in self._seen:
+            self._seen[id(pool)] = _Seen(ref(pool), registration.key, pool.numbers())
+
+    def _pool_changed(self, event: Event) -> None:
+        """A pool came, went or was swapped; those that have ended by now are added up, so that none is kept for long."""
+        manager = self._manager()
+        if manager is None or event.public_id is None:
+            return
+        registration = manager.registry.get(event.public_id)
+        known = self._current.pop(event.public_id, None)
+        old = None if known is None else known()
+        if registration is not None:
+            self._begin(registration)
+        if old is not None and (registration is None or registration.pool is not old):
+            self._leaving.append(old)
+        for pool in [each for each in self._leaving if each.state is PoolState.CLOSED]:
+            self._leaving.remove(pool)
+            self._take_in(self._seen.pop(id(pool)))
+
+    def _take_in(self, gone: _Seen) -> None:
+        past = self._past.get(gone.key)
+        self._past[gone.key] = _counters_of(gone.last) if past is None else _both(past, gone.last)
 
     # ── numbers ──
 
@@ -127,8 +163,8 @@ class ConnectionMetrics:
             self._seen[id(pool)] = _Seen(ref(pool), registration.key, numbers)
             pools.setdefault(registration.key, []).append(numbers)
         for gone in before.values():
-            past = self._past.get(gone.key)
-            self._past[gone.key] = _counters_of(gone.last) if past is None else _both(past, gone.last)
+            self._take_in(gone)
+        self._leaving.clear()  # taken in just now
         self._past = {key: past for key, past in self._past.items() if key in pools}
         for key, past in self._past.items():
             pools[key].append(past)

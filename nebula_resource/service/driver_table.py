@@ -18,7 +18,7 @@ from nebula_resource.model.resource import Resource
 from nebula_resource.service.addresses import Translation, postgres_address, sqlite_address
 from nebula_resource.service.findings import near
 
-__all__ = ["GROUP", "Driver", "driver_names", "find_driver"]
+__all__ = ["GROUP", "Driver", "driver_names", "find_driver", "load_drivers"]
 
 GROUP = "nebula_resource.drivers"
 """The entry points under which a package offers drivers."""
@@ -119,6 +119,16 @@ def find_driver(name: str) -> Driver:
     raise ConfigurationError(
         f"must be one of {', '.join(names)}, or module:Class of your own{near(name, names)}"
     )
+
+
+def load_drivers(document: Mapping[str, Any]) -> None:
+    """Import every driver that a document names; may take as long as an import does. What is wrong is told by `find_driver`."""
+    tables = document.get("resources")
+    for table in tables.values() if isinstance(tables, Mapping) else ():
+        name = table.get("driver") if isinstance(table, Mapping) else None
+        if isinstance(name, str):
+            with suppress(ConfigurationError):
+                find_driver(name)
 
 
 def _import_ours(ours: _Ours) -> Any:

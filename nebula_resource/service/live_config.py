@@ -18,6 +18,7 @@ from nebula_resource.events import ConfigReloaded, ConfigReloadRejected
 from nebula_resource.manager import Manager
 from nebula_resource.service.admin_section import ENVIRONMENT, HOT, AdminSection
 from nebula_resource.service.declaration import Declaration, Source, declare
+from nebula_resource.service.driver_table import load_drivers
 from nebula_resource.service.patch import patched
 from nebula_resource.service.plan import Plan, plan_of
 from nebula_resource.service.transaction import Transaction
@@ -229,13 +230,23 @@ class LiveConfig:
 
 
 async def read_beside(path: Path) -> Source:
-    """Read a file while the loop goes on: a disk that does not answer stops nobody. Raises `ConfigurationError`."""
+    """Read a file, and import the drivers that it names, while the loop goes on: a disk that does not answer stops nobody.
+
+    Raises `ConfigurationError`.
+    """
+
+    def read() -> Source:
+        source = Source.read(path)
+        load_drivers(source.document)
+        return source
+
     try:
         async with within(READ_SECONDS):
-            return await beside(lambda: Source.read(path), name="nebula configuration reader")
+            return await beside(read, name="nebula configuration reader")
     except TimeoutError:
-        rule = f"must be read within {READ_SECONDS:g} s, and the secrets that it names"
-        raise ValidationFailed([FieldViolation("file", rule, "a disk that does not answer")]) from None
+        rule = f"must be read within {READ_SECONDS:g} s, with the secrets and the drivers that it names"
+        found = "a disk that does not answer, or an import that does not end"
+        raise ValidationFailed([FieldViolation("file", rule, found)]) from None
 
 
 def _changed(old: AdminSection, new: AdminSection, *, hot: bool) -> tuple[str, ...]:

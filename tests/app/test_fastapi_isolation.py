@@ -167,9 +167,9 @@ async def test_200_requests_over_a_socket_do_not_cross(
 
 
 async def test_a_tenant_without_a_store_is_told_nothing(
-    stores: tuple[FastAPI, list[Store], Manager],
+    stores: tuple[FastAPI, list[Store], Manager], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Foreign and unknown are one 404; so is a resource that nobody has."""
+    """Foreign and unknown are one 404; so is a resource that nobody has, but of that the log tells, once."""
     app, _, manager = stores
     await manager.deregister("store", scope=Scope.tenant("initech"))
 
@@ -179,5 +179,11 @@ async def test_a_tenant_without_a_store_is_told_nothing(
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         foreign = await client.get("/notes", headers=bearer("initech"))
+        assert not caplog.records
         unknown = await client.get("/typo", headers=bearer("initech"))
+        await client.get("/typo", headers=bearer("initech"))
+    told = [
+        (each.levelname, vars(each)["resource.id"]) for each in caplog.records if "nowhere" in str(vars(each))
+    ]
+    assert told == [("WARNING", "nowhere")]
     assert (foreign.status_code, foreign.text) == (404, unknown.text)

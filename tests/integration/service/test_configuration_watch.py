@@ -1,14 +1,17 @@
 """The watch of configuration files misses no change, whenever it is made."""
 
 import asyncio
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 
 from nebula_resource.errors import ValidationFailed
+from nebula_resource.manager import Manager
 from nebula_resource.service import live_config, toml_file, watch
-from nebula_resource.service.live_config import read_beside
+from nebula_resource.service.declaration import load
+from nebula_resource.service.live_config import LiveConfig, read_beside
 from nebula_resource.service.watch import signature_of, watching
 
 LONG = 20.0
@@ -111,6 +114,46 @@ async def test_a_disk_that_stands_still_stops_the_watch_alone(
             while not disk.begun.is_set():  # noqa: ASYNC110  # a thread sets it
                 await asyncio.sleep(0.01)
     disk.answer()
+
+
+NEW_DRIVER = """
+import threading
+from nebula_resource.testing.mock import MockResource
+
+THREAD = threading.current_thread().name
+
+class Fresh(MockResource):
+    pass
+"""
+
+
+async def test_a_driver_that_a_reload_names_first_is_imported_beside_the_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An import takes what it takes, and nobody waits for it; what is no driver is found when it is declared."""
+    (tmp_path / "fresh_driver.py").write_text(NEW_DRIVER)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    file = tmp_path / "nebula.toml"
+    file.write_text('[resources.one]\ndriver = "nebula_resource.testing.mock:MockResource"\n')
+    more = '[resources.two]\ndriver = "fresh_driver:Fresh"\n'
+    wrong = '[resources.three]\ndriver = "nowhere:Thing"\n[resources.four]\ndriver = 4\n'
+    try:
+        async with Manager() as manager:
+            live = LiveConfig(manager, load(file, environment={}), environment={})
+            file.write_text(more)
+            report = await live.reload(dry_run=True)
+            assert report.added == ("two",)
+            assert sys.modules["fresh_driver"].THREAD == "nebula configuration reader"
+            for bad, path in ((wrong, "resources.three.driver"), ("resources = 4", "resources")):
+                file.write_text(bad)
+                with pytest.raises(ValidationFailed) as caught:
+                    await live.reload(dry_run=True)
+                assert path in [each.field for each in caught.value.violations]
+            file.write_text("[resources]\ntwo = 4\n")
+            with pytest.raises(ValidationFailed):
+                await live.reload(dry_run=True)
+    finally:
+        sys.modules.pop("fresh_driver", None)
 
 
 async def test_a_reload_does_not_wait_for_a_disk_for_ever(

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import inspect
+from typing import Any
 
+import httpx
 import pytest
+from fastapi import Depends, FastAPI
 from fastapi.dependencies.utils import get_dependant
 from starlette.requests import HTTPConnection
 
 from nebula_resource import ConfigurationError, Manager, ResourceKey, ValidationFailed
-from nebula_resource.fastapi import resource
+from nebula_resource.fastapi import install, resource
 from nebula_resource.fastapi.dependency import ResourceDependency
 from nebula_resource.fastapi.leases import RequestLeases
 from nebula_resource.fastapi.record import RequestRecord
@@ -72,6 +76,27 @@ async def test_a_request_s_leases_make_their_scope_when_it_is_asked_for() -> Non
     assert leases.scope is leases.scope
     assert leases.scope.execution_id is not None
     assert leases.context.scope is leases.scope
+
+
+async def test_an_id_that_nobody_has_is_logged_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    """However often it is asked for."""
+    app = FastAPI()
+
+    @app.get("/")
+    async def typo(rows: Any = Depends(resource("nowhere"))) -> None: ...
+
+    told = []
+    async with Manager() as manager:
+        install(app, manager)
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+            for _ in range(5):
+                assert (await client.get("/")).status_code == 404
+                told.append([each.getMessage() for each in caplog.records].count(_TOLD))
+                await asyncio.sleep(20)
+    assert told == [1, 1, 1, 2, 2]
+
+
+_TOLD = "a handler asks for a resource that is registered nowhere"
 
 
 def test_a_copy_is_equal_and_works() -> None:

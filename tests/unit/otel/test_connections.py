@@ -171,6 +171,45 @@ async def test_nothing_falls_when_a_pool_goes() -> None:
     provider.shutdown()
 
 
+async def test_a_pool_that_lives_and_dies_between_two_collections_is_counted() -> None:
+    """What it did is told with the next, while another of its resource is there; many of them are not held for it."""
+    async with Manager() as manager:
+        connections = ConnectionMetrics(manager, MeterProvider(shutdown_on_exit=False).get_meter("test"))
+        await manager.register(Thing("db"), {}, pool={"max_size": 1}, scope=Scope.tenant("acme"))
+        for number in range(5):
+            scope = Scope.tenant(str(number))
+            await manager.register(Thing("db"), {}, pool={"max_size": 1}, scope=scope)
+            async with manager.scope(tenant=str(number)), manager.acquire("db"):
+                with pytest.raises(AcquireTimeout):
+                    await manager.acquire("db", timeout=0.1)
+            await manager.deregister("db", scope=scope)
+            assert len(connections._leaving) <= 1
+        for _ in range(2):  # none is counted twice
+            pools = connections.read()["db"]
+            assert [sum(getattr(each, name) for each in pools) for name in ("timeouts", "max")] == [5, 1]
+            assert sum(each.wait.count for each in pools) == 5
+        assert connections._leaving == []
+
+
+async def test_a_swapped_pool_keeps_what_it_did() -> None:
+    """A reload between two collections."""
+    async with Manager() as manager:
+        await manager.register(Thing("db"), {}, pool={"max_size": 1})
+        connections = ConnectionMetrics(manager, MeterProvider(shutdown_on_exit=False).get_meter("test"))
+        for size in (2, 3, 4):
+            async with manager.acquire("db"):
+                pass
+            await manager.reload("db", {"size": size})
+        pools = connections.read()["db"]
+        assert sum(each.wait.count for each in pools) == 3
+        async with manager.acquire("db"):
+            await manager.reload("db", {"size": 5})
+            pools = connections.read()["db"]  # the old one is not closed yet, and told of
+            assert (sum(each.wait.count for each in pools), connections._leaving) == (4, [])
+        await manager.reload("db", {"size": 6})
+        assert sum(each.wait.count for each in connections.read()["db"]) == 4
+
+
 @pytest.mark.parametrize("end", ["called off", "served"])
 async def test_no_counter_falls_while_an_instance_is_handed_over(end: str) -> None:
     """A collection falls between the hand-over and its caller's turn: what it told stands until the truth has caught up."""
