@@ -6,6 +6,7 @@ import asyncio
 import weakref
 from collections import deque
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from types import TracebackType, coroutine
@@ -134,8 +135,8 @@ class Mailbox:
         if self.ended:
             return
         queue = self.queue
-        if self.lost_behind and len(queue) - self.markers < self.buffer:
-            # DROP_NEWEST found room again: first say what is missing here.
+        if len(queue) - self.markers < self.buffer:
+            # Only after a loss of DROP_NEWEST, and there is room again: first say what is missing here.
             queue.append(Lagged(self.lost_behind))
             self.lost_behind = 0
             self.markers += 1
@@ -176,8 +177,7 @@ class Mailbox:
             self.ended = True
             self.room = 0
             self.on_end(self)
-            if self.waiter is not None:
-                self._wake()
+            self._wake()
 
     def discard(self) -> None:
         """Take no more and forget what is here."""
@@ -190,11 +190,8 @@ class Mailbox:
         waiter, self.waiter = self.waiter, None
         if waiter is None or waiter.done():
             return
-        try:
+        with suppress(RuntimeError):  # its loop is closed: nobody reads here any more
             waiter.set_result(None)
-        except RuntimeError:
-            # The reader's loop is closed, so nobody will ever read this.
-            self.discard()
 
 
 @coroutine

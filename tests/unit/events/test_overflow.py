@@ -86,7 +86,7 @@ async def test_close_gives_what_was_buffered_and_then_raises() -> None:
     assert await read(subscription, 2) == [1, 2]
     with pytest.raises(Overrun) as caught:
         await anext(subscription)
-    assert caught.value.buffer == 2
+    assert (caught.value.buffer, caught.value.code) == (2, "subscription_overrun")
     assert caught.value.retryable
     with pytest.raises(StopAsyncIteration):
         await anext(subscription)

@@ -13,6 +13,7 @@ from nebula_resource.events import (
     Event,
     EventBus,
     Lagged,
+    Overflow,
     PoolDrained,
     PoolDraining,
     Released,
@@ -82,7 +83,7 @@ async def test_scope_filter_is_what_the_scope_contains() -> None:
         Scope.workflow("w"),
         Scope.GLOBAL,
     ):
-        bus.publish(PoolDraining, "db", scope)
+        bus.publish(PoolDraining, "db", scope, public_id="db~x")
     assert await drain(mine) == [1, 2]
     assert await drain(everything) == [1, 2, 3, 4, 5, 6]
 
@@ -116,6 +117,19 @@ async def test_closing_forgets_what_is_unread() -> None:
         publish(bus, 3)
     assert [event async for event in subscription] == []
     assert bus.stats().subscribers == 0
+
+
+@pytest.mark.parametrize("overflow", Overflow)
+async def test_closing_forgets_what_was_lost(overflow: Overflow) -> None:
+    """Not even a marker is left to be read, wherever in the line it stood."""
+    bus = EventBus()
+    subscription = bus.subscribe(buffer=2, overflow=overflow)
+    publish(bus, 3)
+    assert isinstance(await anext(subscription), Event | Lagged)
+    publish(bus, 2)
+    subscription.close()
+    assert [item async for item in subscription] == []
+    assert (subscription.pending, subscription._box.markers) == (0, 0)
 
 
 async def test_one_reader_at_a_time() -> None:

@@ -154,14 +154,15 @@ async def test_how_long_hooks_take_is_counted() -> None:
     story = Story()
     for _ in range(2):
         await story.operate(Plain(), story.hook("a", slow, slow), story.hook("bad", hanging))
+    await story.operate(story.hook("a"), Plain())
     with pytest.raises(HookCancelled):
         await story.operate(story.hook("b"), story.hook("no", refusing))
     assert {key: (held.count, held.total_s) for key, held in story.registry.durations.items()} == {
-        ("plain", "before", "ok"): (2, 0.0),
-        ("a", "before", "ok"): (2, 4.0),
+        ("plain", "before", "ok"): (3, 0.0),
+        ("a", "before", "ok"): (3, 4.0),
         ("bad", "before", "failed"): (2, 10.0),
-        ("a", "after", "ok"): (2, 4.0),
-        ("plain", "after", "ok"): (2, 0.0),
+        ("a", "after", "ok"): (3, 4.0),
+        ("plain", "after", "ok"): (3, 0.0),
         ("b", "before", "ok"): (1, 0.0),
         ("no", "before", "refused"): (1, 0.0),
         ("b", "after", "ok"): (1, 0.0),
