@@ -245,14 +245,19 @@ class Desk:
 
     def give_up(self, waiter: Waiter) -> None:
         """A caller stopped waiting; if it had been served by then, what it got is passed on."""
-        self._pool.line.leave(waiter)
-        if waiter.done() and not waiter.cancelled():
-            result = waiter.result()
-            if isinstance(result, Entry):
-                if self._pool.is_running:
-                    self.take_back(result)
-                else:  # its coroutine is swept up after, or between, runs of the loop
-                    self._pool.returns.report_lost(result, None)
+        pool = self._pool
+        if not pool.is_running:
+            # Its coroutine is swept up after, or between, runs of the loop, or by another one's.
+            try:
+                pool.loop.call_soon_threadsafe(self.give_up, waiter)
+            except RuntimeError:
+                pass  # the loop has ended, and everything in it
+            return
+        if not waiter.done():
+            waiter.cancel()  # its coroutine is closed: what is made for it must find nobody
+        pool.line.leave(waiter)
+        if not waiter.cancelled() and isinstance(result := waiter.result(), Entry):
+            self.take_back(result)
         self.want()
 
     def take_back(self, entry: Entry) -> None:

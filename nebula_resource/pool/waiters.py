@@ -106,12 +106,10 @@ class Line:
         self.attended.pop(waiter, None)
 
     def leave(self, waiter: Waiter) -> None:
-        """Go, wherever in line; nothing happens when it was served already."""
+        """One whose wait has ended goes, wherever in line; nothing happens when it was served already."""
         self.attended.pop(waiter, None)
         self._gaps += 1
-        if not waiter.done():  # its coroutine is closed, or belongs to another loop: rare enough to be dear
-            self._close_gaps(beside=waiter)
-        elif self._gaps * 2 >= len(self.waiters) + len(self.behind):
+        if self._gaps * 2 >= len(self.waiters) + len(self.behind):
             self._close_gaps()
 
     def tell(self, waiter: Waiter, result: Entry | BaseException) -> None:
@@ -179,8 +177,8 @@ class Line:
                 return place
         return None
 
-    def _close_gaps(self, *, beside: Waiter | None = None) -> None:
-        standing = [place for place in self if not place[0].done() and place[0] is not beside]
+    def _close_gaps(self) -> None:
+        standing = [place for place in self if not place[0].done()]
         standing.reverse()
         self.waiters[:] = standing
         self.behind.clear()

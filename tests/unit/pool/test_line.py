@@ -270,6 +270,8 @@ async def test_a_line_is_a_queue_whoever_leaves_it(seed: int) -> None:
             gone = expected.pop(dice.randrange(len(expected)))
             if dice.random() < 0.5:
                 gone.cancel()
+            else:
+                time_out(gone)
             line.leave(gone)
         elif what < 0.9:
             assert line.next() is (expected.pop(0) if expected else None)
