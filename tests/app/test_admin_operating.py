@@ -184,7 +184,14 @@ async def test_a_dry_run_changes_nothing(world: World) -> None:
     assert resized["after"]["max"] == 9
     pool = await world.get("/pools/db")
     assert (pool["state"], pool["size"]["max"]) == ("running", 4)
+    await world.post(
+        "/resources/db/check", {"reason": "x", "dry_run": True}, status=422
+    )  # it changes nothing anyway
     assert [each["action"] for each in (await world.get("/audit"))["items"]] == ["quarantine.enter"]
+    await world.post("/pools/db/suspend", WHY)
+    await world.post("/pools/db/resume", {**WHY, "dry_run": True})
+    assert (await world.get("/pools/db"))["state"] == "suspended"
+    assert (await world.get("/audit"))["items"][0]["action"] == "pool.suspend"
 
 
 async def test_a_quarantine_may_end_by_itself(world: World) -> None:

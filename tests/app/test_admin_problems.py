@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from nebula_resource.admin.guard import MAX_BODY, Guard
 from nebula_resource.admin.sse.ring import Ring
+from nebula_resource.errors import InternalError
 from nebula_resource.events import Quarantined
 from tests.app.admin_world import CANARY, World, admin_world
 
@@ -120,20 +121,22 @@ async def test_a_secret_in_a_wrong_field_is_not_told(world: World) -> None:
     await world.get("/pools", status=400, params={"limit": dsn, dsn: "1"})
 
 
+@pytest.mark.parametrize("kind", [RuntimeError, InternalError])
 async def test_an_error_of_ours_tells_only_its_number(
-    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    world: World, kind: type[Exception], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """500 without the error's text; the log has the same number, the type, the place, and no text either."""
 
     def fail() -> None:
-        raise RuntimeError(f"lost {CANARY}")
+        raise kind(f"lost {CANARY}")
 
     monkeypatch.setattr(world.manager, "pools", fail)
     with caplog.at_level(logging.ERROR, logger="nebula_resource.admin"):
         problem = await world.get("/pools", status=500)
     (record,) = [each for each in caplog.records if each.message == "admin request failed"]
     assert record.__dict__["request"] == problem["instance"]
-    assert record.__dict__["error"] == "RuntimeError"
+    assert (record.__dict__["error"], record.__dict__["route"]) == (kind.__name__, "/pools")
+    assert set(problem) == {"type", "title", "status", "code", "instance"}
     assert CANARY not in str(record.__dict__)
     assert CANARY not in caplog.text
 

@@ -135,8 +135,7 @@ class Hub:
         self._timer = None
         sleepers, self._sleepers = self._sleepers, set()
         for sleeper in sleepers:
-            if not sleeper.done():
-                sleeper.set_result(None)
+            sleeper.set_result(None)
 
     def _wake_soon(self) -> None:
         if self._sleepers and self._timer is None:

@@ -211,6 +211,23 @@ async def test_snapshots_of_many_tenants_are_bounded() -> None:
     assert len(hub.snapshots._made) <= 64
 
 
+async def test_what_is_routine_is_in_no_ring() -> None:
+    """Steps of a workflow that go as planned would crowd out what matters; one that fails stands there."""
+    manager = Manager()
+    hub = Hub(manager)
+    for status in ("started", "failed", "succeeded"):
+        manager.events.publish(WorkflowProgress, workflow="w", execution="1", status=status)
+    assert [frame.envelope()["data"]["status"] for frame in hub.main.frames(0, hub.main.seq)] == ["failed"]
+
+
+async def test_nobody_falls_asleep_behind_the_end() -> None:
+    """A reader that was writing when the end came is not woken by it: it must not begin to wait."""
+    hub = Hub(Manager())
+    hub.close()
+    await hub.news(15.0)
+    assert asyncio.get_running_loop().time() == 0
+
+
 async def test_a_tenants_ring_begins_with_what_is_still_there() -> None:
     """The first key of a tenant sees the past too, numbered for itself; the same ring serves the next."""
     manager = Manager()

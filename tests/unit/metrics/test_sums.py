@@ -84,6 +84,9 @@ def test_a_pool_whose_labels_change_moves() -> None:
     sums.put(1, pool("a", idle=1))
     sums.put(1, pool("b", idle=1))
     assert [one.resource_id for one in sums.readings()] == ["b"]
+    sums.put(2, pool("b", idle=1))
+    sums.put(1, pool("a", idle=1))
+    assert [(one.resource_id, one.stats.idle) for one in sums.readings()] == [("b", 1), ("a", 1)]
 
 
 def test_what_is_added_step_by_step_is_the_sum() -> None:
@@ -102,6 +105,7 @@ def test_what_is_added_step_by_step_is_the_sum() -> None:
             max=5,
             acquisitions=rng.randrange(3) + (before.stats.acquisitions if before else 0),
             wait=waits[name].snapshot(),
+            destroyed={"expired": (before.stats.destroyed["expired"] + rng.randrange(2) if before else 1)},
             target=rng.choice([None, 3]),
         )
         sums.put(name, held[name])
