@@ -72,6 +72,22 @@ def test_one_is_found_among_them(world: PageWorld, visit: Visit) -> None:
     expect(seen.row("job-390").locator("td").nth(7)).not_to_have_text(before or "")
 
 
+@pytest.mark.parametrize("width", [480, 1280])
+def test_what_stands_below_a_hundred_rows_is_one_press_away(
+    world: PageWorld, visit: Visit, width: int
+) -> None:
+    """From the top, which is always there: its heading is in sight, below what the top covers."""
+    seen = visit(world.url, width=width).is_live()
+    expect(seen.page.locator("tr.pool")).to_have_count(100)
+    top = seen.page.locator(".top")
+    for place, heading in (("Events", "Events"), ("Dependencies", "Dependencies"), ("Pools", "Pools")):
+        seen.page.get_by_role("navigation").get_by_role("link", name=place).click()
+        title = seen.page.get_by_role("heading", name=heading, exact=True)
+        expect(title).to_be_in_viewport()
+        covered = "top => top.getBoundingClientRect().bottom"
+        assert title.bounding_box()["y"] >= top.evaluate(covered)  # type: ignore[index]  # it is drawn
+
+
 def test_of_a_large_graph_the_ill_part_is_drawn(world: PageWorld, visit: Visit) -> None:
     """The root and whom it pulls down, with how many stand behind and are left out; or what surrounds a chosen one."""
     seen = visit(world.url).is_live()
