@@ -39,9 +39,24 @@ app.add_typer(keys, name="keys")
 
 def run(arguments: list[str] | None = None) -> int:
     """Run one command; returns its exit code."""
+    # A stream that the shell has closed is none at all.
+    sys.stdout, sys.stderr = sys.stdout or open(os.devnull, "w"), sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A change that was made is told, whatever letters the terminal has.
         sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        code = _run(arguments)
+        sys.stdout.flush()
+    except OSError as error:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # the interpreter flushes it at its end
+        if isinstance(error, BrokenPipeError):  # whoever read our output has enough
+            return ExitCode.OK
+        complain(f"the output cannot be written: {error.strerror}")
+        return ExitCode.REFUSED
+    return code
+
+
+def _run(arguments: list[str] | None) -> int:
     try:
         app(args=arguments)
     except SystemExit as end:  # typer's way to end, with 2 for what it does not understand
@@ -49,8 +64,6 @@ def run(arguments: list[str] | None = None) -> int:
     except Failure as failure:
         complain(failure.message)
         return failure.code
-    except BrokenPipeError:  # whoever read our output has enough
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # the interpreter flushes it at its end
     return ExitCode.OK
 
 
@@ -72,7 +85,7 @@ def health(url: Url = HERE, key: Key = None, as_json: AsJson = False) -> None:
             ill = [each for each in body["checks"] if each["state"] != "healthy" or each["quarantined"]]
             if ill:
                 table(
-                    ("RESOURCE", "STATE", "REQUIRED", "QUARANTINED", "WHY"),
+                    ("RESOURCE", "STATE", "REQUIRED", "QUARANTINED", "~WHY"),
                     [
                         (
                             each["id"],

@@ -24,7 +24,7 @@ def list_quarantine(url: Url = HERE, key: Key = None, as_json: AsJson = False) -
         document(body)
         return
     table(
-        ("RESOURCE", "REASON", "DETAIL", "SINCE", "PHASE", ">ATTEMPTS", ">NEXT IN", ">TOUCHES", "BY"),
+        ("RESOURCE", "REASON", "~DETAIL", "SINCE", "PHASE", ">ATTEMPTS", ">NEXT IN", ">TOUCHES", "BY"),
         [
             (
                 each["id"], each["reason"], each["detail"], each["since"], each["phase"],

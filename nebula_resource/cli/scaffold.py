@@ -19,10 +19,12 @@ def scaffold(name: str, folder: Path) -> list[Path]:
     Raises:
         Failure: ``name`` cannot be a module's, or the folder is there already.
     """
-    if NAME.fullmatch(name) is None or keyword.iskeyword(name):
+    if NAME.fullmatch(name) is None:
         raise Failure(
             ExitCode.USAGE, "NAME must be lower-case letters, digits and _, beginning with a letter"
         )
+    if keyword.iskeyword(name):
+        raise Failure(ExitCode.USAGE, "NAME must be no word of Python's own")
     package = f"nebula_{name}"
     top = folder / package.replace("_", "-")
     words = {"@name@": name, "@package@": package, "@Class@": "".join(map(str.title, name.split("_")))}

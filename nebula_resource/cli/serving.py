@@ -64,7 +64,11 @@ def check_config(config: Config = None, as_json: AsJson = False) -> None:
                 complain(str(each))
         raise typer.Exit(ExitCode.USAGE) from None
     except ConfigurationError as error:
-        raise Failure(ExitCode.USAGE, " ".join(error.message.split())) from None
+        why = " ".join(error.message.split())
+        if as_json:
+            document({"ok": False, "violations": [{"field": "file", "constraint": why, "actual": ""}]})
+            raise typer.Exit(ExitCode.USAGE) from None
+        raise Failure(ExitCode.USAGE, why) from None
     if as_json:
         document({"ok": True, "values": declared.shown(), "violations": []})
     else:

@@ -8,7 +8,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console, JustifyMethod
+from rich.measure import Measurement
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -22,6 +24,9 @@ STYLES = {
     "unhealthy": "bold red", "down": "bold red", "quarantined": "bold red", "critical": "bold red", "parked": "red",
 }  # fmt: skip  # one table
 """Colours of words; each word says the same without its colour."""
+
+_ANY_WIDTH = 1_000_000
+"""So that what is measured is not cut to the terminal first."""
 
 
 def document(body: Any) -> None:
@@ -41,16 +46,34 @@ def complain(message: str) -> None:
 
 
 def table(columns: Iterable[str], rows: Iterable[Iterable[object]], *, empty: str) -> None:
-    """A table, or one line where there are no rows. A column that begins with ``>`` is set to the right."""
-    made = Table(box=SIMPLE_HEAD, pad_edge=False)
+    """A table, or one line where there are no rows; in a terminal that is too narrow for it, a block for each row.
+
+    A column that begins with ``>`` is set to the right, one that begins with ``~`` is text that may be broken.
+    """
+    made = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for column in columns:
-        made.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left")
-    for row in rows:
-        made.add_row(*map(_cell, row))
-    if made.row_count:
-        _console().print(made)
-    else:
+        justify: JustifyMethod = "right" if column.startswith(">") else "left"
+        made.add_column(column.lstrip(">~"), justify=justify, no_wrap=not column.startswith("~"))
+    cells = [[_cell(value) for value in row] for row in rows]
+    for row in cells:
+        made.add_row(*row)
+        for column, cell in zip(made.columns, row, strict=True):
+            if column.no_wrap:
+                column.min_width = max(column.min_width or len(str(column.header)), cell.cell_len)
+    console = _console()
+    if not cells:
         line(empty)
+    elif Measurement.get(console, console.options.update(width=_ANY_WIDTH), made).minimum <= console.width:
+        console.print(made)
+    else:
+        for row in cells:
+            # A cut id is worth nothing to whoever is to type it.
+            console.print(row[0], soft_wrap=True)
+            rest = zip(made.columns[1:], row[1:], strict=True)
+            told = [
+                Text.assemble((f"{each.header} ".lower(), "dim"), cell) for each, cell in rest if cell.plain
+            ]
+            console.print(Padding(Text(", ").join(told), (0, 0, 0, 2)))
 
 
 def fields(values: Mapping[str, object]) -> None:

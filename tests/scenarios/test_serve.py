@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.scenarios.nebula import nebula, started
+from tests.scenarios.nebula import nebula, nebula_here, started
 
 CANARY = "kuckuck-4711"
 
@@ -182,6 +182,15 @@ def test_what_is_no_file_is_said_in_a_line(tmp_path: Path) -> None:
         done = nebula("serve", "--port", port, cwd=tmp_path, PAY_TOKEN=CANARY)
         assert done.returncode == 2
         assert port in done.stderr
+
+
+def test_a_script_is_told_of_a_file_that_is_none(tmp_path: Path) -> None:
+    """In the same JSON as of a file that is wrong."""
+    checked = nebula_here("check-config", "--json", "--config", str(tmp_path / "nowhere.toml"))
+    assert (checked.returncode, checked.stderr) == (2, "")
+    (violation,) = json.loads(checked.stdout)["violations"]
+    assert violation["field"] == "file"
+    assert violation["constraint"].startswith("there is no file")
 
 
 def test_a_required_resource_that_cannot_open_is_one_line(tmp_path: Path) -> None:

@@ -70,6 +70,18 @@ def test_a_problem_says_what_helps() -> None:
     ]
 
 
+def test_a_pool_that_a_list_is_asked_for_may_be_unknown() -> None:
+    """That is an answer of an admin API, where the list itself is there; and else there is none."""
+    gone = httpx.Response(404, json={"title": "Not found", "code": "not_found"})
+    with client_of(gone, httpx.Response(200, json={"items": []})) as client:
+        with pytest.raises(Failure, match="none with this id") as caught:
+            client.get("events", pool="nobody")
+        assert caught.value.code is ExitCode.REFUSED
+    with client_of(gone, gone) as client:
+        with pytest.raises(Failure, match="no admin API at this path"):
+            client.get("events", pool="nobody")
+
+
 def test_an_admin_api_that_is_mounted_elsewhere_is_unreachable() -> None:
     """The application answers 404 in the same words; what every admin API has cannot be an unknown id."""
     gone = httpx.Response(404, json={"title": "Not found", "code": "not_found"})

@@ -38,6 +38,7 @@ def test_a_name_that_cannot_be_a_module_is_refused(name: str, tmp_path: Path) ->
     with pytest.raises(Failure) as caught:
         scaffold(name, tmp_path)
     assert caught.value.code is ExitCode.USAGE
+    assert ("no word of Python's own" in caught.value.message) == (name == "class")
     assert list(tmp_path.iterdir()) == []
 
 
