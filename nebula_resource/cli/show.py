@@ -51,9 +51,9 @@ def table(columns: Iterable[str], rows: Iterable[Iterable[object]], *, empty: st
     A column that begins with ``>`` is set to the right, one that begins with ``~`` is text that may be broken.
     """
     made = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for column in columns:
-        justify: JustifyMethod = "right" if column.startswith(">") else "left"
-        made.add_column(column.lstrip(">~"), justify=justify, no_wrap=not column.startswith("~"))
+    for name in columns:
+        justify: JustifyMethod = "right" if name.startswith(">") else "left"
+        made.add_column(name.lstrip(">~"), justify=justify, no_wrap=not name.startswith("~"))
     cells = [[_cell(value) for value in row] for row in rows]
     for row in cells:
         made.add_row(*row)
