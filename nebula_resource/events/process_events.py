@@ -81,7 +81,7 @@ class HookFailed(Event):
 
     hook: str
     phase: str
-    """Before, after or filter."""
+    """Before or after."""
     error: str
     """Type name of the error."""
 

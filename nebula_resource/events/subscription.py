@@ -74,7 +74,7 @@ def _check(buffer: int, resource: str | None, scope: Scope | None) -> None:
 class Mailbox:
     """The bus's end of a subscription. `put` never waits and never raises.
 
-    Invariant: while ``waiter`` is set there is nothing to read. ``room`` is how long the queue may be: the buffer,
+    Invariants: while ``waiter`` is set there is nothing to read; what is lost ahead is ahead of something. ``room`` is how long the queue may be: the buffer,
     and one more for each `Lagged` in it, so that saying what was lost costs no place; 0 when the next event needs
     more than an append.
     """
@@ -244,13 +244,13 @@ class Subscription:
 
     async def __anext__(self) -> Event | Lagged:
         box = self._box
-        if not (box.queue or box.lost_behind or box.lost_ahead or box.ended or box.waiter):
+        if not (box.queue or box.lost_behind or box.ended):
             # Where events come thick and fast the next is there by then, and no future has to be made and woken.
             await _turn()
         while True:
             if box.queue and not box.markers and not box.lost_ahead:
                 return box.queue.popleft()  # nothing was lost: the common case, without a call
-            if box.queue or box.lost_ahead or box.lost_behind:
+            if box.queue or box.lost_behind:
                 return box.take()
             if box.ended:
                 break

@@ -130,12 +130,11 @@ class HookRegistry:
     async def close(self, timeout: float = 0.0) -> None:
         """Wait ``timeout`` seconds for hooks that still run, then cancel them and close each; the registry stays usable."""
         tasks = self._runner.tasks
-        if timeout > 0 and len(tasks):
-            try:
-                async with asyncio.timeout(timeout):
-                    await tasks.idle()
-            except TimeoutError:
-                pass
+        try:
+            async with asyncio.timeout(timeout):
+                await tasks.idle()
+        except TimeoutError:
+            pass
         _ask_to_end(tasks)
         ends = [tasks.spawn(_closed(hook), name=f"close {hook.name}") for hook in self._hooks]
         await asyncio.sleep(0)

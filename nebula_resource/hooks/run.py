@@ -30,7 +30,7 @@ __all__ = ["FailureReport", "HookRun", "HookRunner", "told"]
 _log = logging.getLogger("nebula_resource.hooks")
 
 FailureReport = Callable[[str, str, BaseException, HookPayload], object]
-"""Called as ``(hook name, "before" | "after" | "filter", error, payload)``; must not wait."""
+"""Called as ``(hook name, "before" | "after", error, payload)``; must not wait."""
 
 
 @dataclass(frozen=True, slots=True)
