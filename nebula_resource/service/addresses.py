@@ -10,12 +10,13 @@ from urllib.parse import quote
 from nebula_resource.errors import FieldViolation
 from nebula_resource.model.config import Secret
 
-__all__ = ["Translated", "Translation", "postgres_address", "sqlite_address"]
+__all__ = ["NOT_HERE", "Translated", "Translation", "postgres_address", "sqlite_address"]
 
 Translated: TypeAlias = tuple[dict[str, Any], list[FieldViolation], dict[str, str]]
 """The configuration that the driver takes, what is wrong with the short form, and what its fields are called there."""
 Translation: TypeAlias = Callable[[Mapping[str, Any], Path], Translated]
 
+NOT_HERE = "is no place of a secret: write the value itself"
 _EITHER = "must not be given beside {}: one of them says where the database is"
 
 
@@ -27,7 +28,7 @@ def sqlite_address(config: Mapping[str, Any], base: Path) -> Translated:
     path = config["path"]
     found: list[FieldViolation] = []
     if not isinstance(path, str) or not path or any(each in path for each in "?#\0"):
-        found.append(FieldViolation("path", "must be the path of a file, without ? and #", _kind(path)))
+        found.append(_wrong("path", path, "must be the path of a file, without ? and #"))
         path = ":memory:"
     if "url" in config:
         found.append(FieldViolation("path", _EITHER.format("url"), "both"))
@@ -44,11 +45,11 @@ def postgres_address(config: Mapping[str, Any], base: Path) -> Translated:
     found: list[FieldViolation] = []
     host, port, database = config.get("host"), config.get("port", 5432), config.get("database")
     if not isinstance(host, str) or not host or any(each in host for each in "/@?# \0"):
-        found.append(FieldViolation("host", "must be the name or address of a server", _kind(host)))
+        found.append(_wrong("host", host, "must be the name or address of a server"))
     if not isinstance(port, int) or isinstance(port, bool) or not 1 <= port <= 65535:
-        found.append(FieldViolation("port", "must be a whole number from 1 to 65535", _kind(port)))
+        found.append(_wrong("port", port, "must be a whole number from 1 to 65535"))
     if not isinstance(database, str) or not database:
-        found.append(FieldViolation("database", "must be the name of a database", _kind(database)))
+        found.append(_wrong("database", database, "must be the name of a database"))
     if "url" in config:
         found.append(FieldViolation("host", _EITHER.format("url"), "both"))
     where = f"[{host}]" if ":" in str(host) else host
@@ -70,5 +71,8 @@ def _wrong_scheme(config: Mapping[str, Any], scheme: str) -> list[FieldViolation
     return [FieldViolation("url", f"must be a {scheme} URL with this driver", "")]
 
 
-def _kind(value: object) -> str:
-    return "nothing" if value is None else type(value).__name__
+def _wrong(name: str, value: object, rule: str) -> FieldViolation:
+    """What is wrong with a part; a reference was resolved before anybody knew that none belongs there."""
+    if isinstance(value, Secret):
+        return FieldViolation(name, NOT_HERE, "a reference")
+    return FieldViolation(name, rule, "nothing" if value is None else type(value).__name__)

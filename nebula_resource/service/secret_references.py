@@ -14,6 +14,7 @@ from nebula_resource.model.config import Secret
 from nebula_resource.model.config_leaks import step
 from nebula_resource.model.plain_file import NotPlain, read_plain
 from nebula_resource.model.secret_names import SECRET_TYPES, is_secret_name, parts_of
+from nebula_resource.service.addresses import NOT_HERE
 from nebula_resource.service.findings import Findings, under
 
 __all__ = ["Contents", "SecretReferences", "read_secrets"]
@@ -96,7 +97,7 @@ class SecretReferences:
             if reference is not None and (takes_secret or named):
                 return self._secret(reference, path)
             if reference is not None:
-                self._findings.add(path, "is no place of a secret: write the value itself", "a reference")
+                self._findings.add(path, NOT_HERE, "a reference")
             elif named or (takes_secret and not takes_text):
                 self._findings.add(path, _RULE, "a plain value")
                 return Secret("")  # so that its own rules do not look at the plain one

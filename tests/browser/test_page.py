@@ -75,6 +75,24 @@ def test_what_is_ill_comes_first_with_why_since_when_and_what_it_touches(
     assert seen.verdict.bounding_box()["y"] < cards.first.bounding_box()["y"]  # type: ignore[index]  # both are drawn
 
 
+def test_the_worst_comes_first_and_what_was_done_on_purpose_last(world: PageWorld, visit: Visit) -> None:
+    """What the service cannot be without, before others that are as ill and have been for longer; a person's own last."""
+    world.add("mail", "wiki", quarantine=OFF)
+    world.add("ledger", quarantine=OFF, required=True)
+    world.add("vault")
+    world.check_all()
+    order = {"resource_id": "vault", "reason": "an upgrade"}
+    assert httpx.post(f"{world.url}/quarantine", json=order).status_code == 201
+    world.find("wiki", HealthStatus.degraded("slow today"))
+    world.find("mail", HealthStatus.unhealthy("no answer"))
+    world.find("ledger", HealthStatus.unhealthy("no answer"))
+    seen = visit(world.url).is_live()
+    cards = seen.page.locator(".card .card-name")
+    expect(cards).to_have_text(["ledger", "mail", "wiki", "vault"])
+    expect(seen.card("ledger")).to_contain_text("required")
+    expect(seen.card("vault")).to_contain_text("by local")
+
+
 def test_pools_of_one_name_are_told_by_whose_they_are(world: PageWorld, visit: Visit) -> None:
     """ "db and db" would send nobody to the right tenant."""
     world.add("db", tenant="acme")

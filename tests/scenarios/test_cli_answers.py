@@ -58,6 +58,18 @@ def test_an_option_holds_wherever_it_stands(
     assert json.loads(capsys.readouterr().out) == answer
 
 
+def test_a_key_goes_to_the_service_and_nowhere_else(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever proxy the environment names: it would read the key."""
+    for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    with answering((200, JSON, b'{"items": [], "next_cursor": null}')) as (url, asked):
+        assert run(["pools", "--url", url, "--key", "k"]) == 0
+    assert asked == ["GET /pools?limit=500"]
+    assert capsys.readouterr().out == "no pools\n"
+
+
 def test_two_addresses_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     """Nobody guesses which of them was meant."""
     with answering((200, JSON, b"{}")) as (url, asked):

@@ -43,6 +43,22 @@ def told(tmp_path: Path, text: str | bytes) -> list[str]:
             "resources.db.config.host: must be given: host, database, port or url say where it is (got nothing)",
         ),
         (
+            '[resources.pay]\ndriver = "http"\nconfig = { base_url = "https://me:canary@pay.internal" }\n',
+            "resources.pay.config.base_url: must not hold a login: give user and password as env:NAME or file:PATH of their own (got a URL with a login)",
+        ),
+        (
+            DB.replace('"x.db"', '"env:U"'),
+            "resources.db.config.path: is no place of a secret: write the value itself (got a reference)",
+        ),
+        (
+            '[resources.db]\ndriver = "postgres"\nconfig = { host = "env:U", database = "d" }\n',
+            "resources.db.config.host: is no place of a secret: write the value itself (got a reference)",
+        ),
+        (
+            '[resources.pay]\ndriver = "http"\nconfig = { base_url = "https://pay", health_path = "env:U" }\n',
+            "resources.pay.config.health_path: is no place of a secret: write the value itself (got a reference)",
+        ),
+        (
             DB + 'dependencies = ["db2", 3]\n[resources.db2]\n',
             "resources.db.dependencies.1: must be the id of a resource (got int)",
         ),
@@ -89,12 +105,16 @@ def test_what_nobody_declares_is_told_beside_other_mistakes(tmp_path: Path) -> N
         ("nowhere", "the file it names must be there (got nothing)"),
         ("folder", "the file it names must be a file (got a folder)"),
         ("loop", "the file it names must be one that can be read (got OSError)"),
+        ("large", "the file it names must not exceed 64 KiB (got more)"),
+        ("bytes", "the file it names must be text in UTF-8 (got something else)"),
     ],
 )
 def test_why_a_secret_cannot_be_read_is_said(tmp_path: Path, name: str, said: str) -> None:
     """In words, not as Python calls it; what has no words of ours by its kind."""
     (tmp_path / "folder").mkdir()
     (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "large").write_text("a" * (64 * 1024 + 1))
+    (tmp_path / "bytes").write_bytes(b"\xff\xfe")
     text = f'[resources.db]\ndriver = "postgres"\nconfig = {{ host = "h", database = "d", user = "env:U", password = "file:{name}" }}\n'
     assert told(tmp_path, text) == [f"resources.db.config.password: {said}"]
 
@@ -126,3 +146,61 @@ def test_editors_of_all_kinds_write_it(tmp_path: Path, begin: bytes, end: str) -
     assert told(tmp_path, begin + (DB + "surprise = 1\n").replace("\n", end).encode()) == [
         "resources.db.surprise: is no setting of a resource (got an unknown key)"
     ]
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+def test_the_end_of_a_line_is_no_part_of_a_secret(tmp_path: Path, end: str) -> None:
+    """Editors and ``echo`` write one, on Windows of two characters; what stands before it stays, spaces too."""
+    (tmp_path / "password").write_bytes(f" hush {end}".encode())
+    file = tmp_path / "nebula.toml"
+    file.write_text(
+        '[resources.db]\ndriver = "postgres"\n'
+        'config = { host = "h", database = "d", user = "env:U", password = "file:password" }\n'
+    )
+    (declared,) = load(file, environment={"U": "u"}).resources
+    assert declared.config.password.get_secret_value() == " hush "
+
+
+def test_a_configuration_of_megabytes_is_none(tmp_path: Path) -> None:
+    """It is not read into a parser that would take minutes for it."""
+    file = tmp_path / "nebula.toml"
+    file.write_text("#" * (4 * 1024 * 1024 + 1))
+    with pytest.raises(ConfigurationError, match="is larger than 4 MiB"):
+        load(file, environment={})
+
+
+def test_what_nests_without_end_is_no_toml(tmp_path: Path) -> None:
+    """The parser gives up on it: no traceback."""
+    file = tmp_path / "nebula.toml"
+    file.write_text("a = " + "[" * 20_000)
+    with pytest.raises(ConfigurationError, match=r"is not TOML$"):
+        load(file, environment={})
+
+
+def test_what_this_user_may_not_read_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the file itself, and of a secret's. Whoever runs tests as root may read everything."""
+
+    def forbidden(path: Path, most: int) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    text = '[resources.db]\ndriver = "postgres"\nconfig = { host = "h", database = "d", user = "env:U", password = "file:password" }\n'
+    monkeypatch.setattr("nebula_resource.service.secret_references.read_plain", forbidden)
+    said = "resources.db.config.password: the file it names must be one that this user may read (got no permission)"
+    assert told(tmp_path, text) == [said]
+    monkeypatch.setattr("nebula_resource.service.toml_file.read_plain", forbidden)
+    with pytest.raises(ConfigurationError, match="may not be read by this user"):
+        load(tmp_path / "nebula.toml", environment={})
+
+
+def test_what_is_needed_is_the_one_of_the_deepest_scope(tmp_path: Path) -> None:
+    """As the manager will find it: that one is opened first."""
+    text = (
+        DB.replace("db]", "orders]")
+        + 'scope = "tenant:acme"\ndependencies = ["db"]\n'
+        + DB
+        + DB.replace("db]", "db_of_acme]")
+        + 'id = "db"\nscope = "tenant:acme"\n'
+    )
+    (tmp_path / "nebula.toml").write_text(text)
+    names = [each.name for each in load(tmp_path / "nebula.toml", environment={}).resources]
+    assert names.index("db_of_acme") < names.index("orders")
