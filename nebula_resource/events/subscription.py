@@ -75,8 +75,8 @@ class Mailbox:
     """The bus's end of a subscription. `put` never waits and never raises.
 
     Invariants: while ``waiter`` is set there is nothing to read; what is lost ahead is ahead of something. ``room`` is how long the queue may be: the buffer,
-    and one more for each `Lagged` in it, so that saying what was lost costs no place; 0 when the next event needs
-    more than an append.
+    and one more for each `Lagged` in it, so that saying what was lost costs no place; 0 or less when the next event
+    needs more than an append.
     """
 
     __slots__ = ("buffer", "dropped", "ended", "lost_ahead", "lost_behind", "markers", "on_end", "overflow",
@@ -164,8 +164,7 @@ class Mailbox:
             item = self.queue.popleft()
             if isinstance(item, Lagged):
                 self.markers -= 1
-                if self.room:
-                    self.room -= 1
+                self.room -= 1
             return item
         lost, self.lost_behind = self.lost_behind, 0
         self.room = 0 if self.ended else self.buffer

@@ -51,6 +51,18 @@ async def test_drop_newest_keeps_the_oldest_and_says_what_is_missing_after_them(
     assert subscription.dropped == 3
 
 
+async def test_drop_newest_says_what_is_missing_also_before_an_event_that_finds_the_line_empty() -> None:
+    """Everything was read but the marker: it stands before what comes then."""
+    bus = EventBus()
+    subscription = bus.subscribe(buffer=2, overflow=Overflow.DROP_NEWEST)
+    publish(bus, 3)  # 3 is lost
+    assert await read(subscription, 2) == [1, 2]
+    publish(bus, 1)
+    assert await drain(subscription) == [Lagged(1), 4]
+    publish(bus, 3)
+    assert await drain(subscription) == [5, 6, Lagged(1)]
+
+
 async def test_a_marker_takes_no_place_in_the_buffer() -> None:
     """With a buffer of one, each event that fits is kept though markers stand beside it."""
     bus = EventBus()

@@ -200,6 +200,7 @@ async def test_close_keeps_no_after_from_its_turn() -> None:
     task = asyncio.create_task(story.operate(story.hook("a"), story.hook("b", None, hanging, timeout=None)))
     await asyncio.sleep(2)
     await story.registry.close()
+    assert asyncio.get_running_loop().time() == 2, "it waits for nobody unless it is told how long"
     await task
     assert story.lines[-2:] == ["b after ok", "a after ok"]
     assert story.no_task_left()

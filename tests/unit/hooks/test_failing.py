@@ -157,6 +157,8 @@ async def test_a_failing_report_is_logged(caplog: pytest.LogCaptureFixture) -> N
     await story.operate(story.hook("bad", raising))
     assert story.lines[-1] == "operation"
     assert_located_without_words(caplog, "a hook's failure could not be reported", "report")
+    fields = vars(caplog.records[0])
+    assert (fields["hook"], fields["failure"]) == ("bad", "ValueError")
 
 
 async def test_without_a_report_failures_are_logged(caplog: pytest.LogCaptureFixture) -> None:
@@ -169,6 +171,8 @@ async def test_without_a_report_failures_are_logged(caplog: pytest.LogCaptureFix
     story.registry = HookRegistry()
     await story.operate(story.hook("bad", quote))
     assert_located_without_words(caplog, "a hook failed", "quote")
+    fields = vars(caplog.records[0])
+    assert (fields["hook"], fields["phase"], fields["resource.id"]) == ("bad", "before", "db")
     assert [(record.message, record.levelno) for record in caplog.records] == [
         ("a hook failed", logging.WARNING)
     ]

@@ -132,6 +132,8 @@ def test_a_filter_that_raises_counts_as_a_match(caplog: pytest.LogCaptureFixture
     assert names(registry) == ["guard"]
     assert caplog.messages == ["a hook's filter failed; the hook is called"]
     assert_located_without_words(caplog, caplog.messages[0], "matches")
+    fields = vars(caplog.records[0])
+    assert (fields["hook"], fields["resource.id"]) == ("guard", "db")
 
 
 def test_answers_are_computed_once_until_hooks_change() -> None:
