@@ -11,6 +11,7 @@ from typing import Any, get_type_hints
 
 import pytest
 
+import nebula_resource
 from nebula_resource.events import (
     EVENT_TYPES,
     EVENTS,
@@ -111,6 +112,13 @@ def test_the_catalogue_is_the_specified_one() -> None:
     """Every event of the specification has a type, and there is no other."""
     assert [event_type.__name__ for event_type in EVENTS if event_type.__name__ not in SPECIFIED] == []
     assert sorted(event_type.__name__ for event_type in EVENTS) == sorted(SPECIFIED)
+
+
+def test_the_top_of_the_package_has_no_event() -> None:
+    """Some are named as errors are: `nebula_resource.CredentialRevoked` is what is raised, the event is told."""
+    top = {name: getattr(nebula_resource, name) for name in nebula_resource.__all__}
+    assert not [name for name, held in top.items() if isinstance(held, type) and issubclass(held, Event)]
+    assert issubclass(nebula_resource.CredentialRevoked, Exception)
 
 
 def test_cleanup_reasons_are_the_specified_ones() -> None:
