@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import secrets
-import threading
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import redis.asyncio
@@ -41,15 +43,18 @@ __all__ = [
     "HEALTH",
     "POOL",
     "QUARANTINE",
+    "USES_DURING",
     "FaultWorld",
-    "Noise",
     "RedisConfig",
     "RedisResource",
+    "Use",
+    "Waits",
     "ask_redis",
     "ask_sql",
     "callers",
     "new_name",
     "quantile",
+    "tree",
 ]
 
 INTERVAL, TIMEOUT, THRESHOLD = 0.15, 0.2, 2
@@ -72,6 +77,8 @@ POOL = PoolConfig(
     circuit_open_for=0.3,
 )
 BODY = 0.3  # seconds that a caller gives one question
+USES = 50  # of the calm one before a fault, to compare with
+USES_DURING = 110  # at least, from its beginning: of so many the p99 is not the worst
 
 
 class RedisConfig(ResourceConfig):
@@ -134,6 +141,19 @@ async def ask_redis(client: Any) -> None:
     await client.ping()
 
 
+@dataclass(frozen=True, slots=True)
+class Use:
+    """One whole use of the calm one, in seconds."""
+
+    took: float
+    """By the clock, without the time in which we or its server were ready and waited for a processor."""
+    work: float
+    """Of processor time of our thread meanwhile, for whomever: all by which we ourselves can hold up a use."""
+    pace: float
+    """Of processor time for a piece of work that is always the same, right after it: more on a processor that others
+    use at once, and nothing that the fault costs us is in it."""
+
+
 class FaultWorld:
     """A manager with two tenants' resources, and callers of both.
 
@@ -145,12 +165,9 @@ class FaultWorld:
         self.manager = manager
         self.events: list[tuple[float, Event]] = []
         self.acquires: list[float] = []
-        """Seconds each acquire of the stricken one took, whatever came of it."""
-        self.calm: list[float] = []
-        """Seconds each whole use of the calm one took."""
-        self.calm_work: list[float] = []
-        """Seconds of processor time that our thread worked meanwhile, for whomever: all by which we ourselves can hold
-        up a use, and none of what other processes of the machine take."""
+        """Seconds each acquire of the stricken one took, whatever came of it, without those in which we waited for a
+        processor."""
+        self.calm: list[Use] = []
         self.served = asyncio.Event()
         self.is_over = False
         """Callers are to end. Cancelling them is not enough: redis-py sends by ``asyncio.wait_for``, which on 3.11 loses
@@ -163,8 +180,9 @@ class FaultWorld:
 
     async def strike_callers(self, ask: Callable[[Any], Awaitable[None]]) -> None:
         """Call the stricken one for ever."""
-        loop = asyncio.get_running_loop()
+        loop, waits = asyncio.get_running_loop(), Waits()
         while not self.is_over:
+            waits.take()
             started = loop.time()
             handle = None
             try:
@@ -172,7 +190,7 @@ class FaultWorld:
             except ResourceError:
                 pass
             finally:
-                self.acquires.append(loop.time() - started)
+                self.acquires.append(loop.time() - started - waits.take())
             if handle is not None:
                 error: BaseException | None = None
                 try:
@@ -190,16 +208,40 @@ class FaultWorld:
                         await handle.release(error)
             await asyncio.sleep(0.01)
 
-    async def calm_callers(self, ask: Callable[[Any], Awaitable[None]]) -> None:
-        """Call the calm one for ever; any error ends the test."""
-        loop = asyncio.get_running_loop()
+    async def calm_callers(self, ask: Callable[[Any], Awaitable[None]], server: int) -> None:
+        """Call the calm one, served by that process, for ever; any error ends the test."""
+        loop, waits = asyncio.get_running_loop(), Waits(server)
         while not self.is_over:
+            waits.take()
             started, worked = loop.time(), time.thread_time()
             async with self.manager.acquire("calm", self.zen) as instance:
                 await ask(instance)
-            self.calm.append(loop.time() - started)
-            self.calm_work.append(time.thread_time() - worked)
+            took, work = loop.time() - started, time.thread_time() - worked
+            self.calm.append(Use(took - waits.take(), work, _pace()))
             await asyncio.sleep(0.004)
+
+    async def used(self, times: int) -> None:
+        """Wait until the calm one was used so often."""
+        async with asyncio.timeout(30):
+            while len(self.calm) < times:  # noqa: ASYNC110  # a caller of ours counts, and tells nobody
+                await asyncio.sleep(0.005)
+
+    async def before_the_fault(self) -> int:
+        """Wait until there are enough uses to compare with, and nothing is wrong with the stricken one.
+
+        A machine that stands still for a moment is a fault, too. Returns how many uses of the calm one there were.
+        """
+        quarantine, board = self.manager.watch.quarantine, self.manager.watch.board
+        id_ = self.manager.registry.resolve("stricken", None).public_id
+        async with asyncio.timeout(30):
+            while (
+                len(self.calm) < USES
+                or id_ in quarantine
+                or quarantine.admission(id_) is not None
+                or board.is_failing(id_)
+            ):
+                await self.served_again()
+        return len(self.calm)
 
     async def until(self, found: Callable[[Event], bool], *, since: float, within: float = 10.0) -> float:
         """Wait for an event after loop time ``since``; returns when it was told."""
@@ -223,23 +265,25 @@ class FaultWorld:
 
 @asynccontextmanager
 async def callers(
-    world: FaultWorld, stricken: Callable[[Any], Awaitable[None]], calm: Callable[[Any], Awaitable[None]]
-) -> AsyncGenerator[Noise]:
-    """Three callers of the stricken one, one of the calm one, as long as the block runs; gives the machine's noise.
+    world: FaultWorld,
+    stricken: Callable[[Any], Awaitable[None]],
+    calm: Callable[[Any], Awaitable[None]],
+    calm_server: int,
+) -> AsyncGenerator[None]:
+    """Three callers of the stricken one, one of the calm one, as long as the block runs.
 
     However the block ends they are told: a caller that lost its cancellation would keep a failed test for ever.
     """
-    with Noise() as noise:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(world.strike_callers(stricken)) for _ in range(3)]
-            tasks.append(group.create_task(world.calm_callers(calm)))
-            try:
-                await world.served_again()
-                yield noise
-            finally:
-                world.is_over = True
-                for task in tasks:
-                    task.cancel()
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(world.strike_callers(stricken)) for _ in range(3)]
+        tasks.append(group.create_task(world.calm_callers(calm, calm_server)))
+        try:
+            await world.served_again()
+            yield
+        finally:
+            world.is_over = True
+            for task in tasks:
+                task.cancel()
 
 
 def new_name() -> str:
@@ -247,53 +291,49 @@ def new_name() -> str:
     return f"nebula-{secrets.token_hex(4)}"
 
 
-class Noise:
-    """The machine itself: a thread that sleeps 2 ms at a time, notes by how much it overslept, and then does a piece of
-    work that is always the same and notes what processor time it took.
+class Waits:
+    """How long our own threads, and those of a server, were ready to run and waited for a processor.
 
-    A thread, not a task: what our own loop does to itself must not count as the machine's doing.
+    The kernel counts that for each thread (``schedstat``). It is the machine's doing and nobody else's: what sleeps,
+    blocks or computes does not wait for a processor, so nothing by which we hold up anybody is in it.
     """
 
-    def __init__(self) -> None:
-        self._over = threading.Event()
-        self._late: list[float] = []
-        self._paces: list[tuple[float, float]] = []
-        self._thread = threading.Thread(target=self._measure, name="noise")
+    def __init__(self, server: int | None = None) -> None:
+        self._server = server
+        self._last = self._read()
 
-    def __enter__(self) -> Noise:
-        self._thread.start()
-        return self
+    def take(self) -> float:
+        """Seconds since the last time this was asked, of all these threads together."""
+        last, self._last = self._last, self._read()
+        return sum(waited - last.get(task, 0) for task, waited in self._last.items()) / 1e9
 
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _measure(self) -> None:
-        while not self._over.is_set():
-            started = time.monotonic()
-            time.sleep(0.002)
-            self._late.append(time.monotonic() - started - 0.002)
-            worked = time.thread_time()
-            _same_work()
-            self._paces.append((started, time.thread_time() - worked))
-
-    def slowdown(self, since: float, share: float) -> float:
-        """How much more processor time the same work took after ``since`` (monotonic) than before, at this quantile; at
-        least 1. A processor that others use at once is slower, and a thread's own time does not hide that."""
-        before = [took for at, took in self._paces if at < since]
-        during = [took for at, took in self._paces if at >= since]
-        return max(1.0, quantile(during, share) / quantile(before, share))
-
-    def worst(self) -> float:
-        """The longest delay so far, in seconds."""
-        return max(self._late, default=0.0)
+    def _read(self) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for pid in (os.getpid(), *(() if self._server is None else tree(self._server))):
+            try:
+                for task in os.listdir(f"/proc/{pid}/task"):
+                    found[task] = int(Path(f"/proc/{pid}/task/{task}/schedstat").read_text().split()[1])
+            except (FileNotFoundError, ProcessLookupError):
+                continue  # it ended between the two looks
+        return found
 
 
-def _same_work() -> None:
-    """Some 50 µs of what a loop's callbacks do: calls, dicts, objects."""
+def tree(pid: int) -> list[int]:
+    """A process and its children, the parent first."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+    return [pid, *(each for child in children for each in tree(int(child)))]
+
+
+def _pace() -> float:
+    """Seconds of processor time for some 50 µs of what a loop's callbacks do: calls, dicts, objects."""
+    worked = time.thread_time()
     held = {number: [number] for number in range(100)}
     for number in range(300):
         held[number % 100].append(number)
+    return time.thread_time() - worked
 
 
 def quantile(values: list[float], share: float) -> float:

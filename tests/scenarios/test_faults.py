@@ -35,15 +35,17 @@ from tests.scenarios.fault_world import (
     HEALTH,
     POOL,
     QUARANTINE,
+    USES_DURING,
     FaultWorld,
-    Noise,
     RedisConfig,
     RedisResource,
+    Waits,
     ask_redis,
     ask_sql,
     callers,
     new_name,
     quantile,
+    tree,
 )
 from tests.scenarios.proxy import FaultProxy
 from tests.servers.postgres import PostgresServer
@@ -53,16 +55,24 @@ from tests.servers.redis import RedisServer
 pytestmark = pytest.mark.alone
 
 DOWN_FOR = 0.5  # seconds that an outage goes on after it was noticed
-NOISE = 0.05  # seconds by which a shared machine may disturb anybody
-QUICK = 0.025
+NOISE = 0.05  # seconds by which a shared machine may disturb anybody, beside those in which we wait for a processor
+QUICK = 0.02
 """Seconds below which a whole use of the calm tenant is quick, whatever it took before."""
 GRACE = 1.0
 """Seconds that the PostgreSQL driver gives a statement that still runs when its connection is closed: a check that was
 given up in the middle has not ended before, and there are never two checks of one resource."""
 CALM_HEALTH = HealthPolicy(interval=0.15, timeout=2.0, failure_threshold=2, success_threshold=1, jitter=0)
 """The calm one's checks have time: a machine that stands still for a moment is no fault of its server."""
-CALM_POOL = replace(POOL, acquire_timeout=5.0, create_timeout=5.0, validate_timeout=2.0, recycle_timeout=2.0)
-"""Its steps, too: how quickly it is served is measured and not guessed by a timeout."""
+CALM_POOL = replace(
+    POOL,
+    min_size=2,
+    acquire_timeout=5.0,
+    create_timeout=5.0,
+    validate_timeout=2.0,
+    recycle_timeout=2.0,
+)
+"""Its steps, too: how quickly it is served is measured and not guessed by a timeout. Two at least: a check that looks at one
+leaves one for the caller, who would connect anew else."""
 ROLE, PASSWORD = "stricken", "first-password"  # of a server that lives for this test
 
 Fault = Callable[["Patient"], Awaitable[None]]
@@ -79,16 +89,18 @@ class Patient:
     command: Callable[..., Any]
     """Run a statement as the server's own operator; in a thread, it blocks."""
     stopped: list[int] = field(default_factory=list)
+    calm_server: int = 0
+    """The process that serves the calm tenant meanwhile."""
+
+    @property
+    def pid(self) -> int:
+        """Of the server's first process."""
+        assert self.process._pid is not None, "it was started"
+        return self.process._pid
 
 
 async def _apart(call: Callable[..., Any], *arguments: Any) -> Any:
     return await asyncio.to_thread(call, *arguments)
-
-
-def _tree(pid: int) -> list[int]:
-    """A process and its children, the parent first."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [pid, *(each for child in children for each in _tree(int(child)))]
 
 
 # ── faults: what is done, and what undoes it ──────────────────────────────────────────────────────────────────────
@@ -141,8 +153,7 @@ async def start(patient: Patient) -> None:
 
 async def freeze(patient: Patient) -> None:
     """SIGSTOP: sockets stay open, the kernel accepts, nobody answers."""
-    assert patient.process._pid is not None
-    patient.stopped = _tree(patient.process._pid)
+    patient.stopped = tree(patient.pid)
     for pid in patient.stopped:
         os.kill(pid, signal.SIGSTOP)
 
@@ -302,6 +313,7 @@ async def stricken(
             world, "stricken", "acme", postgres.name, url=url, user=Secret(ROLE), password=Secret(PASSWORD)
         )
         await register_redis(world, "calm", "zen", new_name(), port=private_redis_server.port)
+        postgres.calm_server = redis_patient.pid
         return postgres
     await register_redis(
         world,
@@ -322,18 +334,13 @@ async def stricken(
         user=Secret(server.user),
         password=Secret(server.password),
     )
+    redis_patient.calm_server = postgres.pid
     return redis_patient
 
 
 def questions(patient: Patient) -> tuple[Callable[[Any], Awaitable[None]], Callable[[Any], Awaitable[None]]]:
     """How callers of the stricken and of the calm one ask."""
     return (ask_sql, ask_redis) if patient.process.name == "postgres" else (ask_redis, ask_sql)
-
-
-def messages(patient: Patient) -> int:
-    """How many messages one use of the calm one is: PostgreSQL's eight were counted in a proxy, Redis's two are taken for
-    four."""
-    return 4 if patient.process.name == "postgres" else 8
 
 
 def is_stricken(event: Event) -> bool:
@@ -387,36 +394,37 @@ def assert_nobody_waited(world: FaultWorld) -> None:
     assert max(world.acquires) <= ACQUIRE * 1.1 + NOISE
 
 
-def assert_calm(world: FaultWorld, messages: int, before: int, began: float, noise: Noise) -> None:
+def assert_calm(world: FaultWorld, before: int) -> None:
     """The other tenant is served as quickly as before.
 
-    By the clock its p99 is within 1.5 × of before, as far as the machine lets anybody say so: one use is several messages
-    between two processes, and whoever waits for one may meet the machine's worst delay. What we ourselves have to do with it, the
-    processor time of our thread during a use, is nobody else's: nine of ten uses are held to 1.5 × there (the p99 of some
-    fifty uses would be the worst of them), and two milliseconds. The same work takes more of that time on a processor
-    that others use at once, so what counts is by how much more than for the noise's thread, which works at the same
-    moments and has no part in the fault.
+    Its p99 is within 1.5 × of before, or quick. What the machine makes a use wait for a processor is not in it: the
+    kernel tells that for each thread. Moreover the processor time of our thread during a use: nine of ten uses are held to
+    1.5 × there (the p99 of some fifty uses would be the worst of them), and two milliseconds. The same work takes
+    more of that time on a processor that others use at once, so what counts is by how much more than for a piece of
+    work that is always the same, done at the same moments.
     """
-    quiet, loud = quantile(world.calm_work[:before], 0.9), quantile(world.calm_work[before:], 0.9)
-    slowdown = noise.slowdown(began, 0.9)
-    assert loud <= (1.5 * quiet + 0.002) * slowdown, (
-        f"p90 of our own work {quiet * 1000:.1f} ms before, {loud * 1000:.1f} ms during, "
-        f"the same work {slowdown:.1f} × slower"
+    quiet, loud = world.calm[:before], world.calm[before:]
+    works = [quantile([use.work for use in part], 0.9) for part in (quiet, loud)]
+    paces = [quantile([use.pace for use in part], 0.9) for part in (quiet, loud)]
+    slower = max(1.0, paces[1] / paces[0])
+    assert works[1] <= (1.5 * works[0] + 0.002) * slower, (
+        f"p90 of our own work {works[0] * 1000:.1f} ms before, {works[1] * 1000:.1f} ms during, "
+        f"the same work {slower:.1f} × slower"
     )
-    quiet, loud = quantile(world.calm[:before], 0.99), quantile(world.calm[before:], 0.99)
-    bound = max(1.5 * quiet, QUICK + messages * noise.worst())
-    assert loud <= bound, (
-        f"p99 {quiet * 1000:.1f} ms before, {loud * 1000:.1f} ms during, bound {bound * 1000:.0f}"
+    took = [quantile([use.took for use in part], 0.99) for part in (quiet, loud)]
+    assert took[1] <= max(1.5 * took[0], QUICK), (
+        f"p99 {took[0] * 1000:.1f} ms before, {took[1] * 1000:.1f} ms during"
     )
 
 
-def assert_lost_and_replaced(told: list[Event]) -> None:
+def assert_lost_and_replaced(world: FaultWorld, began: float) -> None:
     """What was lost is retired, then cleaned up; another is made; it never fell, or the whole story was told."""
+    told = [event for at, event in world.events if at >= began and is_stricken(event)]
     kinds = [type(event) for event in told]
     lost = next(number for number, event in enumerate(told) if is_noticed(event))
     assert Created in kinds[lost:], "another one"
     under_way = 0
-    for event in told:
+    for event in [event for _, event in world.events if is_stricken(event)]:
         under_way += isinstance(event, InstanceRetired) - isinstance(event, CleanedUp)
         assert under_way >= 0, "nothing is cleaned up that was not retired"
     assert re.fullmatch(f"H*|{STORY.pattern}", "".join(map(letter, told)))
@@ -444,25 +452,26 @@ async def test_an_outage_is_noticed_endured_and_over_by_itself(
     """Quarantined within its interval, tried, released when the server is back; callers and others unharmed."""
     strike, heal = LASTING[fault]
     loop = asyncio.get_running_loop()
-    async with callers(world, *questions(stricken)) as noise:
-        await asyncio.sleep(0.4)  # a time without faults, to compare with
-        before = len(world.calm)
-        began = loop.time()
+    async with callers(world, *questions(stricken), stricken.calm_server):
+        before = await world.before_the_fault()
+        waits, began = Waits(), loop.time()
         await strike(stricken)
+        waits.take()
         struck = loop.time()
         try:
             fell = await world.until(falls, since=began)
-            assert fell - struck <= DETECTED_WITHIN + NOISE + (
+            assert fell - struck - waits.take() <= DETECTED_WITHIN + NOISE + (
                 GRACE if stricken.process.name == "postgres" else 0
             )
             await asyncio.sleep(DOWN_FOR)
+            await world.used(before + USES_DURING)
         finally:
             await heal(stricken)
             if stricken.process.name == "redis":
                 await restore_password(stricken)  # its users are gone with its process
         await world.until(is_released, since=fell)
         await world.served_again()
-        assert_calm(world, messages(stricken), before, began, noise)
+        assert_calm(world, before)
     assert_nobody_waited(world)
     told = "".join(letter(event) for at, event in world.events if at >= began and is_stricken(event))
     assert STORY.fullmatch(told), f"it was told as {told}"
@@ -475,22 +484,22 @@ async def test_what_is_over_at_once_costs_instances_and_nothing_else(
 ) -> None:
     """Lost connections are found and replaced, by whoever notices first; callers go on, and the events tell it so."""
     loop = asyncio.get_running_loop()
-    async with callers(world, *questions(stricken)) as noise:
-        await asyncio.sleep(0.4)  # a time without faults, to compare with
-        before = len(world.calm)
-        began = loop.time()
+    async with callers(world, *questions(stricken), stricken.calm_server):
+        before = await world.before_the_fault()
+        waits, began = Waits(), loop.time()
         await SHORT[fault](stricken)
         if stricken.process.name == "redis":
             await restore_password(stricken)
+        waits.take()
         over = loop.time()
         noticed = await world.until(is_noticed, since=began)
-        assert noticed - over <= DETECTED_WITHIN + NOISE
+        assert noticed - over - waits.take() <= DETECTED_WITHIN + NOISE
         await world.served_again()
-        await asyncio.sleep(0.3)
+        await world.used(before + USES_DURING)
         await world.served_again()
-        assert_calm(world, messages(stricken), before, began, noise)
+        assert_calm(world, before)
     assert_nobody_waited(world)
-    assert_lost_and_replaced([event for at, event in world.events if at >= began and is_stricken(event)])
+    assert_lost_and_replaced(world, began)
     await assert_nothing_left(world, stricken)
 
 
@@ -534,12 +543,13 @@ async def test_servers_that_are_away_at_the_start_and_again_while_nobody_calls(
         await heal_proxy(patient)
     await all_of(QuarantineReleased, began)
     await all_of(HealthChanged, began, new="healthy")
-    struck = loop.time()
+    waits, struck = Waits(), loop.time()
     for patient in patients.values():
         await black_hole(patient)
     fell = await all_of(HealthChanged, struck, new="unhealthy")
-    assert fell["store"] - struck <= DETECTED_WITHIN + NOISE
-    assert fell["database"] - struck <= DETECTED_WITHIN + NOISE + GRACE
+    waited = waits.take()
+    assert fell["store"] - struck - waited <= DETECTED_WITHIN + NOISE
+    assert fell["database"] - struck - waited <= DETECTED_WITHIN + NOISE + GRACE
     await all_of(Quarantined, struck)
     for patient in patients.values():
         await heal_proxy(patient)
@@ -548,7 +558,8 @@ async def test_servers_that_are_away_at_the_start_and_again_while_nobody_calls(
         async with world.manager.acquire(key, world.acme, timeout=2) as instance:
             await (ask_sql if key == "database" else ask_redis)(instance)
         told = "".join(letter(event) for _, event in world.events if event.resource_id == key)
-        assert re.fullmatch(f"Q[AHU]*RO{STORY.pattern}", told), f"{key} was told as {told}"
+        # With nobody calling it is half open still: one failed create is enough, and may be told before its health.
+        assert re.fullmatch("(Q[AHU]*RO[HU]*){2,}(Q[AHU]*)?", told), f"{key} was told as {told}"
     await world.manager.shutdown(drain=1.0)
     async with asyncio.timeout(5):
         while sum([await _apart(each.command, "count") for each in patients.values()]):  # noqa: ASYNC110  # the same
@@ -568,10 +579,13 @@ async def test_a_killed_root_takes_its_dependents_along_and_back(
             user=Secret(ROLE),
             password=Secret(PASSWORD),
             postgres=PostgresOptions(application_name=postgres.name),
-            connect_timeout=0.3,
+            connect_timeout=5.0,
         )
         needs = () if key == "root" else ("root",)
-        await world.manager.register(SqlAlchemyResource(key, dependencies=needs), config, pool=POOL)
+        # With time for each step: a killed server refuses at once, and a machine that stands still fells none of them.
+        await world.manager.register(
+            SqlAlchemyResource(key, dependencies=needs), config, pool=CALM_POOL, health=CALM_HEALTH
+        )
     began = loop.time()
     await kill(postgres)
     try:
