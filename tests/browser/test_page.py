@@ -1,5 +1,6 @@
 """The page in a real browser: what somebody who is woken at night sees, and presses."""
 
+import re
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
@@ -108,7 +109,7 @@ def test_events_come_as_they_happen_and_stand_still_when_paused(world: PageWorld
     seen.page.keyboard.press("p")
     shown = events.count()
     world.find("cache", HealthStatus.unhealthy("gone too"))
-    expect(seen.page.locator("#events-held")).to_contain_text("held")
+    expect(seen.page.locator("#events-held")).to_have_text(re.compile(r"^paused · [1-9]\d* events? held$"))
     expect(seen.row("cache")).to_contain_text("unhealthy")  # the rest of the page goes on
     assert events.count() == shown
     seen.page.keyboard.press("p")
@@ -138,6 +139,9 @@ def test_a_pool_opens_with_its_history_and_its_neighbours(world: PageWorld, visi
     expect(opened.locator(".strip i")).to_have_count(3)
     expect(opened.locator(".changes li").first).to_contain_text("healthy by check")
     expect(opened).to_contain_text("Needsvault")
+    world.find("orders", HealthStatus.degraded("slow again", 0.2))  # it goes on while one looks
+    expect(opened.locator(".strip i")).to_have_count(4)
+    expect(opened.locator(".changes li").first).to_contain_text("degraded by check")
     keyboard.press("?")
     expect(seen.dialog("Keys")).to_be_visible()
     keyboard.press("Escape")
