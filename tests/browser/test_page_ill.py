@@ -106,7 +106,11 @@ def test_what_a_person_said_is_the_reason(world: PageWorld, visit: Visit) -> Non
     world.find("vault", HealthStatus.unhealthy("sealed: answered 503"))
     seen = visit(world.url).is_live()
     expect(seen.card("vault").locator(".card-why")).to_have_text("sealed: answered 503")
-    order = {"resource_id": "vault", "reason": "its disk is being replaced", "expires_in": 3600}
-    assert httpx.post(f"{world.url}/quarantine", json=order).status_code == 201
+    seen.row("vault").get_by_role("button").click()
+    seen.page.get_by_role("button", name="Quarantine…").click()
+    dialog = seen.dialog("Quarantine vault")
+    dialog.get_by_label("Reason").fill("its disk is being replaced")
+    dialog.get_by_label("Ends by itself after").fill("3600")
+    dialog.get_by_role("button", name="Quarantine").click()
     expect(seen.card("vault").locator(".card-why")).to_have_text("its disk is being replaced")
     expect(seen.card("vault")).to_contain_text("ends in 59 min")

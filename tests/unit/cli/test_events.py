@@ -47,14 +47,17 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 HELLO = 'retry: 2500\n\nid: b-1\nevent: hello\ndata: {}\n\nevent: snapshot\ndata: {"pools": []}\n\n'
 
 
+STATS = 'event: pool.stats\ndata: {"type": "pool.stats", "pool": "db"}\n\n'
+
+
 def event(number: int, type: str = "pool.resized") -> str:
     """One frame, its data on two lines."""
     return f'id: b-{number}\nevent: {type}\ndata: {{"type": "{type}",\ndata: "n": {number}}}\n\n'
 
 
 def test_a_cut_stream_goes_on_where_it_broke(pauses: list[float]) -> None:
-    """The last number is sent, the service's own pause is kept, a gap is an event, heartbeats are nothing."""
-    first = httpx.Response(200, stream=Cut(HELLO + ": hb\n\n" + event(2) + event(3)))
+    """The last number is sent, the service's own pause is kept, a gap is an event, heartbeats and the numbers of every second are nothing."""
+    first = httpx.Response(200, stream=Cut(HELLO + ": hb\n\n" + event(2) + STATS + event(3)))
     second = httpx.Response(
         200, stream=Cut('event: gap\ndata: {"from": "b-3"}\n\n' + event(9) + "event: bye\ndata: {}\n\n")
     )
