@@ -31,6 +31,8 @@ class AuditFile:
         self._waiting: list[Line] = []
         self._tasks = OwnedTasks("nebula admin audit")
         self._writer: asyncio.Task[None] | None = None
+        self._may_be_torn = True
+        """Whether the file may end in the middle of a line: a full disk leaves that, or a process that died."""
 
     def __repr__(self) -> str:
         return f"<AuditFile '{self._path}', {len(self._waiting)} waiting>"
@@ -64,8 +66,10 @@ class AuditFile:
             self._writer = None
 
     async def _written(self, text: str) -> OSError | None:
+        may_be_torn, self._may_be_torn = self._may_be_torn, True
         try:
-            await beside(lambda: _append(self._path, text), name="nebula audit")
+            await beside(lambda: _append(self._path, text, may_be_torn=may_be_torn), name="nebula audit")
+            self._may_be_torn = False
         except OSError as error:
             return error
         except (
@@ -87,11 +91,18 @@ def _tell(lines: Iterable[Line], failure: OSError | None) -> None:
             told.exception()  # looked at: nobody may wait for it any more
 
 
-def _append(path: Path, text: str) -> None:
+def _append(path: Path, text: str, *, may_be_torn: bool) -> None:
     with open(path, "a", encoding="ascii", opener=_at_once) as file:
-        file.write(text)
+        # Half a line is nobody's, and must not make the next one unreadable.
+        file.write("\n" + text if may_be_torn and _is_torn(path) else text)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _is_torn(path: Path) -> bool:
+    with open(path, "rb", opener=_at_once) as file:
+        size = os.fstat(file.fileno()).st_size
+        return size > 0 and os.pread(file.fileno(), 1, size - 1) != b"\n"
 
 
 def _at_once(path: str, flags: int) -> int:

@@ -85,6 +85,9 @@ async def test_who_looked_before_somebody_else_changed_it_is_told(tmp_path: Path
             for size in (5, 6)
         ]
         await disk.is_asked(1)
+        async with asyncio.timeout(LONG):
+            while "1 waiting" not in repr(world.app.state.admin.audit._file):  # noqa: ASYNC110  # the other one has looked too
+                await asyncio.sleep(0)
         disk.passes.set()
         answers = [await each for each in asking]
         assert sorted(each.status_code for each in answers) == [200, 412]
@@ -167,6 +170,28 @@ async def test_whatever_is_wrong_everybody_is_told(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(audit_file, "beside", none)
     with pytest.raises(OSError, match="MemoryError"):
         await AuditFile(tmp_path / "audit.jsonl").add("x")
+
+
+async def test_half_a_line_spoils_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that fills up in the middle of one, or a process that dies there: the next line begins a line."""
+    path = tmp_path / "audit.jsonl"
+    path.write_text("1\nha")
+    file = AuditFile(path)
+    await file.add("2")
+    await file.add("3")
+    assert path.read_text() == "1\nha\n2\n3\n"
+
+    def full(descriptor: int) -> None:
+        os.write(descriptor, b"ha")
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space"):
+            await file.add("4")
+    await file.add("5")
+    await file.add("6")
+    assert path.read_text() == "1\nha\n2\n3\n4\nha\n5\n6\n"
 
 
 async def test_nobody_waits_for_a_writer_that_was_called_off(tmp_path: Path, disk: SlowDisk) -> None:

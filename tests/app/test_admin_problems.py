@@ -253,6 +253,12 @@ async def test_other_origins_change_nothing(world: World, headers: dict[str, str
     assert (await world.get("/quarantine"))["items"] == []
 
 
+async def test_a_request_of_two_hosts_is_refused(world: World) -> None:
+    """Even where both are ours: whoever stood in between may have gone by the other."""
+    headers = [("Host", "localhost"), ("Host", "localhost")]
+    assert (await world.send("GET", "/pools", headers=headers)).json()["code"] == "unknown_host"
+
+
 @pytest.mark.parametrize(
     "headers",
     [{}, {"Origin": "http://localhost"}, {"Origin": "http://localhost", "Sec-Fetch-Site": "same-origin"}],

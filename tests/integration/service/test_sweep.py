@@ -22,6 +22,7 @@ from nebula_resource.service import Server, claim, serve, sweep
 from tests.app.admin_world import QUIET
 
 ASK = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+LONG = 10.0
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
@@ -62,12 +63,24 @@ async def connect(server: Server) -> Connection:
 
 async def is_ended(reader: asyncio.StreamReader) -> None:
     """Read to the end, which comes."""
-    async with asyncio.timeout(10):
-        try:
+    try:
+        async with asyncio.timeout(LONG):
             while await reader.read(65536):
                 pass
-        except ConnectionResetError:
-            pass
+    except ConnectionResetError:
+        pass
+    except TimeoutError:
+        pytest.fail(f"the connection stands still, and nobody has ended it in {LONG:g} s")
+
+
+async def all_ended(server: Server) -> None:
+    """Wait until the server keeps no connection any more."""
+    try:
+        async with asyncio.timeout(LONG):
+            while server.server_state.connections:  # noqa: ASYNC110  # uvicorn keeps sets, and tells nobody of their end
+                await asyncio.sleep(0.01)
+    except TimeoutError:
+        pytest.fail(f"{len(server.server_state.connections)} connections are kept after {LONG:g} s")
 
 
 @pytest.mark.parametrize(
@@ -86,7 +99,7 @@ async def test_who_does_not_ask_to_the_end_is_left(server: Server, said: bytes) 
         await asyncio.wait((ending,), timeout=0.05)
     await ending
     writer.transport.abort()
-    assert not server.server_state.connections
+    await all_ended(server)
 
 
 async def test_a_body_that_nobody_reads_any_more_is_not_waited_for(server: Server) -> None:
@@ -98,6 +111,7 @@ async def test_a_body_that_nobody_reads_any_more_is_not_waited_for(server: Serve
     while not ending.done():
         writer.write(b"x")
         await asyncio.wait((ending,), timeout=0.05)
+    await ending
     writer.transport.abort()
 
 
@@ -127,9 +141,7 @@ async def test_an_answer_that_is_not_taken_is_given_up(server: Server) -> None:
             taken += len(await reader.read(size // 32))
             await asyncio.sleep(0.03)  # a second or more altogether
         writer.transport.abort()
-        async with asyncio.timeout(10):
-            while server.server_state.connections:  # noqa: ASYNC110  # uvicorn tells nobody
-                await asyncio.sleep(0.01)
+        await all_ended(server)
 
 
 async def test_a_client_that_resets_its_connection_leaves_nothing(server: Server) -> None:
@@ -141,9 +153,7 @@ async def test_a_client_that_resets_its_connection_leaves_nothing(server: Server
     # No time to linger: a reset instead of a goodbye.
     writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()
-    async with asyncio.timeout(10):
-        while server.server_state.connections:  # noqa: ASYNC110  # uvicorn keeps sets, and tells nobody of their end
-            await asyncio.sleep(0.01)
+    await all_ended(server)
     gc.collect()
     assert connection() is None
 
@@ -182,13 +192,16 @@ async def test_a_frozen_reader_of_events_is_gone(monkeypatch: pytest.MonkeyPatch
             frozen.sendall(
                 b"GET /events HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: text/event-stream\r\nLast-Event-ID: 0\r\n\r\n"
             )
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(LONG):
                 while not len(hub):  # noqa: ASYNC110  # it comes and goes by its connection
                     await asyncio.sleep(0.01)
-                while len(hub):
-                    hub.tell(Notice("audit", datetime.now(UTC), {"reason": "x" * 1000}))
-                    await asyncio.sleep(0)
-                while server.server_state.connections:  # noqa: ASYNC110
-                    await asyncio.sleep(0.01)
+            try:
+                async with asyncio.timeout(LONG):
+                    while len(hub):
+                        hub.tell(Notice("audit", datetime.now(UTC), {"reason": "x" * 1000}))
+                        await asyncio.sleep(0)
+            except TimeoutError:
+                pytest.fail(f"the frozen reader has its place after {LONG:g} s")
+            await all_ended(server)
         server.stop()
         await ended
