@@ -316,6 +316,20 @@ async def test_a_bound_key_sees_its_tenant_alone(keyed: Keyed) -> None:
     assert [each["seq"] for each in (await world.get("/events", headers=mine))["items"]] == [1]
 
 
+async def test_neighbours_that_a_key_may_not_see_are_left_out(keyed: Keyed) -> None:
+    """What a tenant's resource needs of nobody's in particular, and who of another tenant needs the tenant's own."""
+    world, headers = keyed
+    cart = await world.add("cart", "db", tenant="acme")
+    for path in ("/resources", f"/resources/{cart}"):
+        whole = await world.get(path, headers=headers["viewer"])
+        own = await world.get(path, headers=headers["acme_viewer"])
+        found = [each for each in whole.get("items", [whole]) if each["id"] == cart]
+        assert [each["dependencies"] for each in found] == [["db"]]
+        found = [each for each in own.get("items", [own]) if each["id"] == cart]
+        assert [each["dependencies"] for each in found] == [[]]
+    assert (await world.get("/resources/db", headers=headers["viewer"]))["dependents"] == [cart]
+
+
 async def test_what_is_foreign_answers_like_what_is_unknown(keyed: Keyed) -> None:
     """The same status and the same body, byte for byte but for the request's number."""
     world, headers = keyed
@@ -412,6 +426,26 @@ async def test_a_browser_signs_in_and_out(keyed: Keyed) -> None:
     await world.get("/pools", status=401)
     world.http.cookies.update(cookie)
     await world.get("/pools", status=401)
+
+
+async def test_deleting_needs_the_session_s_token_as_well(keyed: Keyed) -> None:
+    """A page of others that makes a browser send the cookie signs nobody out, and stops nothing."""
+    world = keyed.world
+    changes = await sign_in(keyed, "operator")
+    for path in ("/session", "/operations/op_none"):
+        assert (await world.ask("DELETE", path, status=403))["code"] == "csrf"
+    await world.get("/pools")
+    await world.ask("DELETE", "/session", status=204, headers=changes)
+
+
+async def test_a_session_lives_on_with_what_is_done_in_it(keyed: Keyed) -> None:
+    """It is idle from its last request on."""
+    await sign_in(keyed, "viewer")
+    (session,) = keyed.world.app.state.admin.authority.sessions._sessions.values()
+    session.used -= 60.0
+    before = session.used
+    await keyed.world.get("/pools")
+    assert session.used >= before + 60.0
 
 
 async def test_each_sign_in_has_a_cookie_of_its_own(keyed: Keyed) -> None:

@@ -259,9 +259,28 @@ async def test_a_request_of_two_hosts_is_refused(world: World) -> None:
     assert (await world.send("GET", "/pools", headers=headers)).json()["code"] == "unknown_host"
 
 
+async def test_a_request_of_two_origins_is_refused(world: World) -> None:
+    """Even where both are ours: a browser sends one."""
+    headers = [("Origin", "http://localhost"), ("Origin", "http://localhost")]
+    body = {"resource_id": "db", "reason": "x"}
+    response = await world.send("POST", "/quarantine", json=body, headers=headers)
+    assert response.json()["code"] == "cross_origin"
+
+
+async def test_no_answer_is_kept_by_what_stands_in_between(world: World) -> None:
+    """Neither what was asked for nor what went wrong."""
+    for path in ("/pools", "/pools/db", "/whoami", "/metrics", "/health", "/nothing"):
+        assert (await world.send("GET", path)).headers["cache-control"] == "no-store", path
+
+
 @pytest.mark.parametrize(
     "headers",
-    [{}, {"Origin": "http://localhost"}, {"Origin": "http://localhost", "Sec-Fetch-Site": "same-origin"}],
+    [
+        {},
+        {"Origin": "http://localhost"},
+        {"Origin": "https://localhost"},  # whoever stands before us speaks TLS
+        {"Origin": "http://localhost", "Sec-Fetch-Site": "same-origin"},
+    ],
 )
 async def test_our_own_origin_may(world: World, headers: dict[str, str]) -> None:
     """Our page, and what is no browser."""

@@ -96,6 +96,37 @@ def test_it_is_over_when_root_and_members_are_well(diary: Diary) -> None:
     assert diary.lines[2:] == ["cascade-2 detected: db ← a, b, c"]
 
 
+def test_a_root_that_comes_back_last_ends_it(diary: Diary) -> None:
+    """The members passed before it; nobody else has anything to say afterwards."""
+    cascades = watch(STAR, diary)
+    for each in "abc":
+        cascades.fails(each)
+    for each in "abc":
+        cascades.passes(each)
+    assert diary.lines == ["cascade-1 detected: db ← a, b, c"]
+    cascades.root_released("db")
+    assert diary.lines[1:] == ["cascade-1 resolved"]
+
+
+def test_what_is_forgotten_is_evidence_no_more(diary: Diary) -> None:
+    """One that failed, went and was registered again has not failed."""
+    cascades = watch({"db": [], "a": ["db"], "b": ["db"]}, diary)
+    cascades.fails("a")
+    cascades.forget("a")
+    cascades.fails("b")
+    assert diary.lines == []
+    cascades.fails("a")
+    assert len(diary.lines) == 1
+
+
+def test_members_of_one_incident_are_no_members_of_a_second(diary: Diary) -> None:
+    """Two roots share their dependents: one incident tells of them."""
+    cascades = watch({"db": [], "net": [], "a": ["db", "net"], "b": ["db", "net"], "c": ["net"]}, diary)
+    for each in "abc":
+        cascades.fails(each)
+    assert len([line for line in diary.lines if "detected" in line]) == 1
+
+
 def test_members_and_roots_that_go_take_part_no_more(diary: Diary) -> None:
     """A deregistered member need not pass; a deregistered root ends the incident."""
     cascades = watch(STAR, diary)
