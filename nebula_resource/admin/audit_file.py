@@ -72,9 +72,8 @@ class AuditFile:
             self._may_be_torn = False
         except OSError as error:
             return error
-        except (
-            Exception
-        ) as error:  # no thread is to be had, no memory, a path that is none: all the same to who waits
+        except Exception as error:
+            # No thread is to be had, no memory, a path that is none: all the same to who waits.
             return OSError(f"{type(error).__name__}: {error}")
         return None
 

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 
@@ -40,7 +40,7 @@ app.add_typer(keys, name="keys")
 def run(arguments: list[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     # A stream that the shell has closed is none at all.
-    sys.stdout, sys.stderr = sys.stdout or open(os.devnull, "w"), sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+    sys.stdout, sys.stderr = sys.stdout or _nowhere(), sys.stderr or _nowhere()
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A change that was made is told, whatever letters the terminal has.
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -48,12 +48,16 @@ def run(arguments: list[str] | None = None) -> int:
         code = _run(arguments)
         sys.stdout.flush()
     except OSError as error:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # the interpreter flushes it at its end
+        sys.stdout = _nowhere()
         if isinstance(error, BrokenPipeError):  # whoever read our output has enough
             return ExitCode.OK
         complain(f"the output cannot be written: {error.strerror}")
         return ExitCode.REFUSED
     return code
+
+
+def _nowhere() -> TextIO:
+    return open(os.devnull, "w")  # the interpreter flushes it at its end
 
 
 def _run(arguments: list[str] | None) -> int:

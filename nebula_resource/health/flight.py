@@ -119,9 +119,8 @@ class Flight:
         else:
             self.is_counted = isinstance(error, CreateFailed)
             cause = error.cause if isinstance(error, CreateFailed) else None
-            raised = (
-                f"the check raised {type(error).__name__}"  # the wording of a foreign error may hold a secret
-            )
+            # Only the type of what is foreign: its wording may hold a secret.
+            raised = f"the check raised {type(error).__name__}"
             self._land(self._failed(raised if cause is None else f"no instance could be made: {why(cause)}"))
 
     def _read(self, found: object) -> HealthStatus:

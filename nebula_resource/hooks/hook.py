@@ -94,9 +94,9 @@ def violations(hook: ResourceHook) -> list[FieldViolation]:
         found.append(FieldViolation("on_failure", "must be 'ignore' or 'cancel'", repr(hook.on_failure)))
     if hook.timeout is not None and not (isinstance(hook.timeout, int | float) and hook.timeout > 0):
         found.append(FieldViolation("timeout", "must be above 0 seconds, or None", f"{hook.timeout}"))
-    for name in ("before", "after"):
+    for half in ("before", "after"):
         # What is called and returns a generator has not begun to run: a guard that never guards.
-        method = getattr(hook, name)
+        method = getattr(hook, half)
         if inspect.isasyncgenfunction(method) or inspect.isgeneratorfunction(method):
-            found.append(FieldViolation(name, "must be a function without yield", type(hook).__name__))
+            found.append(FieldViolation(half, "must be a function without yield", type(hook).__name__))
     return found

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Startup"]
 
+_STAYS_CLOSED = (
+    "; its opening failed, and with quarantine off nobody tries again: deregister and register it anew"
+)
+
 
 class Startup:
     """Brings registrations up, in whatever order they come.
@@ -160,6 +164,8 @@ class Startup:
             return Unavailable("closed", resource_id=registration.key)
         if failure is not None:
             registration.state = RegistrationState.CREATED
+            if registration.quarantine is None:
+                registration.refuse(Cause.NOT_OPEN, self._stays_closed(registration))
             if not required:
                 self._watch.quarantine_failed_opening(registration)
             return failure
@@ -191,3 +197,6 @@ class Startup:
 
     def _not_open(self, registration: Registration) -> Callable[[], Unavailable]:
         return lambda: Unavailable("not_open", resource_id=registration.key, retryable=True)
+
+    def _stays_closed(self, registration: Registration) -> Callable[[], Unavailable]:
+        return lambda: Unavailable("not_open", resource_id=registration.key, hint=_STAYS_CLOSED)

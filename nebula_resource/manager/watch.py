@@ -274,7 +274,7 @@ class Watch:
     def quarantine_failed_opening(self, registration: Registration) -> None:
         """It could not be opened: callers are refused, and recovery opens it when it can.
 
-        With quarantine off it stays closed until it is registered again.
+        With quarantine off it stays closed until it is registered anew, and its callers are told so.
         """
         if registration.quarantine is not None and registration.public_id not in self.quarantine:
             self.quarantine.enter(

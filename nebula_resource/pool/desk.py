@@ -247,11 +247,7 @@ class Desk:
         """A caller stopped waiting; if it had been served by then, what it got is passed on."""
         pool = self._pool
         if not pool.is_running:
-            # Its coroutine is swept up after, or between, runs of the loop, or by another one's.
-            try:
-                pool.loop.call_soon_threadsafe(self.give_up, waiter)
-            except RuntimeError:
-                pass  # the loop has ended, and everything in it
+            pool.returns.report_torn(waiter)
             return
         if not waiter.done():
             waiter.cancel()  # its coroutine is closed: what is made for it must find nobody

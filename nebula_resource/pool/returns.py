@@ -10,12 +10,14 @@ from nebula_resource.model.lifecycle import Lifecycle
 from nebula_resource.model.printable import printable
 from nebula_resource.model.reasons import CleanupReason
 from nebula_resource.pool.config import Sharing
+from nebula_resource.pool.entry import Entry
 from nebula_resource.pool.leaks import Positions, describe
 
 if TYPE_CHECKING:
-    from nebula_resource.pool.entry import Entry, Use
+    from nebula_resource.pool.entry import Use
     from nebula_resource.pool.parts import PoolParts
     from nebula_resource.pool.release import Release
+    from nebula_resource.pool.waiters import Waiter
 
 __all__ = ["HandleLost", "Returns"]
 
@@ -96,6 +98,15 @@ class Returns:
             log.warning(
                 "a handle was lost after its event loop ended", extra={"resource.id": pool.resource.id}
             )
+
+    def report_torn(self, waiter: Waiter) -> None:
+        """A wait ended with its coroutine, which is swept up after, or between, runs of the loop, or by another one's."""
+        pool = self._pool
+        try:
+            pool.loop.call_soon_threadsafe(pool.desk.give_up, waiter)
+        except RuntimeError:  # the loop has ended: what the caller was handed by then stays on its server
+            if waiter.done() and not waiter.cancelled() and isinstance(left := waiter.result(), Entry):
+                self.report_lost(left, None)
 
     def lost(self, entry: Entry, use: Use | None) -> None:
         """Nobody holds this entry any more, and nobody gave it back: it is never lent again."""

@@ -25,12 +25,18 @@ class Curious(Thing):
         return await super().create(config, context)
 
 
+async def both(manager: Manager, *, for_good: bool) -> tuple[Thing, Curious]:
+    """A thing, and one that needs it."""
+    thing, curious = Thing(), Curious(for_good=for_good)
+    await manager.register(thing)
+    await manager.register(curious)
+    return thing, curious
+
+
 async def test_a_dependency_that_is_awaited_is_held_as_long_as_the_instance_lives() -> None:
     """The create is given the instance itself; the retirement gives it back, unharmed."""
     async with Manager() as manager:
-        thing, curious = Thing(), Curious(for_good=True)
-        await manager.register(thing)
-        await manager.register(curious)
+        thing, curious = await both(manager, for_good=True)
         async with manager.acquire("curious"):
             assert curious.given == thing.made[:1]
         assert manager.stats()["thing"].in_use == 1
@@ -43,9 +49,7 @@ async def test_a_dependency_that_is_awaited_is_held_as_long_as_the_instance_live
 async def test_a_dependency_in_a_block_is_given_back_at_its_end() -> None:
     """The create had it, and when it is through the next caller may have it."""
     async with Manager() as manager:
-        thing, curious = Thing(), Curious(for_good=False)
-        await manager.register(thing)
-        await manager.register(curious)
+        thing, curious = await both(manager, for_good=False)
         async with manager.acquire("curious"):
             assert curious.given == thing.made[:1]
             stats = manager.stats()["thing"]
@@ -56,8 +60,6 @@ async def test_a_dependency_in_a_block_is_given_back_at_its_end() -> None:
 async def test_without_a_provider_a_create_has_no_credentials() -> None:
     """None, so that a resource may ask whether there are any."""
     async with Manager() as manager:
-        await manager.register(Thing())
-        curious = Curious(for_good=False)
-        await manager.register(curious)
+        _, curious = await both(manager, for_good=False)
         async with manager.acquire("curious"):
             assert [context.credentials for context in curious.contexts] == [None]

@@ -454,6 +454,23 @@ async def test_an_acquire_of_itself_inside_create_is_bounded() -> None:
         assert registration.pool.stats().creating == 0
 
 
+async def test_what_could_not_be_opened_says_whether_it_comes_by_itself() -> None:
+    """With quarantine off nobody tries again: callers are told so, and what opens it is what they are told."""
+    async with Manager(quarantine=OFF) as manager:
+        thing = Thing()
+        thing.fails = OSError("down")
+        await manager.register(thing, pool={"min_size": 1})
+        thing.fails = None
+        await asyncio.sleep(3600)
+        with pytest.raises(Unavailable, match="deregister and register it anew") as caught:
+            await manager.acquire("thing")
+        assert (caught.value.why, caught.value.retryable) == ("not_open", False)
+        await manager.deregister("thing")
+        await manager.register(thing, pool={"min_size": 1})
+        async with manager.acquire("thing"):
+            pass
+
+
 # ── what register refuses ──
 
 

@@ -13,30 +13,18 @@ from tests.unit.manager.things import Thing, assert_manager_sound
 
 
 class Watch(ResourceHook):
-    """Notes how long each use was, as it is told before its end."""
+    """Notes how long each use was and with what error it ended, as it is told before its end."""
 
     name = "watch"
     events = frozenset({HookEvent.RELEASE})
 
     def __init__(self) -> None:
         self.held: list[float | None] = []
-
-    def before(self, event: HookPayload) -> None:
-        assert isinstance(event, OnRelease)
-        self.held.append(event.held_s)
-
-
-class Judge(ResourceHook):
-    """Notes with what error each use ended."""
-
-    name = "judge"
-    events = frozenset({HookEvent.RELEASE})
-
-    def __init__(self) -> None:
         self.errors: list[str | None] = []
 
     def before(self, event: HookPayload) -> None:
         assert isinstance(event, OnRelease)
+        self.held.append(event.held_s)
         self.errors.append(event.error)
 
 
@@ -108,7 +96,7 @@ async def test_a_hook_is_told_with_what_error_a_use_ended() -> None:
     """By its type, before the end of the use; None: it ended well."""
     async with Manager() as manager:
         await manager.register(Thing())
-        hook = Judge()
+        hook = Watch()
         manager.hooks.add(hook)
         await use(manager, 1.0)
         with pytest.raises(KeyError):

@@ -248,6 +248,30 @@ def test_a_body_swept_up_between_two_runs_of_its_loop_gives_back_in_the_next(han
     assert_sound(pool)
 
 
+def test_a_waiter_swept_up_after_its_loop_ended_is_logged_if_it_was_served(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """What it was handed stays on its server, since nobody is left to clean it up."""
+    pool: MockPool = Pool(MockResource(), None, PoolConfig(max_size=1))
+    waiting: list[Any] = []
+
+    async def begin() -> None:
+        await pool.open()
+        handle = await pool.acquire()
+        for _ in range(2):  # the second is not served any more
+            waiting.append(pool.acquire(timeout=5.0)._take())
+            waiting[-1].send(None)
+        await handle.release()
+
+    asyncio.run(begin())
+    with caplog.at_level("WARNING", "nebula_resource.pool"):
+        for each in waiting:
+            each.close()
+    assert [record.getMessage() for record in caplog.records] == [
+        "a handle was lost after its event loop ended"
+    ]
+
+
 def test_a_waiter_swept_up_between_two_runs_leaves_nothing() -> None:
     """The same for one that waits in line and was served before it was closed."""
     pool: MockPool = Pool(MockResource(), None, PoolConfig(max_size=1))
