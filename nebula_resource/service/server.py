@@ -197,6 +197,9 @@ class Server(uvicorn.Server):
         # From now on every answer ends its connection, so that a client's next request goes elsewhere.
         self.config.encoded_headers.append(_CLOSE)
         self.server_state.default_headers = [*self.server_state.default_headers, _CLOSE]
+        for connection in self.server_state.connections:
+            if isinstance(connection, HttpConnection):
+                connection.announce_end()
         self.should_exit = True
 
     def left(self) -> float:
@@ -209,11 +212,7 @@ class Server(uvicorn.Server):
         await self._let_pass(LINGER)
         await self._close_port()
         await self._let_pass(GRACE)
-        # Idle ones are closed; one with a request under way closes after its answer.
-        for connection in list(self.server_state.connections):
-            connection.shutdown()
-        while self._is_busy() and self.left():  # noqa: ASYNC110  # uvicorn keeps sets, and tells nobody of their end
-            await asyncio.sleep(LOOK_EVERY)
+        await self._let_end()
         late = list(self.server_state.tasks)
         self.cancelled = len(late)
         for task in late:
@@ -226,6 +225,18 @@ class Server(uvicorn.Server):
     async def _let_pass(self, seconds: float) -> None:
         for _ in range(TURNS):
             await asyncio.sleep(min(seconds / TURNS, self.left()))
+
+    async def _let_end(self) -> None:
+        """Close what is quiet; wait for what is being answered.
+
+        An answer that had begun before the end could not say that it is the last: its client may be about to ask again,
+        and gets as long as one that has just connected.
+        """
+        while self._is_busy() and self.left():  # uvicorn keeps sets, and tells nobody of their end
+            for connection in list(self.server_state.connections):
+                if not connection.transport.is_closing() and _is_quiet(connection):
+                    connection.shutdown()
+            await asyncio.sleep(LOOK_EVERY)
 
     async def _close_port(self) -> None:
         """Stop listening, without refusing those whom the kernel has already let in."""
@@ -247,3 +258,8 @@ class Server(uvicorn.Server):
 
     def _is_busy(self) -> bool:
         return bool(self.server_state.connections or self.server_state.tasks)
+
+
+def _is_quiet(connection: object) -> bool:
+    """Nothing is under way; a websocket is told to end at once, and goes when its handler has."""
+    return not isinstance(connection, HttpConnection) or connection.is_quiet(GRACE)

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from nebula_resource import Manager, PoolConfig, Resource, ResourceContext
@@ -125,6 +125,65 @@ async def test_answers_after_the_stop_end_their_connection() -> None:
         assert "connection" not in (await http.get("/")).headers
         service.server.stop()
         assert (await http.get("/")).headers["connection"] == "close"
+
+
+async def test_an_answer_under_way_at_the_stop_ends_its_connection() -> None:
+    """Who asked before the stop is told in the answer after it: nobody asks again into a connection that closes."""
+    async with running(application()) as service, httpx.AsyncClient(base_url=service.url) as http:
+        asking = asyncio.create_task(http.get("/", params={"seconds": 0.05}))
+        await until(lambda: bool(service.server.server_state.tasks))
+        service.server.stop()
+        assert (await asking).headers["connection"] == "close"
+
+
+async def test_an_answer_that_had_begun_leaves_time_to_ask_again() -> None:
+    """Its head had gone out before the stop and could not say so: the next question still gets an answer."""
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def in_parts() -> AsyncGenerator[bytes]:
+        yield b"one "
+        begun.set()
+        await go_on.wait()
+        yield b"two"
+
+    app = Starlette(
+        routes=[Route("/", sleepy), Route("/parts", lambda request: StreamingResponse(in_parts()))]
+    )
+    async with running(app) as service:
+        reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
+        writer.write(b"GET /parts HTTP/1.1\r\nHost: it\r\n\r\n")
+        assert b"connection: close" not in await reader.readuntil(b"one ")
+        await begun.wait()
+        service.server.stop()
+        # Not before idle connections are closed: one that never asked is the sign of it.
+        idle, other = await asyncio.open_connection("127.0.0.1", service.port)
+        assert await idle.read() == b""
+        other.close()
+        go_on.set()
+        await reader.readuntil(b"0\r\n\r\n")
+        await asyncio.sleep(0.05)  # a client thinks
+        writer.write(b"GET / HTTP/1.1\r\nHost: it\r\n\r\n")
+        last = await reader.read()
+        assert last.startswith(b"HTTP/1.1 200")
+        assert b"connection: close" in last
+        writer.close()
+    assert service.server.cancelled == 0
+
+
+async def test_half_a_question_and_a_quiet_connection_do_not_hold_up_the_end() -> None:
+    """One that was answered long ago, and one that never ends its next question, are closed and cost no drain."""
+    loop = asyncio.get_running_loop()
+    async with running(application(), drain=30.0) as service:
+        clients = [await asyncio.open_connection("127.0.0.1", service.port) for _ in range(2)]
+        for (reader, writer), more in zip(clients, (b"", b"GET / HT"), strict=True):
+            writer.write(b"GET / HTTP/1.1\r\nHost: it\r\n\r\n" + more)
+            assert (await reader.readuntil(b"}")).startswith(b"HTTP/1.1 200")
+        service.server.stop()
+        stopped = loop.time()
+        await service.ended
+        assert loop.time() - stopped < 10.0
+        for _, writer in clients:
+            writer.close()
 
 
 async def test_what_comes_first_comes_first() -> None:
