@@ -20,7 +20,7 @@ export function makeDetails(store, mayOperate) {
   const config = el("pre", { tabindex: 0 });
   const why = el("p", { class: "details-why" });
   const silent = el("p", { class: "muted", hidden: true }, "Its history, neighbours and configuration come when the service answers again.");
-  const buttons = el("div", { class: "actions" });
+  const buttons = makeButtons(store, mayOperate, () => resource?.dependents ?? []);
   const asks = {
     history: el("div", {}, el("h3", {}, "History of its health"), history.node),
     links: el("div", {}, el("h3", {}, "Neighbours"), links.node),
@@ -29,7 +29,7 @@ export function makeDetails(store, mayOperate) {
   const node = el(
     "tr", { role: "row", class: "details" },
     el("td", { role: "cell", colspan: COLUMNS },
-      why, buttons,
+      why, buttons.node,
       el("div", { class: "detail-grid" },
         el("div", {}, el("h3", {}, "Health"), health.node),
         asks.history,
@@ -64,7 +64,7 @@ export function makeDetails(store, mayOperate) {
       ["Longest use now", pool.oldest_checkout ? seconds(pool.oldest_checkout.age_s + (Date.now() - pool.at) / 1000) : "–"],
       ["Generation", pool.generation],
     ]);
-    drawButtons(pool);
+    buttons.set(pool);
     if (asked !== pool.health.since) ask(pool);
   };
 
@@ -87,31 +87,36 @@ export function makeDetails(store, mayOperate) {
     setText(config, resource.config === null ? "none" : JSON.stringify(resource.config, null, 2));
     links.set([["Needs", names(resource.dependencies, 8) || "nothing"], ["Needed by", names(resource.dependents, 8) || "nothing"]]);
     history.draw(resource.history);
-    drawButtons(pool);
-  };
-
-  let drawn = "";
-  const drawButtons = (pool) => {
-    const look = `${pool.state} ${pool.quarantine !== null} ${mayOperate()}`;
-    if (look === drawn) return;
-    drawn = look;
-    const isStopped = STOPPED.includes(pool.state);
-    const button = (label, act, isDanger) =>
-      el("button", { type: "button", class: isDanger ? "danger" : null, disabled: !mayOperate(), onclick: act }, label);
-    const latest = () => store.pools.get(pool.id) ?? pool;
-    buttons.replaceChildren(...[
-      button("Check now", () => actions.check(latest())),
-      isStopped ? button("Resume…", () => actions.verb(latest(), "resume")) : button("Suspend…", () => actions.verb(latest(), "suspend")),
-      button("Recycle…", () => actions.verb(latest(), "recycle")),
-      button("Resize…", () => actions.resize(latest())),
-      isStopped ? null : button("Drain…", () => actions.verb(latest(), "drain"), true),
-      pool.quarantine
-        ? button("Release…", () => actions.release(latest().quarantine))
-        : button("Quarantine…", () => actions.isolate(latest(), resource?.dependents ?? []), true),
-      mayOperate() ? null : el("span", { class: "muted" }, "Your key may look only."),
-    ].filter(Boolean));
   };
   return { node, update };
+}
+
+/** What may be done to it. The buttons stay and change their words: who presses by keyboard keeps the place. */
+function makeButtons(store, mayOperate, dependents) {
+  let now = null;
+  const isStopped = () => STOPPED.includes(now.state);
+  const button = (label, act) => el("button", { type: "button", onclick: () => act(store.pools.get(now.id) ?? now) }, label);
+  const check = button("Check now", actions.check);
+  const stop = button("Suspend…", (pool) => actions.verb(pool, isStopped() ? "resume" : "suspend"));
+  const recycle = button("Recycle…", (pool) => actions.verb(pool, "recycle"));
+  const resize = button("Resize…", actions.resize);
+  const drain = button("Drain…", (pool) => actions.verb(pool, "drain"));
+  const isolate = button("Quarantine…", (pool) => (pool.quarantine ? actions.release(pool.quarantine) : actions.isolate(pool, dependents())));
+  const all = [check, stop, recycle, resize, drain, isolate];
+  const only = el("span", { class: "muted" }, "Your key may look only.");
+  drain.classList.add("danger");
+
+  const set = (pool) => {
+    now = pool;
+    setText(stop, isStopped() ? "Resume…" : "Suspend…");
+    if (isStopped() && document.activeElement === drain) stop.focus();
+    drain.hidden = isStopped();
+    setText(isolate, pool.quarantine ? "Release…" : "Quarantine…");
+    isolate.classList.toggle("danger", !pool.quarantine);
+    for (const each of all) each.disabled = !mayOperate();
+    only.hidden = mayOperate();
+  };
+  return { node: el("div", { class: "actions" }, ...all, only), set };
 }
 
 function failedOf({ counters }) {

@@ -1,6 +1,6 @@
 // Dialog: everything that is asked before it is done; one may stand on another.
 
-import { el, setText } from "./dom.js";
+import { el, goHome, setText } from "./dom.js";
 
 let number = 0;
 
@@ -16,6 +16,7 @@ export function ask({ title, body, ok, act }) {
   const form = el("form", { method: "dialog" }, heading, el("div", { class: "dialog-body" }, ...body), problem,
     el("div", { class: "dialog-buttons" }, cancel, button));
   const dialog = el("dialog", { "aria-labelledby": heading.id }, form);
+  const opener = document.activeElement;
   document.body.append(dialog);
 
   return new Promise((told) => {
@@ -39,6 +40,7 @@ export function ask({ title, body, ok, act }) {
     cancel.addEventListener("click", () => dialog.close());
     dialog.addEventListener("close", () => {
       dialog.remove();
+      if (!opener.checkVisibility()) goHome();
       told(done);
     });
     dialog.showModal();

@@ -32,6 +32,9 @@ export function setAttribute(node, name, value) {
   else if (node.getAttribute(name) !== String(value)) node.setAttribute(name, value);
 }
 
+/** Where the focus goes when what had it is gone: to the answer, with which everything begins. */
+export const goHome = () => byId("verdict").focus();
+
 /** A state as a mark and a word. */
 export const stateBadge = (kind) => el("span", { class: "state", "data-kind": kind }, kind);
 

@@ -10,7 +10,7 @@ export function events(store) {
   const list = byId("events");
   const pause = byId("events-pause");
   let held = 0;
-  let paused = false;
+  let kept = null; // paused: what is shown until it goes on
 
   const fits = (event) => {
     const text = byId("event-filter").value.trim().toLowerCase();
@@ -22,13 +22,13 @@ export function events(store) {
     setText(byId("events-empty"), store.events.length ? "No event fits." : "Nothing has happened yet.");
   };
   const redraw = () => {
-    list.replaceChildren(...store.events.filter(fits).slice(0, SHOWN).map(row));
+    list.replaceChildren(...(kept ?? store.events).filter(fits).slice(0, SHOWN).map(row));
     tellEmpty();
   };
-  const tellHeld = () => setText(byId("events-held"), paused ? `paused · ${plural(held, "event")} held` : "");
+  const tellHeld = () => setText(byId("events-held"), kept ? `paused · ${plural(held, "event")} held` : "");
 
   store.addEventListener("events", ({ detail }) => {
-    if (paused) {
+    if (kept) {
       held += 1;
       tellHeld();
     } else if (fits(detail)) {
@@ -39,12 +39,12 @@ export function events(store) {
   });
   tellEmpty();
   pause.addEventListener("click", () => {
-    paused = !paused;
+    kept = kept ? null : [...store.events];
     held = 0;
-    setAttribute(pause, "aria-pressed", paused);
-    setText(pause, paused ? "Go on" : "Pause");
+    setAttribute(pause, "aria-pressed", kept !== null);
+    setText(pause, kept ? "Go on" : "Pause");
     tellHeld();
-    if (!paused) redraw();
+    if (!kept) redraw();
   });
   byId("event-filter").addEventListener("input", redraw);
   byId("event-severity").addEventListener("input", redraw);

@@ -28,7 +28,7 @@ export function count(value) {
 /** The time of day of an RFC 3339 text or of milliseconds; of another day with its date. */
 export function clock(moment) {
   const at = new Date(moment);
-  const time = at.toLocaleTimeString([], { hour12: false });
+  const time = at.toLocaleTimeString([], { hourCycle: "h23" });
   return at.toDateString() === new Date().toDateString() ? time : `${at.toLocaleDateString()} ${time}`;
 }
 

@@ -1,7 +1,7 @@
 // Ill: a card for each root of what is ill: why, since when, what it touches, what comes next, and one button.
 
 import * as actions from "./actions.js";
-import { arrange, byId, el, setAttribute, setText, soon } from "./dom.js";
+import { arrange, byId, el, goHome, setAttribute, setText, soon } from "./dom.js";
 import { ago, clock, names, plural, span } from "./format.js";
 import { ailments } from "./illness.js";
 
@@ -18,6 +18,7 @@ export function ill(store, { mayOperate }, show) {
     const keep = new Set(shown.map(({ pool }) => pool.id));
     for (const [id, card] of cards) {
       if (!keep.has(id)) {
+        if (card.node.contains(document.activeElement)) goHome();
         card.node.remove();
         cards.delete(id);
       }
@@ -96,10 +97,11 @@ function planOf(entry) {
 
 /** What happens next, and when. */
 function nextOf(entry) {
-  const until = (text) => span((Date.parse(text) - Date.now()) / 1000);
-  if (entry.expires_at) return `ends in ${until(entry.expires_at)}`;
+  const left = (text) => (Date.parse(text) - Date.now()) / 1000;
+  const until = (text, soon) => (left(text) < 0.5 ? soon : `in ${span(left(text))}`);
+  if (entry.expires_at) return `ends ${until(entry.expires_at, "now")}`;
   if (entry.phase === "probing") return "is being probed now";
-  if (entry.next_attempt_at) return `${entry.phase === "parked" ? "parked, " : ""}next probe in ${until(entry.next_attempt_at)}`;
+  if (entry.next_attempt_at) return `${entry.phase === "parked" ? "parked, " : ""}next probe ${until(entry.next_attempt_at, "is due")}`;
   if (entry.reason === "cascade") return "waits for its root";
   return "until somebody releases it";
 }

@@ -87,14 +87,14 @@ export class Live {
     const until = Date.now() + STREAM_AGAIN_MS;
     while (Date.now() < until && !this.away) {
       try {
-        const [pools, quarantine] = await Promise.all([all("pools"), all("quarantine")]);
+        const pools = await all("pools");
         const url = address("events");
         if (this.lastId) url.searchParams.set("last_event_id", this.lastId);
         const past = await get(url);
         this.lastId = past.last_id;
         this.lastData = Date.now();
         this.mode("polling");
-        this.heard("snapshot", { pools, quarantine });
+        this.heard("snapshot", { pools });
         if (past.lost) this.heard("gap", { reason: "what happened in between is not told any more" });
         for (const event of past.items) this.heard(event.type, event, true);
       } catch (error) {

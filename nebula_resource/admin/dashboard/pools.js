@@ -149,11 +149,14 @@ function makeRow(first, store, mayOperate) {
     waiting.classList.toggle("warn", pool.waiters.count > 0);
     setText(p95, seconds(pool.latency_s.acquire.p95));
     setText(acquired, count(pool.counters.acquires.ok));
-    // What failed long ago wakes nobody: red is what failed while this page looked on.
-    const fresh = lately(store.samples.get(pool.id));
+    drawFailed();
+    details?.update(pool);
+  };
+  /** What failed long ago wakes nobody: red is what failed while this page looked on. */
+  const drawFailed = () => {
+    const fresh = lately(pool, store.samples.get(pool.id));
     setText(failed, `${count(failures(pool))}${fresh > 0 ? ` (+${count(fresh)})` : ""}`);
     failed.classList.toggle("bad", fresh > 0);
-    details?.update(pool);
   };
 
   const toggle = () => {
@@ -184,7 +187,11 @@ function makeRow(first, store, mayOperate) {
         curve.draw(store.samples.get(pool.id));
       }
     },
-    curve: (samples) => { if (shown) curve.draw(samples); },
+    curve: (samples) => {
+      if (!shown) return;
+      curve.draw(samples);
+      drawFailed();
+    },
     open: () => {
       if (!details) toggle();
       name.focus({ preventScroll: true });

@@ -1,4 +1,4 @@
-// Store: what is known: pools, quarantine, the last events. It draws nothing; whoever draws asks to be told.
+// Store: what is known: pools, the last events. It draws nothing; whoever draws asks to be told.
 
 import { all, get } from "./api.js";
 
@@ -15,7 +15,6 @@ export class Store extends EventTarget {
   constructor() {
     super();
     this.pools = new Map();
-    this.quarantine = new Map();
     this.events = [];
     this.samples = new Map();
     this.dirty = new Set();
@@ -44,9 +43,8 @@ export class Store extends EventTarget {
     if (this.dirty.size || this.stale) this.refreshSoon();
   }
 
-  snapshot({ pools, quarantine }) {
+  snapshot({ pools }) {
     this.setPools(pools);
-    this.setQuarantine(quarantine);
     for (const pool of pools) this.sample(pool);
     this.tell("pools");
     this.tell("members");
@@ -55,10 +53,6 @@ export class Store extends EventTarget {
   setPools(pools) {
     const at = Date.now();
     this.pools = new Map(pools.map((pool) => [pool.id, Object.assign(pool, { at })]));
-  }
-
-  setQuarantine(entries) {
-    this.quarantine = new Map(entries.map((entry) => [entry.id, entry]));
   }
 
   stats({ pool: id, data }) {
@@ -104,7 +98,6 @@ export class Store extends EventTarget {
     this.dirty.clear();
     this.stale = false;
     try {
-      this.setQuarantine(await all("quarantine"));
       if (everything || ids.length > MANY) this.setPools(await all("pools"));
       else await Promise.all(ids.map((id) => this.one(id)));
     } catch (error) {
@@ -140,7 +133,7 @@ export const kindOf = (pool) => (pool.quarantine ? "quarantined" : pool.health.e
 export const failures = (pool) => pool.counters.acquires.timeout + pool.counters.acquires.exhausted + pool.counters.create_failures;
 
 /** How many of them came while this page looked on, two minutes at most. */
-export const lately = (samples) => (samples?.length ? samples.at(-1).failed - samples[0].failed : 0);
+export const lately = (pool, samples) => (samples?.length ? failures(pool) - samples[0].failed : 0);
 
 /** Seconds that whoever waits longest has waited; numbers come only when they change, so its own clock goes on here. */
 export const longestWait = (pool) =>
