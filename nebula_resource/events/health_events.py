@@ -72,6 +72,11 @@ class Quarantined(Event):
     by: str | None = None
     """The operator; None when automatic."""
 
+    @property
+    def severity(self) -> Severity:
+        """Critical; a warning where somebody meant it."""
+        return self.default_severity if self.by is None else Severity.WARNING
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecoveryAttempted(Event):

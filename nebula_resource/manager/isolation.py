@@ -53,16 +53,13 @@ class Isolation(QuarantineListener):
             return
         self._take_gate_out(registration)
         registration.refuse(Cause.QUARANTINED, self._quarantined(registration))
-        self._publish(
-            registration,
-            Quarantined,
-            reason=entry.reason.kind,
-            detail=reason_of(id, entry.reason),
-            by=None if entry.by == "automatic" else entry.by,
-        )
+        by = None if entry.by == "automatic" else entry.by
+        detail = reason_of(id, entry.reason)
+        self._publish(registration, Quarantined, reason=entry.reason.kind, detail=detail, by=by)
         if not self._is_logged(Quarantined):
-            extra = {"resource.id": registration.key, "because": printable(reason_of(id, entry.reason))}
-            log.error("resource quarantined", extra=extra)
+            extra = {"resource.id": registration.key, "because": printable(detail)}
+            level = logging.ERROR if by is None else logging.WARNING
+            log.log(level, "resource quarantined", extra=extra)
         self._watch.isolated(registration)
 
     def _quarantined(self, registration: Registration) -> Callable[[], ResourceError]:

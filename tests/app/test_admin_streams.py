@@ -158,7 +158,7 @@ async def test_a_stream_begins_with_hello_and_snapshot(server: Served) -> None:
         server.manager.quarantine("db", "disk")
         entered = (await reader.until("quarantine.entered"))[-1]
         assert entered.id == f"{boot}-{entered.data['seq']}"
-        assert entered.data["severity"] == "critical"
+        assert entered.data["severity"] == "warning"
         assert entered.data["pool"] == "db"
         assert entered.data["data"]["detail"] == "manual: disk"
 
@@ -256,7 +256,7 @@ async def until_there_are(server: Served, count: int) -> None:
 
 async def test_filters_are_the_servers(server: Served) -> None:
     """types, min_severity and pool: the rest is not sent; its absence is no gap later."""
-    async with server.stream("?types=quarantine.*,hello&min_severity=critical&pool=db") as reader:
+    async with server.stream("?types=quarantine.*,hello&min_severity=warning&pool=db") as reader:
         await reader.until("snapshot")
         server.publish(1)
         server.manager.quarantine("db", "x")

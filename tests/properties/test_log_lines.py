@@ -70,7 +70,7 @@ def test_the_stdlib_gets_fields_that_fit_a_line(text: str, reason: str) -> None:
     EventLog(logger).attach(bus)
     publish(bus, text, reason)
     [line] = lines(out.getvalue())
-    assert line.startswith("ERROR nebula_resource.a_property quarantine.entered ")
+    assert line.startswith("WARNING nebula_resource.a_property quarantine.entered ")
     assert line.isprintable()
 
 
@@ -83,7 +83,7 @@ def test_json_is_one_line_with_the_texts_in_it(text: str, reason: str) -> None:
         publish(bus, text, reason)
     [line] = lines(out.getvalue())
     held = json.loads(line)
-    assert (held["event"], held["level"]) == ("quarantine.entered", "error")
+    assert (held["event"], held["level"]) == ("quarantine.entered", "warning")
     assert held["resource.id"] == printable(text)
     assert held["event.detail"] == printable(reason)
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import secrets
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import redis.asyncio
@@ -36,6 +34,7 @@ from nebula_resource import (
 from nebula_resource.events import Event
 from nebula_resource.model.config import ResourceConfig, Secret
 from nebula_resource.quarantine import RecoveryBackoff
+from tests.scenarios.machine import Waits
 
 __all__ = [
     "ACQUIRE",
@@ -48,13 +47,11 @@ __all__ = [
     "RedisConfig",
     "RedisResource",
     "Use",
-    "Waits",
     "ask_redis",
     "ask_sql",
     "callers",
     "new_name",
     "quantile",
-    "tree",
 ]
 
 INTERVAL, TIMEOUT, THRESHOLD = 0.15, 0.2, 2
@@ -289,42 +286,6 @@ async def callers(
 def new_name() -> str:
     """A name under which this test's connections show on the server."""
     return f"nebula-{secrets.token_hex(4)}"
-
-
-class Waits:
-    """How long our own threads, and those of a server, were ready to run and waited for a processor.
-
-    The kernel counts that for each thread (``schedstat``). It is the machine's doing and nobody else's: what sleeps,
-    blocks or computes does not wait for a processor, so nothing by which we hold up anybody is in it.
-    """
-
-    def __init__(self, server: int | None = None) -> None:
-        self._server = server
-        self._last = self._read()
-
-    def take(self) -> float:
-        """Seconds since the last time this was asked, of all these threads together."""
-        last, self._last = self._last, self._read()
-        return sum(waited - last.get(task, 0) for task, waited in self._last.items()) / 1e9
-
-    def _read(self) -> dict[str, int]:
-        found: dict[str, int] = {}
-        for pid in (os.getpid(), *(() if self._server is None else tree(self._server))):
-            try:
-                for task in os.listdir(f"/proc/{pid}/task"):
-                    found[task] = int(Path(f"/proc/{pid}/task/{task}/schedstat").read_text().split()[1])
-            except (FileNotFoundError, ProcessLookupError):
-                continue  # it ended between the two looks
-        return found
-
-
-def tree(pid: int) -> list[int]:
-    """A process and its children, the parent first."""
-    try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except (FileNotFoundError, ProcessLookupError):
-        return []
-    return [pid, *(each for child in children for each in tree(int(child)))]
 
 
 def _pace() -> float:

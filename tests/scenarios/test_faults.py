@@ -39,14 +39,13 @@ from tests.scenarios.fault_world import (
     FaultWorld,
     RedisConfig,
     RedisResource,
-    Waits,
     ask_redis,
     ask_sql,
     callers,
     new_name,
     quantile,
-    tree,
 )
+from tests.scenarios.machine import Waits, tree, watched
 from tests.scenarios.proxy import FaultProxy
 from tests.servers.postgres import PostgresServer
 from tests.servers.process import PrivateProcess
@@ -55,7 +54,7 @@ from tests.servers.redis import RedisServer
 pytestmark = pytest.mark.alone
 
 DOWN_FOR = 0.5  # seconds that an outage goes on after it was noticed
-NOISE = 0.05  # seconds by which a shared machine may disturb anybody, beside those in which we wait for a processor
+NOISE = 0.05  # seconds by which a shared machine may disturb anybody, beside those of `Waits`
 QUICK = 0.02
 """Seconds below which a whole use of the calm tenant is quick, whatever it took before."""
 GRACE = 1.0
@@ -219,8 +218,9 @@ def test_the_docs_list_these_faults() -> None:
 @pytest.fixture
 async def world() -> AsyncIterator[FaultWorld]:
     """A manager with short intervals."""
-    async with Manager(health=HEALTH, quarantine=QUARANTINE) as manager:
-        yield FaultWorld(manager)
+    with watched():
+        async with Manager(health=HEALTH, quarantine=QUARANTINE) as manager:
+            yield FaultWorld(manager)
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from nebula_resource.events import (
     Event,
     HealthChanged,
     InstanceRetired,
+    Quarantined,
     Severity,
     WorkflowProgress,
     event_from_json,
@@ -207,6 +208,13 @@ def test_building_leaves_defaults_to_the_constructor() -> None:
 def test_a_change_of_health_is_as_severe_as_where_it_went(old: str, new: str, severity: Severity) -> None:
     """Unhealthy is critical, and each step of a recovery is information."""
     assert HealthChanged(seq=1, at=AT, old=old, new=new).severity is severity
+
+
+def test_a_quarantine_that_somebody_meant_is_a_warning() -> None:
+    """Nobody is to be woken by what a colleague did on purpose."""
+    own = Quarantined(seq=1, at=AT, reason="consecutive_failures")
+    meant = Quarantined(seq=2, at=AT, reason="manual", by="ana")
+    assert (own.severity, meant.severity) == (Severity.CRITICAL, Severity.WARNING)
 
 
 @pytest.mark.parametrize(

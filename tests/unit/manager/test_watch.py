@@ -336,6 +336,21 @@ async def test_a_quarantine_and_a_degradation_are_one_log_line_each(caplog: pyte
             assert await what_is_written(manager) == own
 
 
+async def test_what_somebody_meant_is_no_error_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """A quarantine by hand is a warning; one that the checks brought about is an error."""
+    policy = HealthPolicy(interval=10, jitter=0, failure_threshold=1)
+    async with Manager(health=policy) as manager:
+        things = [Thing("by-hand"), Thing("by-checks")]
+        for thing in things:
+            await manager.register(thing, pool={"min_size": 1})
+        manager.quarantine("by-hand", "by hand")
+        things[1].valid = False
+        await asyncio.sleep(15)
+        lines = [each for each in caplog.records if each.message == "resource quarantined"]
+        levels = {vars(each)["resource.id"]: each.levelname for each in lines}
+        assert levels == {"by-hand": "WARNING", "by-checks": "ERROR"}
+
+
 async def test_with_health_turned_off_nothing_that_was_found_stays() -> None:
     """No limit, no refusal, no place in an incident; but one that is isolated still degrades who needs it."""
     async with Manager(health=LIMITED, quarantine=OFF) as manager:
