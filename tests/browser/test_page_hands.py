@@ -24,7 +24,11 @@ def test_a_second_press_sends_nothing(world: PageWorld, visit: Visit) -> None:
     world.add("db")
     seen = visit(world.url).is_live()
     sent: list[Route] = []
-    seen.page.route("**/pools/db/*", lambda route: sent.append(route))
+
+    def hold(route: Route) -> None:
+        sent.append(route)
+
+    seen.page.route("**/pools/db/*", hold)
     opened(seen, "db").get_by_role("button", name="Suspend…").click()
     dialog = seen.dialog("Suspend db")
     reason = dialog.get_by_label("Reason")
@@ -142,13 +146,26 @@ def test_keys_lead_through_lists(world: PageWorld, visit: Visit) -> None:
     names = seen.page.locator(".pool-name")
     expect(names).to_have_count(3)
     names.first.focus()
-    for key, place in (("ArrowDown", 1), ("ArrowDown", 2), ("ArrowDown", 2), ("ArrowUp", 1), ("ArrowUp", 0), ("ArrowUp", 0)):
+    for key, place in (
+        ("ArrowDown", 1),
+        ("ArrowDown", 2),
+        ("ArrowDown", 2),
+        ("ArrowUp", 1),
+        ("ArrowUp", 0),
+        ("ArrowUp", 0),
+    ):
         keyboard.press(key)
         expect(names.nth(place)).to_be_focused()
     nodes = seen.page.locator("#graph [data-id]")
     expect(nodes).to_have_count(3)
     nodes.first.focus()
-    for key, place in (("ArrowRight", 1), ("ArrowDown", 2), ("ArrowRight", 2), ("ArrowLeft", 1), ("ArrowUp", 0)):
+    for key, place in (
+        ("ArrowRight", 1),
+        ("ArrowDown", 2),
+        ("ArrowRight", 2),
+        ("ArrowLeft", 1),
+        ("ArrowUp", 0),
+    ):
         keyboard.press(key)
         expect(nodes.nth(place)).to_be_focused()
     # What is drawn anew under the focus keeps it.

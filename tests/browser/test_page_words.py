@@ -16,15 +16,42 @@ CALL = """async ([module, name, many]) => {
 
 def words(seen: Visitor, name: str, said: dict[Any, str]) -> None:
     """A function of format.js says this of that."""
-    told = seen.page.evaluate(CALL, ["format", name, [list(each) if isinstance(each, tuple) else [each] for each in said]])
+    told = seen.page.evaluate(
+        CALL, ["format", name, [list(each) if isinstance(each, tuple) else [each] for each in said]]
+    )
     assert dict(zip(said, told, strict=True)) == said
 
 
 def test_numbers_and_times_are_for_people(world: PageWorld, visit: Visit) -> None:
     """Each in the unit that fits; an hour after midnight is 00, and what is over is nothing, not less."""
     seen = visit(world.url).is_live()
-    words(seen, "seconds", {None: "–", 0: "0 µs", 0.00008: "80 µs", 0.0004: "0.4 ms", 0.012: "12 ms", 3.21: "3.2 s", 12.4: "12 s"})
-    words(seen, "span", {-3: "0 s", 0: "0 s", 59.4: "59 s", 60: "1 min 0 s", 3599: "59 min 59 s", 3600: "1 h 0 min", 86399: "23 h 59 min", 90000: "1 d 1 h"})
+    words(
+        seen,
+        "seconds",
+        {
+            None: "–",
+            0: "0 µs",
+            0.00008: "80 µs",
+            0.0004: "0.4 ms",
+            0.012: "12 ms",
+            3.21: "3.2 s",
+            12.4: "12 s",
+        },
+    )
+    words(
+        seen,
+        "span",
+        {
+            -3: "0 s",
+            0: "0 s",
+            59.4: "59 s",
+            60: "1 min 0 s",
+            3599: "59 min 59 s",
+            3600: "1 h 0 min",
+            86399: "23 h 59 min",
+            90000: "1 d 1 h",
+        },
+    )
     words(seen, "count", {0: "0", 9999: "9999", 10000: "10.0 k", 1234567: "1.23 M"})
     words(seen, "plural", {(0, "pool"): "0 pools", (1, "pool"): "1 pool", (2, "pool"): "2 pools"})
     words(
