@@ -96,7 +96,8 @@ class Operations(ManagerParts):
         """Make several registrations what they are `propose`-d to be, all or none; returns how each went.
 
         Every new pool is open before the first is swapped in, and all are swapped in one step: no caller sees some of
-        them new and others old. Raises `NotRegistered`, and what `reload` raises; then all old ones serve on.
+        them new and others old. Raises `NotRegistered`, and what `reload` raises, as an `ExceptionGroup` where several
+        cannot be opened; then all old ones serve on.
         """
         changes = [(self.registry.resolve(each.key, each.scope), each) for each in wanted]
         try:
@@ -230,7 +231,9 @@ class Operations(ManagerParts):
 
 
 def _reasons(error: Exception) -> tuple[str, ...]:
-    """Each violation as text; of any other error its type."""
+    """Each violation as text; of any other error its type; of several errors those of each."""
+    if isinstance(error, ExceptionGroup):
+        return tuple(dict.fromkeys(reason for each in error.exceptions for reason in _reasons(each)))
     return (
         tuple(map(str, error.violations)) if isinstance(error, ValidationFailed) else (type(error).__name__,)
     )

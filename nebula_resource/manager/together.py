@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
+from nebula_resource.errors import ResourceError
 from nebula_resource.manager.registration import Registration
 from nebula_resource.manager.reload import Reload, ReloadOutcome, ReloadResult, differs, take_over_state
 
@@ -35,7 +36,8 @@ class Together:
     async def run(self, changes: Sequence[Change]) -> tuple[ReloadOutcome, ...]:
         """Make all of them what they are wanted to be; each registration stands in ``changes`` once.
 
-        Raises what `Reload.run` raises, of the first that cannot be.
+        Raises what `Reload.run` raises of the one that cannot be; an `ExceptionGroup` of those where several cannot. An
+        error of ours says whose it is, by ``resource_id`` and ``scope``.
         """
         async with AsyncExitStack() as locks:
             # In one order, so that two such calls cannot wait for each other.
@@ -95,10 +97,45 @@ class Together:
             pending = [change for change in changes if change[0].is_open and change[0] not in prepared]
             if not pending:
                 return
-            for registration, wanted in pending:
-                prepared[registration] = await self._reload._prepare(registration, wanted)
+            await self._open_beside(pending, prepared)
             for registration, new in prepared.items():
                 await take_over_state(registration.pool, new)
+
+    async def _open_beside(
+        self, changes: Sequence[Change], prepared: dict[Registration, Pool[Any, Any, Any]]
+    ) -> None:
+        """Open them at once: many that do not answer cost the time of one, and all that cannot be are named."""
+        reload = self._reload
+        tasks = {
+            reload._tasks.spawn(
+                reload._prepare(registration, wanted),
+                name=f"open what is to be {registration.public_id}",
+                awaited=True,
+            ): registration
+            for registration, wanted in changes
+        }
+        try:
+            await asyncio.wait(tasks)
+        except BaseException:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+            raise
+        finally:
+            prepared |= {
+                registration: task.result()
+                for task, registration in tasks.items()
+                if task.done() and not task.cancelled() and task.exception() is None
+            }
+        errors: list[BaseException] = []
+        for task, registration in tasks.items():
+            error = task.exception()
+            if isinstance(error, ResourceError):
+                error.scope = error.scope or registration.scope
+            if error is not None:
+                errors.append(error)
+        if errors:
+            raise errors[0] if len(errors) == 1 else BaseExceptionGroup("several cannot be opened", errors)
 
     def _link(self, changes: Sequence[Change]) -> None:
         """See that all the new edges together make no circle; the graph keeps those that hold.

@@ -154,11 +154,12 @@ class Transaction:
         ]
         try:
             await self._manager.replace_all(wanted)
-        except ValidationFailed:
-            raise
-        except ResourceError as error:
-            names = [new.name for _, new in plan.changed if str(new.resource.id) == error.resource_id]
-            raise ValidationFailed(_failures(names[0] if names else None, error)) from error
+        except (ResourceError, ExceptionGroup) as error:
+            changed = [new for _, new in plan.changed]
+            errors = error.exceptions if isinstance(error, ExceptionGroup) else (error,)
+            raise ValidationFailed(
+                [violation for each in errors for violation in _failures(_whose(each, changed), each)]
+            ) from error
 
     # ── those that are gone ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -184,6 +185,15 @@ class Transaction:
         leaving = [self._leaving[each.key] for each in added if each.key in self._leaving]
         if leaving:
             await asyncio.wait(leaving)
+
+
+def _whose(error: Exception, changed: Sequence[DeclaredResource]) -> str | None:
+    """What the one is called in the file that an error speaks of; the same id may be there once for each scope."""
+    if not isinstance(error, ResourceError):
+        return None
+    fitting = (each.name for each in changed if each.key[0] == error.resource_id)
+    exact = (each.name for each in changed if each.key == (error.resource_id, error.scope))
+    return next(exact, None) or next(fitting, None)
 
 
 def _failures(name: str | None, error: BaseException) -> list[FieldViolation]:

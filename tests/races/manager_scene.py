@@ -398,7 +398,10 @@ class World:
         assert cancelled == asked, f"swallowed: {asked - cancelled}, made up: {cancelled - asked}"
         for task in tasks:
             error = None if task.cancelled() else task.exception()
-            if error is not None and not isinstance(error, ResourceError | MockError | LookupError):
+            several = error.exceptions if isinstance(error, ExceptionGroup) else (error,)  # of `replace_all`
+            if error is not None and not all(
+                isinstance(each, ResourceError | MockError | LookupError) for each in several
+            ):
                 raise error
 
     async def end(self) -> None:

@@ -97,6 +97,42 @@ async def test_one_that_fails_leaves_all_as_they_were() -> None:
         assert_manager_sound(manager)
 
 
+async def test_all_that_cannot_be_opened_are_named() -> None:
+    """Two of three refuse: both errors, each with whose it is, in the time of one; the third's new pool is closed again."""
+    async with Manager() as manager:
+        things = [Named(each) for each in ("first", "second", "third")]
+        registered = [await manager.register(each, {"name": "old"}) for each in things]
+        told: list[Event] = []
+        manager.events.add_listener(told.append, ConfigReloadRejected)
+        for each in things:
+            each.may.clear()
+            each.opening.clear()
+        going = asyncio.ensure_future(
+            manager.replace_all(
+                [
+                    like(each, manager, name)
+                    for each, name in zip(registered, ("wrong", "new", "wrong"), strict=True)
+                ]
+            )
+        )
+        for each in things:
+            await each.opening.wait()  # none waits for another
+        for each in things:
+            each.may.set()
+        with pytest.raises(ExceptionGroup) as caught:
+            await going
+        errors = [each for each in caught.value.exceptions if isinstance(each, CreateFailed)]
+        assert [(each.resource_id, each.scope) for each in errors] == [
+            ("first", Scope.GLOBAL),
+            ("third", Scope.GLOBAL),
+        ]
+        assert [each.data()["violations"] for each in told] == [["CreateFailed"]] * 3
+        await asyncio.sleep(1)
+        assert names(manager) == ["old"] * 3
+        assert [len(each.made) - len(each.gone) for each in things] == [1, 1, 1]
+        assert_manager_sound(manager)
+
+
 async def test_a_cancelled_caller_leaves_all_as_they_were() -> None:
     """Cancelled while the second is being opened: what was opened for the first is closed again."""
     async with Manager() as manager:

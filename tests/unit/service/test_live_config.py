@@ -196,6 +196,30 @@ async def test_what_cannot_be_opened_changes_nothing(file: Path) -> None:
         assert [type(each) for each in told] == [ConfigReloadRejected]
 
 
+async def test_every_changed_one_that_cannot_be_opened_is_named(file: Path) -> None:
+    """By its name in the file, where two share an id; what could be opened stays as it was, too."""
+    shared = "".join(
+        f'\n[resources.{name}]\ndriver = "{__name__}:Thing"\nid = "shared"\nscope = "tenant:{name}"\n'
+        for name in ("acme", "umbrella")
+    )
+    async with live(file, TWO + shared) as (config, manager, told):
+        before = {each.public_id: each.pool for each in manager.pools()}
+        Thing.fails.update({"two", "shared"})
+        began = asyncio.get_running_loop().time()
+        names = ("one", "two", "acme", "umbrella")
+        say(file, TWO + shared + "".join(f"\n[resources.{name}.pool]\nmax_size = 3\n" for name in names))
+        with pytest.raises(ValidationFailed) as caught:
+            await config.reload()
+        assert asyncio.get_running_loop().time() - began < 2
+        assert [(each.field, each.actual) for each in caught.value.violations] == [
+            (f"resources.{name}", "CreateFailed: ConnectionRefusedError")
+            for name in ("two", "acme", "umbrella")
+        ]
+        assert {each.public_id: each.pool for each in manager.pools()} == before
+        assert config.generation == 1
+        assert type(told[-1]) is ConfigReloadRejected
+
+
 async def test_a_cancelled_reload_changes_nothing(file: Path) -> None:
     """While a new one is being opened."""
     async with live(file) as (config, manager, told):
