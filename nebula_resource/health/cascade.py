@@ -92,6 +92,10 @@ class CascadeWatch:
         found = self._open.get(self._member_of.get(id, id))
         return None if found is None else found.value()
 
+    def is_failing(self, id: str) -> bool:
+        """Whether ``id`` fails by its own evidence."""
+        return id in self._failing
+
     # ── evidence ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def fails(self, id: str) -> None:

@@ -94,6 +94,9 @@ class Incidents(CascadeListener):
         )
         for id_ in (incident.root, *incident.members):
             self._isolate(id_, incident)
+        if incident.root not in self._quarantine and not self.cascades.is_failing(incident.root):
+            # Well itself, and not isolated: nobody will ever release it, and nothing will show that it became well.
+            self.cascades.root_released(incident.root)
 
     def joined(self, incident: Incident, member: str) -> None:
         """One more of its dependents fails."""

@@ -8,7 +8,7 @@ from typing import Any
 from nebula_resource._aio import OwnedTasks
 from nebula_resource.errors import ConfigurationError, CreateFailed, HealthCheckFailed
 from nebula_resource.model.censor import censored
-from nebula_resource.model.health import HealthStatus, Postponed
+from nebula_resource.model.health import HealthState, HealthStatus, Postponed
 from nebula_resource.model.why import why
 from nebula_resource.quarantine.case import Case, Finding
 from nebula_resource.quarantine.recovery import RecoveryStrategy, RecoveryTarget, is_pass
@@ -81,8 +81,9 @@ def _read(
             listener.faulted(case.id, error)
         return _failed(case, error)
     status_: Any = attempt.result()
-    if not isinstance(status_, HealthStatus):
-        what = f"attempt_recovery() returned {type(status_).__name__}, not a HealthStatus"
+    wrong = _what_is_wrong(status_)
+    if wrong is not None:
+        what = f"attempt_recovery() returned {wrong}"
         fault = ConfigurationError(what, resource_id=case.resource_id)
         listener.faulted(case.id, fault)
         return _failed(case, fault)
@@ -96,6 +97,16 @@ def _read(
         status_,
         HealthCheckFailed(status_.state.because or status_.state.kind, resource_id=case.resource_id),
     )
+
+
+def _what_is_wrong(answer: object) -> str | None:
+    """What a user's strategy answered instead of a status that can be read; None: it is one."""
+    if not isinstance(answer, HealthStatus):
+        return f"{type(answer).__name__}, not a HealthStatus"
+    state: object = answer.state
+    if not isinstance(state, HealthState):
+        return f"a HealthStatus whose state is {type(state).__name__}, not a HealthState"
+    return None
 
 
 def _failed(case: Case, error: BaseException) -> Finding:

@@ -246,3 +246,24 @@ async def test_a_cascade_while_the_checker_doubts_itself_isolates_nobody_until_i
         await asyncio.sleep(200)
         assert len(manager.watch.quarantine) == 0
         assert len(story.of(CascadeResolved)) == 1
+
+
+async def test_an_incident_whose_root_is_well_and_never_isolated_ends_with_its_members() -> None:
+    """With quarantine off a root that never failed is not released, and need not get well: its members decide."""
+    async with Manager(health=POLICY) as manager:
+        await manager.register(Node("db", Server()), pool={"max_size": 16}, quarantine=OFF)
+        theirs = Server()
+        for key in ("orders", "users", "mails"):
+            await manager.register(Node(key, theirs, ["db"]), pool={"max_size": 2})
+        story = Story(manager)
+        theirs.up = False
+        await asyncio.sleep(60)
+        assert [event.root for event in story.of(CascadeDetected)] == ["db"]
+        assert story.of(CascadeResolved) == []
+        theirs.up = True
+        await asyncio.sleep(200)
+        assert len(manager.watch.quarantine) == 0
+        assert len(story.of(CascadeResolved)) == 1
+        assert manager.watch.incidents.cascades.incidents() == ()
+        holders = sum(manager.stats()[key].size for key in ("orders", "users", "mails"))
+        assert_manager_sound(manager, out=holders)

@@ -836,6 +836,8 @@ async def test_a_strategy_that_raises_or_lies_fails_the_attempt_and_is_reported(
                 raise ValueError("boom")
             if self.calls == 2:
                 return True  # type: ignore[return-value]  # it lies
+            if self.calls == 3:
+                return HealthStatus("well")  # type: ignore[arg-type]  # so does this
             return WELL
 
         def backoff(self, attempt: int, last_error: BaseException | None) -> float | None:
@@ -850,14 +852,16 @@ async def test_a_strategy_that_raises_or_lies_fails_the_attempt_and_is_reported(
     manager = quarantine(ward, QuarantinePolicy(backoff=EXACT, strategy=Liar()), diary)
     manager.enter("db", ConsecutiveFailures(3))
     await asyncio.sleep(10)
-    assert diary.said("db failed") == [1.0, 3.0]
-    assert diary.said("released by recovery after 3") == [3.25]
+    assert diary.said("db failed") == [1.0, 3.0, 3.25]
+    assert diary.said("released by recovery after 4") == [3.5]
     assert [type(fault).__name__ for fault in diary.faults] == [
         "ConfigurationError",
         "ValueError",
         "ConfigurationError",
         "ConfigurationError",
+        "ConfigurationError",
     ]
+    assert "a HealthStatus whose state is str" in str(diary.faults[-1])
     await manager.close()
 
 
