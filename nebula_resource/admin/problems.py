@@ -6,7 +6,7 @@ import json
 import logging
 import secrets
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -15,6 +15,7 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from nebula_resource.admin.sight import Sight
 from nebula_resource.errors import AmbiguousScope, ProbeFailed, ResourceError
 from nebula_resource.model.health import HealthStatus
 from nebula_resource.model.problems import (
@@ -85,7 +86,7 @@ def internal_problem(error: BaseException, route: str | None) -> Response:
 # ── errors of the library ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _of_resource_error(error: ResourceError, route: str | None) -> Response:
+def _of_resource_error(error: ResourceError, route: str | None, told: Callable[[str], str]) -> Response:
     problem = problem_of(error)
     if problem.status >= 500 and problem.status != 503:
         return internal_problem(error, route)
@@ -96,7 +97,7 @@ def _of_resource_error(error: ResourceError, route: str | None) -> Response:
         state = error.health.state
         members["health"] = {
             "result": state.kind,
-            "reason": state.because,
+            "reason": told(state.because),
             "duration_s": error.health.latency_s,
         }
     return problem_response(problem, **members)
@@ -160,7 +161,10 @@ def install(app: FastAPI) -> None:
 
     async def resource_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, ResourceError)
-        return _of_resource_error(error, getattr(request.scope.get("route"), "path", None))
+        state = request.app.state.admin
+        who = state.authority.identify(request)
+        told = Sight(state.manager, who).text if who is not None else str
+        return _of_resource_error(error, getattr(request.scope.get("route"), "path", None), told)
 
     async def http_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)

@@ -8,14 +8,22 @@ import httpx
 import pytest
 
 from nebula_resource.admin import create_admin
+from nebula_resource.admin.auth.principal import Principal
+from nebula_resource.admin.auth.role import Role
+from nebula_resource.admin.check_rate import CheckRate
+from nebula_resource.admin.sight import Sight
+from nebula_resource.health import DependencyStage
 from nebula_resource.manager import Manager
 from nebula_resource.model.context import ResourceContext
+from nebula_resource.model.health import HealthPolicy
 from nebula_resource.model.scope import Scope
-from tests.app.admin_world import QUIET, keys_of
+from tests.app.admin_world import QUIET, Thing, ThingConfig, admin_world, keys_of
 from tests.app.served_admin import ServedAdmin, serving
 
 OTHER = "othercanary"
 """Tenant, resource, reason and more of the other one: every word of his has this in it."""
+LEDGER = "canaryledger"
+"""A resource of nobody in particular that a tenant's needs."""
 
 
 async def things_happen(served: ServedAdmin) -> tuple[str, str, list[str]]:
@@ -115,3 +123,75 @@ async def test_a_stream_tells_and_numbers_a_tenants_own_events_alone() -> None:
     numbers = [json.loads(line[6:])["seq"] for line in heard if line.startswith('data: {"v"')]
     assert len(numbers) >= 3
     assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+
+
+async def test_what_a_tenants_resource_needs_has_no_name_for_its_key_where_it_is_not_the_tenants() -> None:
+    """It is told that something below is down, in fields and in words; what is its own has its name as for everybody."""
+    keys, headers = keys_of(me=("operator", "acme"), root=("admin", None))
+    async with admin_world(auth=keys) as world:
+        await world.add(LEDGER)
+        mine = [await world.add(name, LEDGER, tenant="acme") for name in ("orders", "bills")]
+        await world.add("archive", tenant="acme")
+        staged = await world.manager.register(
+            Thing("staged", (LEDGER, "archive")),
+            ThingConfig(),
+            scope=Scope.tenant("acme"),
+            pool={"min_size": 0},
+            health=HealthPolicy(interval=3600.0, failure_threshold=1, stages=(DependencyStage(),)),
+        )
+        for name in (LEDGER, "orders@acme", "bills@acme", "archive@acme"):
+            world.things[name].broken = True
+        for name in ("archive", LEDGER, *mine):
+            await world.manager.check(name)
+        heard: dict[str, str] = {}
+        checked: list[Any] = []
+        for who in headers:
+            paths = [f"/{kind}/{mine[0]}" for kind in ("pools", "resources", "quarantine")]
+            paths += ["/pools", "/resources", "/quarantine", "/health", "/events", "/dependencies"]
+            bodies = [
+                await world.get(path, status=200, headers=headers[who]) for path in paths if path != "/health"
+            ]
+            bodies.append(await world.get("/health", status=503, headers=headers[who]))
+            world.app.state.admin.checks = CheckRate()  # or it would be checked once a second
+            checked.append(await world.post(f"/resources/{staged.public_id}/check", {}, headers=headers[who]))
+            principal = Principal(who, Role.VIEWER, None if who == "root" else "acme")
+            bodies.append((await world.app.state.admin.hub.snapshots.of(principal)).decode())
+            heard[who] = json.dumps([*bodies, checked[-1]])
+        assert LEDGER not in heard["me"]
+        for told in (f"dependency '{LEDGER}' is down", f"dependency {LEDGER}", f"failed with '{LEDGER}'"):
+            assert told in heard["root"]
+            assert (
+                told.replace(f"dependency '{LEDGER}'", "a dependency")
+                .replace(f"dependency {LEDGER}", "a dependency")
+                .replace(f"'{LEDGER}'", "a dependency")
+                in heard["me"]
+            )
+        seen = await world.get(f"/pools/{staged.public_id}", headers=headers["me"])
+        archive = world.manager.registry.named("archive")[0].public_id
+        assert {each["dependency"]: each["reason"] for each in seen["health"]["because"]} == {
+            archive: f"dependency '{archive}' is down",
+            None: "a dependency is down",
+        }
+        stages = [each["probe"]["metadata"]["stages"][0]["metadata"] for each in checked]
+        assert stages == [{archive: "unhealthy"}, {LEDGER: "unhealthy", archive: "unhealthy"}]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("'{}', which it needs, refuses", "a dependency, which it needs, refuses"),
+        (
+            "resource 'orders' needs '{}', which is not open",
+            "resource 'orders' needs a dependency, which is not open",
+        ),
+        ("no table '{}'", "no table '{}'"),  # somebody's own words, of a thing that has the same name
+        ("dependency '{}~abc.d-e' is down", "a dependency is down"),
+    ],
+)
+async def test_words_that_name_a_need(text: str, told: str) -> None:
+    """In each of the library's sentences; what is registered no more has no name either."""
+    async with Manager() as manager:
+        sight = Sight(manager, Principal("me", Role.VIEWER, "acme"))
+        assert sight.text(text.format(LEDGER)) == told.format(LEDGER)
+        everything = Sight(manager, Principal("root", Role.VIEWER))
+        assert everything.text(text.format(LEDGER)) == text.format(LEDGER)

@@ -14,6 +14,7 @@ from nebula_resource.admin.auth.principal import Principal
 from nebula_resource.admin.auth.role import Role
 from nebula_resource.admin.schemas.common import NoQuery
 from nebula_resource.admin.schemas.health import CheckView, CountsView, OverallView, StatusView
+from nebula_resource.admin.sight import Sight
 from nebula_resource.admin.state import AdminState
 from nebula_resource.errors import NotRegistered
 from nebula_resource.manager import Registration
@@ -53,7 +54,8 @@ async def group(state: State, who: Anybody, name: str, _: Annotated[NoQuery, Que
 
 def _overall(state: AdminState, who: Principal | None, registrations: list[Registration]) -> Response:
     seen = who if who is not None and who.role >= Role.VIEWER else None
-    checks = [_check(state, each) for each in registrations if seen is None or seen.sees(each.scope)]
+    sight = None if seen is None else Sight(state.manager, seen)
+    checks = [_check(state, each, sight) for each in registrations if seen is None or seen.sees(each.scope)]
     counts = Counter(check["state"] for check in checks)
     status = next((kind for kind in ("unhealthy", "degraded", "unknown") if counts[kind]), "healthy")
     code = 503 if status == "unhealthy" else 200
@@ -96,7 +98,7 @@ def _serves(state: AdminState, registration: Registration) -> bool:
     )
 
 
-def _check(state: AdminState, registration: Registration) -> CheckView:
+def _check(state: AdminState, registration: Registration, sight: Sight | None) -> CheckView:
     key = registration.public_id
     view = state.manager.watch.board.effective(key)
     entry = state.manager.watch.quarantine.get(key)
@@ -110,7 +112,7 @@ def _check(state: AdminState, registration: Registration) -> CheckView:
         "resource_id": registration.key,
         "required": registration.required,
         "state": kind,
-        "reason": reason,
+        "reason": reason if sight is None else sight.text(reason),
         "quarantined": entry is not None,
     }
 

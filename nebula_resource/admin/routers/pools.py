@@ -30,6 +30,7 @@ from nebula_resource.admin.schemas.pools import (
     pool_view,
     state_of,
 )
+from nebula_resource.admin.sight import Sight
 from nebula_resource.admin.state import AdminState
 from nebula_resource.admin.times import now
 from nebula_resource.errors import InvalidStateTransition
@@ -47,12 +48,13 @@ async def list_pools(state: State, who: Viewer, query: Annotated[PoolFilters, Qu
     filters = tuple(_filters(state, query))
     fitting = [each for each in state.visible(who) if all(fits(each) for fits in filters)]
     name = query.sort.removeprefix("-")
+    sight = Sight(state.manager, who)
     page, next_cursor = state.cursors.page(
         fitting, key=_KEYS[name], limit=query.limit, cursor=query.cursor, descending=query.sort != name
     )
     return answer(
         {
-            "items": [pool_summary(state.manager, each) for each in page],
+            "items": [pool_summary(sight, each) for each in page],
             "next_cursor": next_cursor,
             "process": state.process,
             "as_of": now(),
@@ -98,10 +100,10 @@ def _filters(state: AdminState, query: PoolFilters) -> Iterator[Callable[[Regist
 
 @router.get("/pools/{id}", response_model=PoolView, responses=problems(409))
 async def get_pool(state: State, who: Viewer, id: str, _: Annotated[NoQuery, Query()]) -> Response:
-    """One pool; its ETag changes with its bounds, its configuration and its state, not with its traffic."""
+    """One pool; its ETag changes with its bounds, its configuration and a recycle, not with its traffic."""
     registration = state.find(who, id)
     return answer(
-        pool_view(state.manager, registration),
+        pool_view(Sight(state.manager, who), registration),
         headers={"ETag": etag_of(registration)},
     )
 
@@ -221,6 +223,7 @@ def etag_of(registration: Registration) -> str:
     ledger = registration.pool.ledger
     parts = (
         registration.public_id,
+        registration.registered_at,  # the same id registered anew is another pool
         registration.generation,
         ledger.min_size,
         ledger.max_size,

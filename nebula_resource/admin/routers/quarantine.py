@@ -19,6 +19,7 @@ from nebula_resource.admin.schemas.quarantine import (
     ReleaseView,
     quarantine_view,
 )
+from nebula_resource.admin.sight import Sight
 from nebula_resource.admin.times import now
 from nebula_resource.errors import AlreadyQuarantined, NotQuarantined
 
@@ -30,6 +31,7 @@ router = APIRouter(tags=["quarantine"], route_class=IdempotentRoute)
 @router.get("/quarantine", response_model=QuarantineList, responses=problems())
 async def list_quarantine(state: State, who: Viewer, query: Annotated[Page, Query()]) -> Response:
     """Everything that is isolated, longest first."""
+    sight = Sight(state.manager, who)
     entries = [
         (key, each) for key, each in state.manager.watch.quarantine.entries().items() if who.sees(each.scope)
     ]
@@ -41,7 +43,7 @@ async def list_quarantine(state: State, who: Viewer, query: Annotated[Page, Quer
     )
     return answer(
         {
-            "items": [quarantine_view(state.manager, key, entry) for key, entry in page],
+            "items": [quarantine_view(sight, key, entry) for key, entry in page],
             "next_cursor": next_cursor,
             "process": state.process,
             "as_of": now(),
@@ -56,7 +58,7 @@ async def get_quarantine(state: State, who: Viewer, id: str, _: Annotated[NoQuer
     entry = state.manager.watch.quarantine.get(registration.public_id)
     if entry is None:
         raise NotQuarantined(registration.key)
-    return answer(quarantine_view(state.manager, registration.public_id, entry))
+    return answer(quarantine_view(Sight(state.manager, who), registration.public_id, entry))
 
 
 @router.post(
@@ -79,7 +81,7 @@ async def isolate(
     async with state.audit.deed(who, "quarantine.enter", registration, body.reason):
         entry = state.manager.quarantine(key, body.reason, expires_in=body.expires_in, by=who.name)
     return answer(
-        quarantine_view(state.manager, key, entry),
+        quarantine_view(Sight(state.manager, who), key, entry),
         status=201,
         headers={"Location": location(request, f"/quarantine/{key}")},
     )
@@ -96,7 +98,7 @@ async def release(
     entry = quarantine.get(registration.public_id)
     if entry is None:
         raise NotQuarantined(registration.key)
-    shown = quarantine_view(state.manager, registration.public_id, entry)
+    shown = quarantine_view(Sight(state.manager, who), registration.public_id, entry)
     if not asked.dry_run:
         async with state.audit.deed(who, f"quarantine.release.{asked.mode}", registration, asked.reason):
             await state.manager.release(registration.public_id, asked.mode, by=who.name)

@@ -20,6 +20,7 @@ from nebula_resource.admin.schemas.resources import (
     ResourceView,
     resource_view,
 )
+from nebula_resource.admin.sight import Sight
 from nebula_resource.admin.times import now
 
 __all__ = ["router"]
@@ -30,15 +31,18 @@ router = APIRouter(tags=["resources"])
 @router.get("/resources", response_model=ResourceList, responses=problems())
 async def list_resources(state: State, who: Viewer, query: Annotated[ResourceFilters, Query()]) -> Response:
     """Every registration the caller may see."""
-    seen = state.visible(who)
-    visible = frozenset(each.public_id for each in seen)
-    fitting = [each for each in seen if query.q is None or query.q.casefold() in each.public_id.casefold()]
+    sight = Sight(state.manager, who)
+    fitting = [
+        each
+        for each in state.visible(who)
+        if query.q is None or query.q.casefold() in each.public_id.casefold()
+    ]
     page, next_cursor = state.cursors.page(
         fitting, key=lambda each: (each.public_id,), limit=query.limit, cursor=query.cursor
     )
     return answer(
         {
-            "items": [resource_view(state.manager, each, visible=visible) for each in page],
+            "items": [resource_view(sight, each) for each in page],
             "next_cursor": next_cursor,
             "process": state.process,
             "as_of": now(),
@@ -50,8 +54,7 @@ async def list_resources(state: State, who: Viewer, query: Annotated[ResourceFil
 async def get_resource(state: State, who: Viewer, id: str, _: Annotated[NoQuery, Query()]) -> Response:
     """One registration: its configuration (secrets masked), neighbours, health and history."""
     registration = state.find(who, id)
-    visible = frozenset(each.public_id for each in state.visible(who))
-    return answer(resource_view(state.manager, registration, visible=visible))
+    return answer(resource_view(Sight(state.manager, who), registration))
 
 
 @router.post("/resources/{id}/check", response_model=CheckResult, responses=problems(409, 429, body=True))
@@ -67,10 +70,11 @@ async def check_resource(
         raise AdminProblem(429, "too_many_checks", "this resource was checked a moment ago", retry_after=wait)
     async with state.audit.deed(who, "resource.check", registration, None if body is None else body.reason):
         status = await state.manager.check(registration.public_id)
+    sight = Sight(state.manager, who)
     return answer(
         {
             "id": registration.public_id,
-            "probe": probe_view(status),
-            "health": health_block(state.manager.watch.board.get(registration.public_id)),
+            "probe": probe_view(status, sight, registration),
+            "health": health_block(state.manager.watch.board.get(registration.public_id), sight),
         }
     )

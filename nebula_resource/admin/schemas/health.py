@@ -7,8 +7,10 @@ from typing import Any
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
+from nebula_resource.admin.sight import Sight
 from nebula_resource.admin.times import stamp, stamp_or_none
 from nebula_resource.health import HealthView, Transition
+from nebula_resource.manager import Registration
 from nebula_resource.model.health import HealthStatus
 
 __all__ = [
@@ -26,9 +28,9 @@ __all__ = [
 
 
 class CauseView(TypedDict):
-    """What a dependency imposes."""
+    """What a dependency imposes; which one is None for who may not see it."""
 
-    dependency: str
+    dependency: str | None
     state: str
     reason: str
 
@@ -100,7 +102,7 @@ class OverallView(StatusView):
     checks: list[CheckView]
 
 
-def health_block(view: HealthView | None) -> HealthBlock:
+def health_block(view: HealthView | None, sight: Sight) -> HealthBlock:
     """As an answer shows it; one that is not watched is unknown."""
     if view is None:
         return {
@@ -110,10 +112,14 @@ def health_block(view: HealthView | None) -> HealthBlock:
     return {
         "own": view.own.kind,
         "effective": view.effective.kind,
-        "reason": view.effective.because,
+        "reason": sight.text(view.effective.because),
         "score": view.effective.score(),
         "because": [
-            {"dependency": key, "state": state.kind, "reason": state.because}
+            {
+                "dependency": key if sight.shows(key) else None,
+                "state": state.kind,
+                "reason": sight.text(state.because),
+            }
             for key, state in view.causes.items()
         ],
         "since": stamp(view.since),
@@ -122,26 +128,27 @@ def health_block(view: HealthView | None) -> HealthBlock:
     }
 
 
-def transition_view(transition: Transition) -> TransitionView:
+def transition_view(transition: Transition, sight: Sight) -> TransitionView:
     """As an answer shows it."""
     return {
         "at": stamp(transition.at),
         "old": transition.old.kind,
         "new": transition.new.kind,
-        "because": transition.because,
+        "because": sight.text(transition.because),
     }
 
 
 _METADATA = TypeAdapter(dict[str, Any])
 
 
-def probe_view(status: HealthStatus) -> ProbeView:
-    """As an answer shows it."""
+def probe_view(status: HealthStatus, sight: Sight, registration: Registration) -> ProbeView:
+    """As an answer about this registration shows it."""
+    metadata = _METADATA.dump_python(dict(status.metadata), mode="json", fallback=lambda _: None)
     return {
         "result": status.state.kind,
-        "reason": status.state.because,
+        "reason": sight.text(status.state.because),
         "score": status.score(),
         "duration_s": status.latency_s,
         "checked_at": stamp(status.checked_at),
-        "metadata": _METADATA.dump_python(dict(status.metadata), mode="json", fallback=lambda _: None),
+        "metadata": sight.found(metadata, registration),
     }

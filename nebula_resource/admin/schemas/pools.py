@@ -11,8 +11,9 @@ from nebula_resource.admin.readings import driver_of
 from nebula_resource.admin.schemas.common import Page, ProcessView, Reason, ScopeView, scope_view, whole
 from nebula_resource.admin.schemas.health import HealthBlock, health_block
 from nebula_resource.admin.schemas.quarantine import QuarantineView, quarantine_view
+from nebula_resource.admin.sight import Sight
 from nebula_resource.admin.times import stamp
-from nebula_resource.manager import Manager, Registration
+from nebula_resource.manager import Registration
 from nebula_resource.model.config import redacted
 from nebula_resource.model.histogram import HistogramSnapshot
 from nebula_resource.model.stats import PoolStats
@@ -242,17 +243,18 @@ def stats_view(registration: Registration, stats: PoolStats) -> StatsView:
     }
 
 
-def pool_view(manager: Manager, registration: Registration) -> PoolView:
+def pool_view(sight: Sight, registration: Registration) -> PoolView:
     """As an answer about it alone shows it."""
     return {
-        **pool_summary(manager, registration),
+        **pool_summary(sight, registration),
         "config": config_view(registration),
         "pool_config": registration.pool_config.to_dict(),
     }
 
 
-def pool_summary(manager: Manager, registration: Registration) -> PoolSummary:
+def pool_summary(sight: Sight, registration: Registration) -> PoolSummary:
     """As a list shows it."""
+    manager = sight.manager
     name = registration.public_id
     quarantine = manager.watch.quarantine
     entry = quarantine.get(name)
@@ -268,8 +270,8 @@ def pool_summary(manager: Manager, registration: Registration) -> PoolSummary:
         "strategy": registration.pool_config.strategy.value,
         "refused": [cause.name.lower() for cause in registration.causes],
         **stats_view(registration, registration.pool.stats()),
-        "health": health_block(manager.watch.board.get(name)),
-        "quarantine": None if entry is None else quarantine_view(manager, name, entry),
+        "health": health_block(manager.watch.board.get(name), sight),
+        "quarantine": None if entry is None else quarantine_view(sight, name, entry),
         "admission": {
             "mode": "open" if admission is None else "half_open",
             "permits": None if admission is None else admission.permits,

@@ -8,8 +8,8 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from nebula_resource.admin.schemas.common import MAX_REASON, Body, ProcessView, ScopeView, scope_view
+from nebula_resource.admin.sight import Sight
 from nebula_resource.admin.times import stamp, stamp_or_none
-from nebula_resource.manager import Manager
 from nebula_resource.quarantine import QuarantineEntry
 from nebula_resource.quarantine.entry import reason_of
 
@@ -72,15 +72,16 @@ class Release(Body):
     dry_run: bool = False
 
 
-def quarantine_view(manager: Manager, id: str, entry: QuarantineEntry) -> QuarantineView:
+def quarantine_view(sight: Sight, id: str, entry: QuarantineEntry) -> QuarantineView:
     """As an answer shows it."""
+    manager = sight.manager
     retry_after = manager.watch.quarantine.retry_after(id)
     return {
         "id": id,
         "resource_id": entry.resource_id,
         "scope": scope_view(entry.scope),
         "reason": entry.reason.kind,
-        "detail": getattr(entry.reason, "text", None) or reason_of(id, entry.reason),
+        "detail": getattr(entry.reason, "text", None) or sight.text(reason_of(id, entry.reason)),
         "since": stamp(entry.quarantined_at),
         "by": entry.by,
         "attempts": entry.attempts,

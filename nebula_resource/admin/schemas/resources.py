@@ -18,8 +18,9 @@ from nebula_resource.admin.schemas.health import (
 )
 from nebula_resource.admin.schemas.pools import config_view
 from nebula_resource.admin.schemas.quarantine import QuarantineView, quarantine_view
+from nebula_resource.admin.sight import Sight
 from nebula_resource.admin.times import stamp
-from nebula_resource.manager import Manager, Registration
+from nebula_resource.manager import Registration
 
 __all__ = ["Check", "CheckResult", "ResourceFilters", "ResourceList", "ResourceView", "resource_view"]
 
@@ -82,8 +83,9 @@ class Check(Body):
     reason: str | None = Field(default=None, min_length=1, max_length=MAX_REASON)
 
 
-def resource_view(manager: Manager, registration: Registration, *, visible: frozenset[str]) -> ResourceView:
+def resource_view(sight: Sight, registration: Registration) -> ResourceView:
     """As an answer shows it; of its neighbours only those that the caller may see."""
+    manager = sight.manager
     name = registration.public_id
     entry = manager.watch.quarantine.get(name)
     metadata = registration.resource.metadata
@@ -103,10 +105,15 @@ def resource_view(manager: Manager, registration: Registration, *, visible: froz
         "required": registration.required,
         "registered_at": stamp(registration.registered_at),
         "refused": [cause.name.lower() for cause in registration.causes],
-        "dependencies": [each for each in graph.dependencies(name) if each in visible],
-        "dependents": [each for each in graph.dependents(name) if each in visible],
-        "health": health_block(manager.watch.board.get(name)),
-        "history": [transition_view(each) for each in manager.watch.board.history(name)],
-        "quarantine": None if entry is None else quarantine_view(manager, name, entry),
+        "dependencies": [each for each in graph.dependencies(name) if _is_there(sight, each)],
+        "dependents": [each for each in graph.dependents(name) if _is_there(sight, each)],
+        "health": health_block(manager.watch.board.get(name), sight),
+        "history": [transition_view(each, sight) for each in manager.watch.board.history(name)],
+        "quarantine": None if entry is None else quarantine_view(sight, name, entry),
         "config": config_view(registration),
     }
+
+
+def _is_there(sight: Sight, id: str) -> bool:
+    """Whether it is registered, and exists for the caller; what is needed may not be registered yet."""
+    return sight.manager.registry.get(id) is not None and sight.shows(id)

@@ -7,7 +7,9 @@ from collections import Counter
 
 from nebula_resource._aio import OwnedTasks
 from nebula_resource.admin.auth.principal import Principal
+from nebula_resource.admin.auth.role import Role
 from nebula_resource.admin.problems import AdminProblem
+from nebula_resource.admin.sight import Sight
 from nebula_resource.admin.sse.frame import Notice
 from nebula_resource.admin.sse.pulse import Pulse
 from nebula_resource.admin.sse.raw import RAW_TYPES, RawFeed, is_raw
@@ -71,7 +73,10 @@ class Hub:
             return self.main
         ring = self._bound.get(tenant)
         if ring is None:
-            ring = self._bound[tenant] = Ring(keep=lambda event: event.scope.tenant_id == tenant)
+            sight = Sight(self.manager, Principal("", Role.VIEWER, tenant))
+            ring = self._bound[tenant] = Ring(
+                keep=lambda event: event.scope.tenant_id == tenant, told=sight.event
+            )
             for frame in self.main.frames(0, self.main.seq):
                 ring.put(frame.event)
         return ring

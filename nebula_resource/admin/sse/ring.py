@@ -17,6 +17,7 @@ SIZE = 8192
 _ID = re.compile(r"([0-9a-f]{8,32})-(\d{1,15})")
 
 Keep = Callable[["Event | Notice"], bool]
+Told = Callable[["Event | Notice"], "Event | Notice"]
 
 
 class Position:
@@ -36,11 +37,12 @@ class Ring:
     restart, or of another tenant's ring, is never mistaken for one of ours.
     """
 
-    def __init__(self, *, size: int = SIZE, keep: Keep | None = None) -> None:
+    def __init__(self, *, size: int = SIZE, keep: Keep | None = None, told: Told | None = None) -> None:
         self.boot = secrets.token_hex(6)
         self.seq = 0
         self._size = size
         self._keep = keep
+        self._told = told
         self._frames: list[Frame | None] = [None] * size
         self._joined: tuple[int, int, bytes] = (0, 0, b"")
 
@@ -53,11 +55,13 @@ class Ring:
         return max(1, self.seq - self._size + 1)
 
     def put(self, event: Event | Notice) -> bool:
-        """Take an event, if it is one of those this ring keeps; says whether it was."""
+        """Take an event, as its readers are told of it, if it is one of those this ring keeps; says whether it was."""
         if self._keep is not None and not self._keep(event):
             return False
         self.seq += 1
-        self._frames[self.seq % self._size] = Frame(self.seq, event)
+        self._frames[self.seq % self._size] = Frame(
+            self.seq, event if self._told is None else self._told(event)
+        )
         return True
 
     def frames(self, after: int, upto: int) -> Iterator[Frame]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from nebula_resource.admin.schemas.pools import PoolSummary, pool_summary
 from nebula_resource.admin.schemas.quarantine import quarantine_view
+from nebula_resource.admin.sight import Sight
 from nebula_resource.admin.sse.frame import wire
 from nebula_resource.admin.times import now
 
@@ -39,12 +40,13 @@ class Snapshots:
         if known is not None and known[0] == moment:
             return known[1]
         pools: list[PoolSummary] = []
+        sight = Sight(hub.manager, who)
         for place, registration in enumerate(each for each in hub.manager.pools() if who.sees(each.scope)):
             if place % BREATH == BREATH - 1:
                 await asyncio.sleep(0)
-            pools.append(pool_summary(hub.manager, registration))
+            pools.append(pool_summary(sight, registration))
         quarantine = [
-            quarantine_view(hub.manager, name, entry)
+            quarantine_view(sight, name, entry)
             for name, entry in hub.manager.watch.quarantine.entries().items()
             if who.sees(entry.scope)
         ]
