@@ -1,5 +1,8 @@
 """AdminClient: pages are joined, problems are one line, a key is never shown."""
 
+import ssl
+from typing import Any
+
 import httpx
 import pytest
 
@@ -117,3 +120,22 @@ def test_a_key_that_cannot_be_sent_is_usage_and_not_shown() -> None:
     with pytest.raises(Failure) as caught:
         AdminClient("http://x", "nbk_–_–")
     assert (caught.value.code, "nbk" in caught.value.message) == (ExitCode.USAGE, False)
+
+
+def test_who_is_trusted_is_read_only_where_somebody_must_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes longer than the answer; where there is no TLS nobody at all is trusted, should there be any after all."""
+    read: list[ssl.SSLContext] = []
+    load = ssl.SSLContext.load_verify_locations
+
+    def note(context: ssl.SSLContext, *arguments: Any, **options: Any) -> None:
+        read.append(context)
+        load(context, *arguments, **options)
+
+    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", note)
+    with AdminClient("http://127.0.0.1:9", None):
+        assert read == []
+    with AdminClient("https://127.0.0.1:9", None):
+        (context,) = read
+    assert context.verify_mode is ssl.CERT_REQUIRED
+    assert context.check_hostname
+    assert context.cert_store_stats()["x509_ca"] > 0
