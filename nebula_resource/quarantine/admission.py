@@ -11,7 +11,8 @@ STEPS = 4
 """One permit, a quarter, a half, all of ``max_size`` (SPEC §12)."""
 PERMIT_SECONDS = 30.0
 """A permit held longer is given to the next in line and counts neither way: one caller that never ends must not keep
-a resource half open for ever. As long as a caller waits by default (``PoolConfig.acquire_timeout``)."""
+a resource half open for ever. As long as a caller waits by default (``PoolConfig.acquire_timeout``). Whoever gets it
+may keep it twice as long: where every use takes a minute, none would ever count."""
 
 
 class AdmissionState(Enum):
@@ -33,11 +34,13 @@ class Outcome(Enum):
 class Permit:
     """The right to use a half-open resource once; given back by `leave`, exactly once (later calls do nothing)."""
 
-    __slots__ = ("_admission", "until")
+    __slots__ = ("_admission", "seconds", "until")
 
-    def __init__(self, admission: Admission, until: float) -> None:
+    def __init__(self, admission: Admission, now: float, seconds: float) -> None:
         self._admission: Admission | None = admission
-        self.until = until
+        self.seconds = seconds
+        """How long it may be held before it is given to another."""
+        self.until = now + seconds
         """Loop time in seconds after which it may be given to another."""
 
     def leave(self, outcome: Outcome) -> None:
@@ -61,7 +64,7 @@ class Admission:
             not count now, it starts again with one permit.
     """
 
-    __slots__ = ("_failed", "_max_size", "_out", "_step", "_stepped", "_successes", "state")
+    __slots__ = ("_failed", "_max_size", "_out", "_seconds", "_step", "_stepped", "_successes", "state")
 
     def __init__(
         self, max_size: int, *, stepped: Callable[[int], object], failed: Callable[[], bool]
@@ -71,7 +74,9 @@ class Admission:
         self._failed = failed
         self._step = 0
         self._successes = 0
-        self._out: dict[Permit, None] = {}  # an ordered set: the oldest first
+        self._seconds = PERMIT_SECONDS
+        # An ordered set, the oldest first; since no permit lasts less long than one before, it runs out first.
+        self._out: dict[Permit, None] = {}
         self.state = AdmissionState.HALF_OPEN
 
     def __repr__(self) -> str:
@@ -107,9 +112,10 @@ class Admission:
             if now < oldest.until:
                 return None
             del self._out[oldest]
+            self._seconds = max(self._seconds, 2 * oldest.seconds)
             if len(self._out) >= self.permits:
                 return None
-        permit = Permit(self, now + PERMIT_SECONDS)
+        permit = Permit(self, now, self._seconds)
         self._out[permit] = None
         return permit
 

@@ -49,7 +49,8 @@ class AdmissionMachine(RuleBasedStateMachine):
         self.leads_back = True
         self.size = 10
         self.admission = Admission(self.size, stepped=self.told.append, failed=self.has_failed)
-        self.out: list[tuple[Permit, float]] = []
+        self.out: list[tuple[Permit, float, float]] = []  # since when, and for how long
+        self.patience = 30.0
         self.gone: list[Permit] = []
         self.step = 0
         self.successes = 0
@@ -65,7 +66,7 @@ class AdmissionMachine(RuleBasedStateMachine):
         return [1, math.ceil(self.size / 4), math.ceil(self.size / 2), self.size][self.step]
 
     def fails(self) -> None:
-        self.gone += [permit for permit, _ in self.out]
+        self.gone += [permit for permit, _, _ in self.out]
         self.out = []
         self.expected_failed += 1
         if self.leads_back:
@@ -93,18 +94,22 @@ class AdmissionMachine(RuleBasedStateMachine):
         if self.state != "half open":
             assert permit is None
             return
-        if len(self.out) >= self.allowed() and self.now >= self.out[0][1] + 30:
-            self.gone.append(self.out.pop(0)[0])
+        if len(self.out) >= self.allowed():
+            late, since, seconds = self.out[0]
+            if self.now >= since + seconds:
+                self.gone.append(late)
+                del self.out[0]
+                self.patience = max(self.patience, 2 * seconds)
         if len(self.out) >= self.allowed():
             assert permit is None
         else:
             assert permit is not None
-            self.out.append((permit, self.now))
+            self.out.append((permit, self.now, self.patience))
 
     @precondition(lambda self: self.out)
     @rule(data=st.data(), outcome=st.sampled_from([Outcome.OK, Outcome.OK, Outcome.OK, *Outcome]))
     def leave(self, data: st.DataObject, outcome: Outcome) -> None:
-        permit, _ = self.out.pop(data.draw(st.integers(0, len(self.out) - 1)))
+        permit, _, _ = self.out.pop(data.draw(st.integers(0, len(self.out) - 1)))
         self.gone.append(permit)
         if outcome is Outcome.FAILED:
             self.fails()
@@ -115,7 +120,7 @@ class AdmissionMachine(RuleBasedStateMachine):
                 self.expected_told.append(self.allowed())
                 if self.step == 3:
                     self.state = "open"
-                    self.gone += [other for other, _ in self.out]
+                    self.gone += [other for other, _, _ in self.out]
                     self.out = []
         permit.leave(outcome)
 

@@ -17,7 +17,7 @@ from nebula_resource.errors import (
     QuotaExceeded,
     Unavailable,
 )
-from nebula_resource.quarantine import Admission, AdmissionState, HalfOpenGate, Outcome
+from nebula_resource.quarantine import Admission, AdmissionState, HalfOpenGate, Outcome, Permit
 
 
 class Record:
@@ -136,6 +136,36 @@ def test_a_caller_that_never_ends_does_not_hold_it_up() -> None:
     assert admission.permits == 3
     eternal.leave(Outcome.FAILED)
     assert record.failures == 0
+
+
+@pytest.mark.parametrize("takes", [40.0, 100.0, 3600.0])
+def test_uses_that_all_take_long_open_it_in_the_end(takes: float) -> None:
+    """Who gets the permit of one that took too long may keep it twice as long, so that one comes to its good end."""
+    admission = admit(2)
+    held: list[tuple[float, Permit]] = []
+    for second in range(20_000):
+        for since, permit in tuple(held):
+            if second - since >= takes:
+                permit.leave(Outcome.OK)
+                held.remove((since, permit))
+        entered = admission.enter(float(second))
+        if entered is not None:
+            held.append((float(second), entered))
+    assert admission.is_open
+
+
+def test_permits_that_run_out_together_double_the_time_once() -> None:
+    """Ten that are given away at one moment are one lesson, not ten; what was once granted is not shortened."""
+    admission = admit(40)
+    use(admission)
+    for _ in range(10):
+        assert admission.enter(0.0) is not None
+    for _ in range(10):
+        assert admission.enter(30.0) is not None
+    assert admission.enter(89.0) is None
+    assert admission.retry_after(89.0) == 1.0
+    assert admission.enter(90.0) is not None
+    assert admission.enter(90.0) is not None
 
 
 def test_the_pool_may_be_resized_meanwhile() -> None:
