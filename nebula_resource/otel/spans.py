@@ -131,7 +131,7 @@ class _AfterTheFact:
 class _Current:
     """A span that begins a trace and is the current one while its operation runs."""
 
-    __slots__ = ("_attributes", "_name", "_span", "_token", "_tracer")
+    __slots__ = ("_attributes", "_began", "_name", "_span", "_started", "_token", "_tracer")
 
     def __init__(self, tracer: Tracer, name: str, attributes: dict[str, AttributeValue]) -> None:
         self._tracer = tracer
@@ -139,7 +139,10 @@ class _Current:
         self._attributes = attributes
 
     def __enter__(self) -> Note:
-        self._span = self._tracer.start_span(self._name, context=Context(), attributes=self._attributes)
+        self._started, self._began = time.time_ns(), time.monotonic_ns()
+        self._span = self._tracer.start_span(
+            self._name, context=Context(), attributes=self._attributes, start_time=self._started
+        )
         self._token = attach(trace.set_span_in_context(self._span, Context()))
         return self._note
 
@@ -153,7 +156,8 @@ class _Current:
         traceback: TracebackType | None,
     ) -> None:
         _judge(self._span, error)
-        self._span.end()
+        # By the clock that nobody sets: a span that ended before it began is thrown away by whoever reads it.
+        self._span.end(self._started + time.monotonic_ns() - self._began)
         if not isinstance(error, GeneratorExit):  # closed from outside: the variable is not this context's
             detach(self._token)
 

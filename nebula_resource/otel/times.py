@@ -76,7 +76,7 @@ class WithPoolTimes(MetricExporter):
         pools = {} if self.connections is None else self.connections.read()
         if not pools:
             return data
-        now = time.time_ns()
+        now = max(time.time_ns(), self._began)  # the system's clock may have been set back
         ours = ScopeMetrics(
             scope=InstrumentationScope("nebula_resource"),
             metrics=[self._metric(convention, read, pools, now) for convention, read in _TIMES.items()],

@@ -3,6 +3,7 @@
 import asyncio
 import hmac
 import json
+import os
 from collections.abc import AsyncGenerator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -229,6 +230,26 @@ async def test_a_key_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
         await world.get("/pools", headers=with_second)
         path.unlink()
         await world.get("/pools", headers=with_second)
+
+
+async def test_a_key_that_was_exchanged_in_place_is_revoked(tmp_path: Path) -> None:
+    """Copied over it with its old time of writing, as `rsync --inplace --times` does: the same size, file and time."""
+    text, first = Key.mint("viewer")
+    path = tmp_path / "keys.toml"
+    path.write_text(entry_of(first))
+    shown = {"Authorization": f"Bearer {text}"}
+    async with admin_world(auth=KeyFile(path)) as world:
+        await world.get("/pools", headers=shown)
+        written = path.stat()
+        path.write_text(entry_of(replace(first, digest=Key.mint("viewer")[1].digest)))
+        os.utime(path, ns=(written.st_atime_ns, written.st_mtime_ns))
+        now = path.stat()
+        assert (now.st_size, now.st_ino, now.st_mtime_ns) == (
+            written.st_size,
+            written.st_ino,
+            written.st_mtime_ns,
+        )
+        await world.get("/pools", status=401, headers=shown)
 
 
 async def test_a_file_that_could_not_be_read_is_tried_again(

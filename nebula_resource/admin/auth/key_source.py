@@ -23,7 +23,7 @@ MOST_BYTES = 1024 * 1024
 
 _FIELDS = {"digest", "role", "name", "tenant", "expires_at"}
 
-_Stamp: TypeAlias = tuple[int, int, int]
+_Stamp: TypeAlias = tuple[int, int, int, int]
 
 
 class _Unreadable(ConfigurationError):
@@ -111,7 +111,8 @@ class KeyFile:
             found = self._path.stat()
         except OSError:
             return None
-        return found.st_mtime_ns, found.st_size, found.st_ino
+        # That of its last change of any kind too: whoever copies in place may put the time of writing back.
+        return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
 
     def _read(self) -> dict[str, Key]:
         try:

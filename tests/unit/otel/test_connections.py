@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import time
 from itertools import accumulate, pairwise
 from operator import le
 from typing import Any
@@ -135,6 +136,23 @@ async def test_durations_are_put_into_the_export() -> None:
     assert tuple(use.bucket_counts) == wanted.counts  # type: ignore[union-attr]  # the same
     assert tuple(use.explicit_bounds) == wanted.bounds  # type: ignore[union-attr]  # the same
     assert found["db.client.connection.use_time"].unit == "s"
+    provider.shutdown()
+
+
+async def test_a_clock_that_is_set_back_ends_nothing_before_it_began(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An hour back between the start and the export: who reads it would throw points away that end before they begin."""
+    kept = Kept()
+    exporter = WithPoolTimes(kept, None)
+    provider = MeterProvider([PeriodicExportingMetricReader(exporter, 3_600_000)], shutdown_on_exit=False)
+    async with Manager() as manager:
+        exporter.connections = ConnectionMetrics(manager, provider.get_meter("test"))
+        await manager.register(Thing("db"), {})
+        real = time.time_ns
+        monkeypatch.setattr(time, "time_ns", lambda: real() - 3_600_000_000_000)
+        provider.force_flush()
+        [wait] = by_name(kept.data[-1])["db.client.connection.wait_time"].data.data_points
+        assert wait.time_unix_nano >= wait.start_time_unix_nano
+        monkeypatch.undo()
     provider.shutdown()
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import time
 from collections.abc import Callable, Generator
 from typing import Any
 
+import opentelemetry.sdk.trace
 import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -79,6 +82,26 @@ Read = Callable[[str], list[ReadableSpan]]
 def spans(exporter: InMemorySpanExporter) -> Read:
     """The finished spans of one name."""
     return lambda name: [each for each in exporter.get_finished_spans() if each.name == name]
+
+
+async def test_a_clock_that_is_set_back_makes_no_span_end_before_it_began(
+    tracer: Tracer, spans: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An hour back while an instance is made and while it is checked."""
+    real = time.time_ns
+    hours = itertools.count()
+    for module in (time, opentelemetry.sdk.trace):
+        monkeypatch.setattr(module, "time_ns", lambda: real() - next(hours) * 3_600_000_000_000)
+    async with Manager() as manager:
+        Spans(tracer).attach(manager)
+        await manager.register(Things(), pool=POOL)
+        await manager.check("thing")
+    for name in ("resource.create", "resource.health_check"):
+        for each in spans(name):
+            assert each.start_time is not None
+            assert each.end_time is not None
+            assert 0 <= each.end_time - each.start_time < 60_000_000_000
+    assert spans("resource.health_check")
 
 
 POOL = {"min_size": 0, "max_size": 1, "warm_on_register": False}

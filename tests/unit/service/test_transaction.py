@@ -92,6 +92,13 @@ async def test_one_that_comes_back_waits_for_its_own_end(file: Path) -> None:
         assert (await coming).added == ("two",)
         async with manager.acquire("two"):
             assert held(manager) == ["one", "two"]
+        # Once it has gone for good, one of the same id that the application brings is the application's.
+        say(file, TWO.partition("[resources.two]")[0])
+        await config.reload()
+        await asyncio.sleep(1)
+        await manager.register(Mine("two"))
+        say(file, TWO)
+        assert [field for field, *_ in await refused(config)] == ["resources.two"]
 
 
 async def test_the_end_waits_for_nobody_that_was_taken_out(file: Path) -> None:
