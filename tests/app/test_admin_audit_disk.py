@@ -8,6 +8,7 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from nebula_resource.admin import audit_file
@@ -78,13 +79,15 @@ async def test_who_looked_before_somebody_else_changed_it_is_told(tmp_path: Path
         await world.add("db")
         tag = {"If-Match": (await world.send("GET", "/pools/db")).headers["etag"]}
         disk.passes.clear()
-        asking = [
-            asyncio.create_task(
-                world.send("POST", "/pools/db/resize", json={"max": size, "reason": "x"}, headers=tag)
-            )
-            for size in (5, 6)
-        ]
+
+        def resize(size: int) -> asyncio.Task[httpx.Response]:
+            body = {"max": size, "reason": "x"}
+            return asyncio.create_task(world.send("POST", "/pools/db/resize", json=body, headers=tag))
+
+        asking = [resize(5)]
         await disk.is_asked(1)
+        # Only now: two lines at once would be one write, and nobody would wait for the next.
+        asking.append(resize(6))
         async with asyncio.timeout(LONG):
             while "1 waiting" not in repr(world.app.state.admin.audit._file):  # noqa: ASYNC110  # the other one has looked too
                 await asyncio.sleep(0)
