@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -28,12 +28,18 @@ def list_quarantine(url: Url = HERE, key: Key = None, as_json: AsJson = False) -
         [
             (
                 each["id"], each["reason"], each["detail"], each["since"], each["phase"],
-                f"{each['attempts']}/{each['max_attempts']}", seconds(each["next_attempt_in_s"]), each["dependents"], each["by"],
+                _attempts(each), seconds(each["next_attempt_in_s"]), each["dependents"], each["by"],
             )
             for each in body["items"]
         ],
         empty="nothing is quarantined",
     )  # fmt: skip  # a row a line
+
+
+def _attempts(entry: dict[str, Any]) -> str:
+    """How many failed, and of how many; a parked one goes on past its plan."""
+    made, planned = entry["attempts"], entry["max_attempts"]
+    return f"{made}/{planned}" if made <= planned else str(made)
 
 
 @quarantine.command("add")

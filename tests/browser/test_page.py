@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Literal
@@ -90,12 +91,16 @@ def test_a_parked_resource_says_so_and_counts_down(world: PageWorld, visit: Visi
     quick = QuarantinePolicy(backoff=RecoveryBackoff(base=0.01, max=0.01, jitter=0), max_attempts=2)
     world.add("reports", quarantine=quick)
     world.find("reports", HealthStatus.unhealthy("starting up"))
+    world.add("mail", quarantine=replace(quick, max_attempts=1, park_interval=1.0))
+    world.find("mail", HealthStatus.unhealthy("starting up"))
     seen = visit(world.url).is_live()
     card = seen.card("reports")
     expect(card).to_contain_text("2 of 2 attempts failed")
     expect(card).to_contain_text("parked, next probe in 4 min")
     said = card.locator(".countdown").text_content()
     expect(card.locator(".countdown")).not_to_have_text(said or "")
+    # Probed on, it goes past its plan: "3 of 1" would make no sense.
+    expect(seen.card("mail")).to_contain_text(re.compile("touches nothing else[2-9] attempts failed"))
 
 
 def test_events_come_as_they_happen_and_stand_still_when_paused(world: PageWorld, visit: Visit) -> None:

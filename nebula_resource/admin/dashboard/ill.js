@@ -92,7 +92,9 @@ function touchesOf({ touches, entry }) {
 /** Who isolated it, and how far its recovery is. */
 function planOf(entry) {
   if (entry.manual) return `by ${entry.by}`;
-  return entry.attempts ? `${entry.attempts} of ${entry.max_attempts} attempts failed` : "";
+  if (!entry.attempts) return "";
+  const planned = entry.attempts > entry.max_attempts ? "" : ` of ${entry.max_attempts}`; // parked, they go on past the plan
+  return `${entry.attempts}${planned} attempts failed`;
 }
 
 /** What happens next, and when. */
