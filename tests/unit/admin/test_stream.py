@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
 from starlette.types import Message
 
 from nebula_resource.admin.auth import Principal, Role
@@ -32,6 +33,7 @@ class Wire:
     def __init__(self) -> None:
         self.chunks: list[tuple[float, bytes]] = []
         self.status: int | None = None
+        self.headers: dict[str, str] = {}
         self.ended = False
         self.thawed = asyncio.Event()
         self.thawed.set()
@@ -41,6 +43,7 @@ class Wire:
         await self.thawed.wait()
         if message["type"] == "http.response.start":
             self.status = message["status"]
+            self.headers = {name.decode(): value.decode() for name, value in message["headers"]}
         else:
             self.chunks.append((asyncio.get_running_loop().time(), message["body"]))
             self.ended = not message.get("more_body", False)
@@ -216,6 +219,35 @@ async def test_a_reader_that_falls_behind_the_ring_is_told() -> None:
         seqs = [each["seq"] for each in wire.data("workflow.progress")]
         assert seqs == [1, *range(gap["to"] + 1, SIZE + 102)]
         assert wire.names().index("snapshot", wire.names().index("gap")) > 0
+
+
+@pytest.mark.parametrize(("more", "gaps"), [(SIZE, []), (SIZE + 1, [(2, 2)]), (SIZE + 2, [(2, 3)])])
+async def test_a_gap_is_what_is_gone_and_nothing_else(more: int, gaps: list[tuple[int, int]]) -> None:
+    """The ring has just as much as the reader missed: nothing is lost. One more is, two are: told by their numbers."""
+    manager = Manager()
+    hub = Hub(manager)
+    async with streaming(hub) as (wire, _):
+        await asyncio.sleep(1)
+        wire.thawed.clear()
+        publish(manager, 0)
+        await asyncio.sleep(1)
+        for number in range(more):
+            publish(manager, number)
+        wire.thawed.set()
+        await asyncio.sleep(1)
+        assert [(each["from"], each["to"]) for each in wire.data("gap")] == gaps
+        told = [each["seq"] for each in wire.data("workflow.progress")]
+        assert told == [1, *range(2 + more - SIZE, more + 2)]
+        assert hub.gaps == len(gaps)
+
+
+async def test_nothing_in_between_holds_a_stream_back() -> None:
+    """Proxies are told that they must neither gather nor keep it, and not how long it is, which nobody knows."""
+    async with streaming(Hub(Manager())) as (wire, _):
+        assert wire.headers["x-accel-buffering"] == "no"
+        assert wire.headers["cache-control"] == "no-store"
+        assert wire.headers["content-type"].startswith("text/event-stream")
+        assert "content-length" not in wire.headers
 
 
 async def test_a_slow_reader_gets_each_pools_latest_numbers() -> None:
