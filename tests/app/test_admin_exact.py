@@ -207,6 +207,32 @@ def graph_of(*names: str) -> DependenciesView:
     }
 
 
+async def test_a_chain_is_drawn_floor_by_floor(world: World) -> None:
+    """Each stands one above the highest it needs; a root shows what is so many steps away from it, up and down."""
+    for name, *needs in (("f1", "a"), ("f2", "f1", "a"), ("f3", "f2", "absent")):
+        await world.add(name, *needs)
+    world.manager.quarantine("f1", "by hand")
+    whole = await world.get("/dependencies")
+    floors = {each["id"]: each["level"] for each in whole["nodes"]}
+    assert floors == {"a": 0, "b": 0, "c": 0, "db": 0, "f1": 1, "f2": 2, "f3": 3, "absent": 0}
+    flags = ("quarantined", "missing", "effective")
+    looks = {each["id"]: tuple(each[flag] for flag in flags) for each in whole["nodes"]}
+    assert (looks["f1"][:2], looks["f2"], looks["absent"]) == (
+        (True, False), (False, False, "degraded"), (False, True, "unknown"),
+    )  # fmt: skip
+    for root, depth, shown in (
+        ("f3", 1, {"f3", "f2", "absent"}),
+        ("f3", 2, {"f3", "f2", "f1", "a", "absent"}),
+        ("f3", 3, {"f3", "f2", "f1", "a", "absent"}),
+        ("a", 1, {"a", "f1", "f2"}),
+        ("a", 2, {"a", "f1", "f2", "f3", "absent"}),
+        ("f1", 1, {"a", "f1", "f2"}),
+        ("b", 3, {"b"}),
+    ):
+        part = await world.get(f"/dependencies?root={root}&depth={depth}")
+        assert {each["id"] for each in part["nodes"]} == shown, (root, depth)
+
+
 def test_names_draw_nothing() -> None:
     """Whatever is in a name stays within its quotes, and comes out of them as it was."""
     drawn = as_mermaid(graph_of(EVIL, "plain-1.b~c_d"))

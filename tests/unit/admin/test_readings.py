@@ -158,3 +158,22 @@ def test_counters_without_a_pool_are_kept_for_so_many() -> None:
     assert len(left) == KEPT
     assert left[0].resource_id == "r2"
     assert {(each.stats.acquisitions, each.stats.size, each.saturation) for each in left} == {(1, 0, 0.0)}
+
+
+def test_a_series_whose_pool_came_back_does_not_end() -> None:
+    """It was without one for a while; those that are without one now end before it, and its counters go on."""
+    sums = PoolSums()
+    values: dict[str, Any] = {"acquisitions": 1, "idle": 1, "size": 1}
+    sums.put("back", pool("back", **values))
+    sums.drop("back")
+    sums.put("again", pool("back", **values))
+    for number in range(KEPT + 1):
+        sums.put(number, pool(f"r{number}", **values))
+        sums.drop(number)
+    left = {each.resource_id: each.stats for each in sums.readings()}
+    assert len(left) == KEPT + 1
+    assert "r0" not in left
+    assert (left["back"].acquisitions, left["back"].size) == (2, 1)
+    sums.drop("again")
+    assert {each.resource_id: each.stats.size for each in sums.readings()}["back"] == 0
+    assert "r1" not in {each.resource_id for each in sums.readings()}
