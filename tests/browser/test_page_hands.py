@@ -72,6 +72,34 @@ def test_every_verb_of_a_pool_is_one_dialog(world: PageWorld, visit: Visit) -> N
     assert httpx.get(f"{world.url}/pools/db").json()["generation"] == 1
 
 
+def test_what_is_in_by_itself_may_be_left_alone_by_hand(world: PageWorld, visit: Visit) -> None:
+    """Its probes hurt a server that is being repaired: a person takes it over, for as long as it takes, and lets it out."""
+    world.add("vault")
+    world.find("vault", HealthStatus.unhealthy("sealed"))
+    seen = visit(world.url).is_live()
+    card = seen.card("vault")
+    expect(card).to_contain_text("next probe in")
+    buttons = opened(seen, "vault")
+    isolate, release = (buttons.get_by_role("button", name=name) for name in ("Quarantine…", "Release…"))
+    isolate.press("Enter")
+    dialog = seen.dialog("Quarantine vault")
+    expect(dialog).to_contain_text("no more probes")
+    dialog.get_by_label("Ends by itself after").fill("3600")
+    dialog.get_by_label("Reason").fill("its disk is being replaced")
+    dialog.get_by_label("Reason").press("Enter")
+    expect(card).to_contain_text("its disk is being replaced")
+    expect(card).to_contain_text("ends in 59 min")
+    expect(isolate).to_be_hidden()
+    expect(release).to_be_focused()
+    release.press("Enter")
+    dialog = seen.dialog("Release vault")
+    dialog.get_by_label("Force").check()
+    dialog.get_by_label("Reason").press("Enter")
+    expect(seen.row("vault")).not_to_contain_text("quarantined")
+    expect(release).to_be_hidden()
+    expect(isolate).to_be_focused()
+
+
 def test_who_was_overtaken_resizes_nothing(world: PageWorld, visit: Visit) -> None:
     """Somebody else moved the bounds while the dialog stood open: it says so, and keeps what was typed."""
     world.add("db")

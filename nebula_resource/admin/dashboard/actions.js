@@ -36,7 +36,7 @@ export const isolate = (pool, dependents) =>
   ask({
     title: `Quarantine ${pool.id}`,
     body: [
-      el("p", {}, "Callers are refused until somebody releases it."),
+      el("p", {}, `Callers are refused until somebody releases it.${pool.quarantine ? " It is left alone: no more probes." : ""}`),
       dependents.length ? el("p", { class: "muted" }, `Touches ${plural(dependents.length, "dependent")}: ${dependents.join(", ")}`) : null,
       reasonField(true),
       field("Ends by itself after (seconds, optional)", { name: "expires", type: "number", min: 1, step: "any" }),

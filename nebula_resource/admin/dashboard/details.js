@@ -101,19 +101,25 @@ function makeButtons(store, mayOperate, dependents) {
   const recycle = button("Recycle…", (pool) => actions.verb(pool, "recycle"));
   const resize = button("Resize…", actions.resize);
   const drain = button("Drain…", (pool) => actions.verb(pool, "drain"));
-  const isolate = button("Quarantine…", (pool) => (pool.quarantine ? actions.release(pool.quarantine) : actions.isolate(pool, dependents())));
-  const all = [check, stop, recycle, resize, drain, isolate];
+  const isolate = button("Quarantine…", (pool) => actions.isolate(pool, dependents()));
+  const release = button("Release…", (pool) => actions.release(pool.quarantine ?? now.quarantine));
+  const all = [check, stop, recycle, resize, drain, isolate, release];
   const only = el("span", { class: "muted" }, "Your key may look only.");
   drain.classList.add("danger");
+  isolate.classList.add("danger");
+  const show = (each, isShown, heir) => {
+    if (!isShown && document.activeElement === each) heir.focus();
+    each.hidden = !isShown;
+  };
 
   const set = (pool) => {
     now = pool;
     setText(stop, isStopped() ? "Resume…" : "Suspend…");
-    if (isStopped() && document.activeElement === drain) stop.focus();
-    drain.hidden = isStopped();
-    setText(isolate, pool.quarantine ? "Release…" : "Quarantine…");
-    isolate.classList.toggle("danger", !pool.quarantine);
     for (const each of all) each.disabled = !mayOperate();
+    if (pool.quarantine) show(release, true);
+    show(drain, !isStopped(), stop);
+    show(isolate, !pool.quarantine?.manual, release); // what is in by itself may be left alone by hand
+    show(release, pool.quarantine !== null, isolate);
     only.hidden = mayOperate();
   };
   return { node: el("div", { class: "actions" }, ...all, only), set };
