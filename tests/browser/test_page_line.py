@@ -93,10 +93,12 @@ def test_where_no_stream_comes_through_it_asks(world: PageWorld, visit: Visit) -
     world.add("db", quarantine=OFF)
     world.find("db", HealthStatus.healthy())
     shut = True
+    tried: list[str] = []
 
     def close(page: Page) -> None:
         def answer(route: Route) -> None:
             if shut and route.request.headers["accept"] == "text/event-stream":
+                tried.append(route.request.url)
                 route.fulfill(status=502, body="no")
             else:
                 route.continue_()
@@ -120,6 +122,7 @@ def test_where_no_stream_comes_through_it_asks(world: PageWorld, visit: Visit) -
     with seen.page.expect_response(lambda answer: "last_event_id" in answer.url):
         seen.page.clock.run_for(5 * SECOND)
     expect(told).to_have_count(1)
+    assert len(tried) == 2
     shut = False
     seen.page.clock.fast_forward(31 * SECOND)
     seen.is_live()
