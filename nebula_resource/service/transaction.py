@@ -189,10 +189,9 @@ class Transaction:
 
 def _whose(error: Exception, changed: Sequence[DeclaredResource]) -> str | None:
     """What the one is called in the file that an error speaks of; the same id may be there once for each scope."""
-    if not isinstance(error, ResourceError):
-        return None
-    fitting = (each.name for each in changed if each.key[0] == error.resource_id)
-    exact = (each.name for each in changed if each.key == (error.resource_id, error.scope))
+    id_, scope = getattr(error, "resource_id", None), getattr(error, "scope", None)
+    fitting = (each.name for each in changed if each.key[0] == id_)
+    exact = (each.name for each in changed if each.key == (id_, scope))
     return next(exact, None) or next(fitting, None)
 
 
