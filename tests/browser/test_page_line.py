@@ -70,6 +70,9 @@ def test_a_tab_that_nobody_looks_at_gives_its_place_back(world: PageWorld, visit
     seen.page.evaluate(HIDE, False)  # looked at again in time
     seen.page.clock.run_for(12 * SECOND)
     assert streams(world) == 1
+    world.find("db", HealthStatus.degraded("slow at midnight"))
+    slow = seen.page.locator("#events .event", has_text="slow at midnight")
+    expect(slow).to_have_count(1)
     seen.page.evaluate(HIDE, True)
     with seen.page.expect_event("requestfailed", lambda request: request.url.endswith("/events")):
         seen.page.clock.run_for(21 * SECOND)
@@ -82,6 +85,7 @@ def test_a_tab_that_nobody_looks_at_gives_its_place_back(world: PageWorld, visit
     seen.is_live()
     events = seen.page.locator("#events .event", has_text="gone in the night")
     expect(events).to_have_count(1)
+    expect(slow).to_have_count(1)
     seen.page.clock.run_for(100)
     expect(seen.verdict).to_have_text("db is ill")
     assert "gap" not in (seen.page.locator("#events").text_content() or "")
