@@ -43,6 +43,8 @@ async def examine(case: Case, ward: Ward, tasks: OwnedTasks, listener: Quarantin
             attempt.cancel()
             tasks.unwatch(attempt)
             case.stubborn = attempt
+        elif not attempt.cancelled():
+            attempt.exception()  # taken note of: cancelled in the turn in which it ended, nobody else would
     if not attempt.done():
         return _failed(case, TimeoutError(f"the attempt took longer than {ATTEMPT_SECONDS:g} s"))
     return _read(case, attempt, ward, listener, told=strategy is not None)

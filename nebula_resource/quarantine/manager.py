@@ -64,7 +64,6 @@ class QuarantineManager:
         utc: Callable[[], datetime] = lambda: datetime.now(UTC),
         on_error: Callable[[BaseException, str], object] | None = None,
     ) -> None:
-        self._ward = ward
         self._listener = listener or QuarantineListener()
         self._policy = policy or QuarantinePolicy()
         self._utc = utc

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 from collections.abc import AsyncIterator, Callable
 from itertools import pairwise
@@ -917,6 +918,24 @@ async def test_an_attempt_that_was_given_up_and_fails_later_is_logged(
     assert_located_without_words(caplog, "a task of quarantine failed", "attempt_recovery")
 
 
+async def test_an_attempt_that_fails_in_the_turn_of_a_release_leaves_no_complaint() -> None:
+    """The release cancels its examination when it has failed already: its error is no news, and not left behind."""
+    over = asyncio.get_running_loop().create_future()
+
+    async def fail() -> HealthStatus:
+        await over
+        raise ConnectionError("down")
+
+    manager = quarantine(FakeWard(lambda _: fail()))
+    manager.enter("db", ConsecutiveFailures(3))
+    await asyncio.sleep(1.5)
+    over.set_result(None)
+    manager.release("db", "anna")
+    await asyncio.sleep(1)
+    await manager.close()
+    gc.collect()  # a task whose error nobody took complains when it goes; the fixture hears it
+
+
 async def test_close_ends_everything() -> None:
     """No timer and no task is left, and nothing happens to the entries any more."""
 
@@ -950,4 +969,71 @@ async def test_a_forgotten_resource_leaves_nothing() -> None:
     assert manager.forget("web") is None
     assert manager.admission("web") is None
     assert len(manager._levels) == 0
+    await manager.close()
+
+
+async def test_what_is_gone_is_not_tried_any_more() -> None:
+    """Forgotten while an attempt is planned, and while one runs: neither comes to anything."""
+
+    async def slowly() -> HealthStatus:
+        await asyncio.sleep(5)
+        return WELL
+
+    ward, diary = FakeWard(lambda _: slowly()), Diary()
+    manager = quarantine(ward, diary=diary)
+    manager.enter("planned", ConsecutiveFailures(3))
+    manager.forget("planned")
+    manager.enter("running", ConsecutiveFailures(3))
+    await asyncio.sleep(1.5)
+    assert ward.running == 1
+    manager.forget("running")
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert ward.running == 0
+    await asyncio.sleep(100)
+    assert [asked for _, asked in ward.probes] == ["running"]
+    assert diary.said("released") == []
+    await manager.close()
+
+
+async def test_who_waits_for_a_release_gets_the_entry_when_another_was_quicker() -> None:
+    """It is out, which is what was asked for."""
+
+    async def slowly() -> HealthStatus:
+        await asyncio.sleep(5)
+        return ILL
+
+    manager = quarantine(FakeWard(lambda _: slowly()))
+    entered = manager.enter("db", Manual("x"))
+    asked = asyncio.create_task(manager.release_if_well("db", "anna"))
+    await asyncio.sleep(1)
+    manager.release("db", "ben")
+    assert await asked == entered
+    await manager.close()
+
+
+async def test_less_than_a_second_is_a_time_too() -> None:
+    """An expiry may be as short as it likes, and what is due now is due in 0 s."""
+    manager = quarantine(FakeWard())
+    manager.enter("db", Manual("x"), expires_in=0.5, resource_id="database")
+    with pytest.raises(AlreadyQuarantined) as caught:
+        manager.enter("db", Manual("y"), resource_id="database")
+    assert caught.value.resource_id == "database"
+    due = asyncio.get_running_loop().time() + 0.5
+    assert manager.retry_after("db") == 0.5
+    waits: list[float] = []
+    asyncio.get_running_loop().call_at(due - 0.01, lambda: waits.append(manager.retry_after("db") or 0))
+    await asyncio.sleep(1)
+    assert waits == [pytest.approx(0.01)]
+    assert "db" not in manager
+    await manager.close()
+
+
+async def test_the_wait_that_a_person_cut_short_counts_as_one() -> None:
+    """Let out before the first attempt and back at once, it waits as after one."""
+    manager = quarantine(FakeWard())
+    manager.enter("db", ConsecutiveFailures(3))
+    manager.release("db", "anna")
+    manager.enter("db", ConsecutiveFailures(1))
+    assert manager.retry_after("db") == 2
     await manager.close()
