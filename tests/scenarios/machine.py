@@ -8,7 +8,7 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -102,7 +102,7 @@ class Watcher:
 
 
 @contextmanager
-def watched() -> Iterator[Watcher]:
+def watched() -> Generator[Watcher]:
     """A process beside us watches the machine for as long as the block runs."""
     with TemporaryDirectory() as folder:
         told = Path(folder, "stood-still")
