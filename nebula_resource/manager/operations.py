@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from nebula_resource.errors import ConfigurationError, NotQuarantined, Unavailable, ValidationFailed
+from nebula_resource.errors import (
+    ConfigurationError,
+    NotQuarantined,
+    ResourceError,
+    Unavailable,
+    ValidationFailed,
+)
 from nebula_resource.events import ConfigReloaded, ConfigReloadRejected, Event, Overflow, Subscription
 from nebula_resource.manager.dependents import retire_holders
 from nebula_resource.manager.parts import ManagerParts, chosen_policy, refuse_autoscale
@@ -24,7 +30,10 @@ if TYPE_CHECKING:
     from nebula_resource.model.resource import Resource
     from nebula_resource.model.stats import PoolStats
 
-__all__ = ["Operations"]
+__all__ = ["OF_ANOTHER", "Operations"]
+
+OF_ANOTHER = "another resource of the same reload was refused"
+"""All a registration's event says where nothing was wrong with it."""
 
 
 class Operations(ManagerParts):
@@ -104,7 +113,7 @@ class Operations(ManagerParts):
             outcomes = await self._together.run(changes)
         except Exception as error:
             for registration, _ in changes:
-                self._publish(registration, ConfigReloadRejected, violations=_reasons(error))
+                self._publish(registration, ConfigReloadRejected, violations=_told_to(registration, error))
             raise
         for (registration, _), outcome in zip(changes, outcomes, strict=True):
             if outcome.result is ReloadResult.SWAPPED:
@@ -230,10 +239,21 @@ class Operations(ManagerParts):
         return self.events.subscribe(types, resource, scope, buffer, overflow)
 
 
+def _told_to(registration: Registration, error: Exception) -> tuple[str, ...]:
+    """What of a refusal of several stands in one's event: whoever sees that one need not see the others."""
+    errors = error.exceptions if isinstance(error, ExceptionGroup) else (error,)
+    own = (reason for each in errors if _concerns(registration, each) for reason in _reasons(each))
+    return tuple(dict.fromkeys(own)) or (OF_ANOTHER,)
+
+
+def _concerns(registration: Registration, error: Exception) -> bool:
+    return not isinstance(error, ResourceError) or (
+        not error.is_of_another(registration.key) and error.scope in {None, registration.scope}
+    )
+
+
 def _reasons(error: Exception) -> tuple[str, ...]:
-    """Each violation as text; of any other error its type; of several errors those of each."""
-    if isinstance(error, ExceptionGroup):
-        return tuple(dict.fromkeys(reason for each in error.exceptions for reason in _reasons(each)))
+    """Each violation as text; of any other error its type."""
     return (
         tuple(map(str, error.violations)) if isinstance(error, ValidationFailed) else (type(error).__name__,)
     )

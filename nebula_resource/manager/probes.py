@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from nebula_resource.errors import CreateFailed, HookCancelled
+from nebula_resource.errors import AcquireTimeout, CreateFailed, HookCancelled, PoolExhausted
 from nebula_resource.health import (
     ConnectivityStage,
     DependencyStage,
@@ -148,6 +148,10 @@ class Probes:
             raise Postponed("a hook refused to let an instance be made") from error  # nobody asked the server
         except CreateFailed as error:
             refusal = refused_dependency(error, self._registration.dependencies)
+            if fresh and isinstance(refusal, PoolExhausted | AcquireTimeout) and len(pool.shelf):
+                # Its own idle ones may hold all that there are of it, and would for ever: one of those is looked at,
+                # as in a pool that has no room itself.
+                return await self._probe(fresh=False)
             if refusal is None or self._is_failing():
                 raise
             raise Postponed(f"'{refusal.resource_id}', which it needs, refuses") from error

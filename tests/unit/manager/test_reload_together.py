@@ -19,6 +19,7 @@ from nebula_resource import (
 )
 from nebula_resource.events import ConfigReloaded, ConfigReloadRejected, Event
 from nebula_resource.manager import Registration, ReloadResult
+from nebula_resource.manager.operations import OF_ANOTHER
 from nebula_resource.pool.state import PoolState
 from tests.unit.manager.things import Instance, Needy, Thing, ThingConfig, assert_manager_sound
 
@@ -83,13 +84,14 @@ async def test_one_that_fails_leaves_all_as_they_were() -> None:
         good = Named("first")
         first = await manager.register(good, {"name": "old"})
         second = await manager.register(Named("second"), {"name": "old"}, pool={"circuit_threshold": 1})
-        refused: list[Event] = []
+        refused: list[Any] = []
         manager.events.add_listener(refused.append, ConfigReloadRejected)
         with pytest.raises(CreateFailed):
             await manager.replace_all([like(first, manager, "new"), like(second, manager, "wrong")])
         assert names(manager) == ["old", "old"]
         assert [each.generation for each in manager.pools()] == [1, 1]
-        assert [each.resource_id for each in refused] == ["first", "second"]
+        told = [(each.resource_id, each.violations) for each in refused]
+        assert told == [("first", (OF_ANOTHER,)), ("second", ("CreateFailed",))]
         await asyncio.sleep(1)
         assert len(good.made) - len(good.gone) == 1
         async with manager.acquire("first"), manager.acquire("second"):
@@ -126,11 +128,30 @@ async def test_all_that_cannot_be_opened_are_named() -> None:
             ("first", Scope.GLOBAL),
             ("third", Scope.GLOBAL),
         ]
-        assert [each.data()["violations"] for each in told] == [["CreateFailed"]] * 3
+        reasons = [["CreateFailed"], [OF_ANOTHER], ["CreateFailed"]]
+        assert [each.data()["violations"] for each in told] == reasons
         await asyncio.sleep(1)
         assert names(manager) == ["old"] * 3
         assert [len(each.made) - len(each.gone) for each in things] == [1, 1, 1]
         assert_manager_sound(manager)
+
+
+async def test_what_is_wrong_with_one_is_not_said_of_the_others() -> None:
+    """Two of one id in two tenants' scopes: the words of each stand in its own event alone."""
+    async with Manager() as manager:
+        thing = Named("db")
+        scopes = [Scope.tenant("acme"), Scope.tenant("zen")]
+        registered = [await manager.register(thing, {"name": "old"}, scope=each) for each in scopes]
+        told: list[Any] = []
+        manager.events.add_listener(told.append, ConfigReloadRejected)
+        with pytest.raises(CreateFailed):
+            await manager.replace_all(
+                [like(each, manager, name) for each, name in zip(registered, ("new", "wrong"), strict=True)]
+            )
+        assert [(each.scope, each.violations) for each in told] == [
+            (scopes[0], (OF_ANOTHER,)),
+            (scopes[1], ("CreateFailed",)),
+        ]
 
 
 async def test_a_cancelled_caller_leaves_all_as_they_were() -> None:

@@ -32,7 +32,7 @@ from nebula_resource.manager.degraded import limit_for
 from nebula_resource.metrics.logging import EventLog
 from nebula_resource.model.health import Degraded, HealthStatus
 from nebula_resource.quarantine import ConsecutiveFailures, RecoveryBackoff, RecoveryStrategy
-from tests.unit.manager.things import Thing, assert_manager_sound
+from tests.unit.manager.things import Needy, Thing, assert_manager_sound
 
 QUIET = HealthPolicy(interval=3600, jitter=0)
 LIMITED = HealthPolicy(interval=3600, jitter=0, limit_degraded=True)
@@ -157,6 +157,26 @@ async def test_a_check_that_found_nothing_out_does_not_end_the_doubt() -> None:
         for thing in things:
             await manager.register(thing, pool={"min_size": 1}, health=OFF, replace=True)
         assert not manager.watch.quarantine.is_frozen, "nothing is left that fails"
+
+
+async def test_one_whose_idle_instances_hold_all_of_a_dependency_recovers() -> None:
+    """An attempt wants a fresh instance, for which nothing is left below: an idle one is looked at instead."""
+    policy = HealthPolicy(interval=10, jitter=0, failure_threshold=1)
+    async with Manager(health=policy) as manager:
+        app = Needy("app", dependencies=["db"])
+        await manager.register(Thing("db"), pool={"max_size": 2, "acquire_timeout": 0.5})
+        await manager.register(app, pool={"min_size": 2, "max_size": 4})
+        isolated = asyncio.Event()
+        manager.events.add_listener(lambda _: isolated.set(), (Quarantined,))
+        app.valid = False
+        await isolated.wait()
+        app.valid = True
+        await asyncio.sleep(60)
+        assert manager.registry.resolve("db", None).pool.stats().in_use == 2
+        assert "app" not in manager.watch.quarantine
+        async with manager.acquire("app"):
+            pass
+        assert_manager_sound(manager, out=2)
 
 
 async def test_an_instance_that_cannot_be_made_ahead_of_need_leads_a_half_open_one_back() -> None:
