@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 
+import httpx
 from playwright.sync_api import Page, Route, expect
 
 from nebula_resource.model.health import HealthStatus
@@ -144,3 +145,42 @@ def test_a_countdown_ends_at_nothing(world: PageWorld, visit: Visit) -> None:
     seen.page.clock.fast_forward(601 * SECOND)
     seen.page.clock.run_for(2 * SECOND)
     expect(countdown).to_have_text("next probe is due")
+
+
+def test_an_answer_that_was_overtaken_puts_nothing_old_back(world: PageWorld, visit: Visit) -> None:
+    """While one answer is awaited nothing else is asked; what was told meanwhile is asked for afterwards."""
+    world.add("db", quarantine=OFF)
+    world.find("db", HealthStatus.healthy())
+    seen = visit(world.url, clock=True).is_live()
+    asked: list[Route] = []
+
+    def hold_the_first(route: Route) -> None:
+        asked.append(route)
+        if len(asked) > 1:
+            route.continue_()
+
+    seen.page.route("**/pools/db", hold_the_first)
+    with seen.page.expect_request("**/pools/db"):
+        world.find("db", HealthStatus.unhealthy("gone"))
+    old = httpx.get(f"{world.url}/pools/db").json()
+    world.find("db", HealthStatus.healthy())
+    expect(seen.page.locator("#events")).to_contain_text("db unhealthy → healthy")
+    stop_clock(seen)
+    seen.page.clock.run_for(3 * SECOND)
+    [first] = asked
+    first.fulfill(json=old)
+    with seen.page.expect_request("**/pools/db"):
+        seen.page.clock.resume()
+    expect(seen.row("db")).not_to_contain_text("unhealthy")
+    assert len(asked) == 2
+
+
+def test_a_browser_that_keeps_nothing_shows_the_page(world: PageWorld, visit: Visit) -> None:
+    """Where site data is blocked it throws when asked for them; the colours are the system's, and can be changed."""
+    world.add("db")
+    refuse = """Object.defineProperty(window, "localStorage", {get() { throw new DOMException("no", "SecurityError"); }})"""
+    seen = visit(world.url, before=lambda page: page.add_init_script(refuse)).is_live()
+    button = seen.page.locator("#theme")
+    expect(button).to_have_text("Colours: auto")
+    button.click()
+    expect(button).to_have_text("Colours: light")

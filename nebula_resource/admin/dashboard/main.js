@@ -43,11 +43,20 @@ function theme(name) {
   button.title = name === "auto" ? "Those of the system" : `Always ${name}`;
 }
 
-let chosen = localStorage.getItem("nebula-theme") ?? "auto";
+/** What this browser keeps for the page; one that keeps nothing for sites throws when it is only asked. */
+function kept(use) {
+  try {
+    return use(localStorage);
+  } catch {
+    return null;
+  }
+}
+
+let chosen = kept((storage) => storage.getItem("nebula-theme")) ?? "auto";
 theme(chosen);
 byId("theme").addEventListener("click", () => {
   chosen = THEMES[(THEMES.indexOf(chosen) + 1) % THEMES.length];
-  localStorage.setItem("nebula-theme", chosen);
+  kept((storage) => storage.setItem("nebula-theme", chosen));
   theme(chosen);
 });
 

@@ -91,8 +91,16 @@ export class Store extends EventTarget {
     this.timer ??= setTimeout(() => { this.timer = null; this.refresh(); }, after);
   }
 
-  /** Asks again for what events said has changed. */
+  /** Asks again for what events said has changed; one at a time, or an answer that was overtaken puts the old back. */
   async refresh() {
+    if (this.refreshing) return;
+    this.refreshing = true;
+    await this.askAgain();
+    this.refreshing = false;
+    if (this.dirty.size || this.stale) this.refreshSoon();
+  }
+
+  async askAgain() {
     const ids = [...this.dirty];
     const everything = this.stale;
     this.dirty.clear();
@@ -113,8 +121,11 @@ export class Store extends EventTarget {
   }
 
   async one(id) {
+    const known = this.pools.get(id)?.at;
     try {
-      this.pools.set(id, Object.assign(await get(`pools/${encodeURIComponent(id)}`), { at: Date.now() }));
+      const pool = await get(`pools/${encodeURIComponent(id)}`);
+      if (this.pools.get(id)?.at !== known) this.dirty.add(id); // numbers came meanwhile, which may be newer
+      this.pools.set(id, Object.assign(pool, { at: Date.now() }));
     } catch (error) {
       if (error.status !== 404) throw error;
       this.pools.delete(id);
