@@ -239,3 +239,30 @@ def test_colours_are_chosen_and_kept(world: PageWorld, visit: Visit) -> None:
         seen.page.keyboard.press("t")
         expect(button).to_have_text(f"Colours: {said}")
         assert seen.page.evaluate(ground) == dark
+
+
+def test_single_letters_can_be_turned_off(world: PageWorld, visit: Visit) -> None:
+    """Who speaks to a computer says them without meaning the page (WCAG 2.1.4); the list stays behind its button."""
+    seen = visit(world.url, width=360).is_live()
+    keyboard = seen.page.keyboard
+
+    def set_letters(on: bool) -> None:
+        seen.page.locator("#help-open").click()
+        switch = seen.dialog("Keys").get_by_role("checkbox", name="Single letters")
+        expect(switch).to_be_checked(checked=not on)
+        switch.set_checked(on)
+        keyboard.press("Escape")
+        expect(seen.dialog("Keys")).to_have_count(0)
+
+    colours = seen.page.locator("#theme")
+    set_letters(False)
+    for _ in range(2):
+        keyboard.press("t")
+        keyboard.press("?")
+        expect(colours).to_have_text("Colours: auto")
+        expect(seen.dialog("Keys")).to_have_count(0)
+        seen.page.reload()
+        seen.is_live()
+    set_letters(True)
+    keyboard.press("t")
+    expect(colours).to_have_text("Colours: light")

@@ -69,17 +69,31 @@ const KEYS = [
   ["?", "this list", () => help()],
 ];
 
+let letters = kept((storage) => storage.getItem("nebula-keys")) !== "off";
+
+/** Whoever speaks to a computer, or shares a keyboard, says letters that are not meant for the page. */
+function switchOfLetters() {
+  const box = el("input", { type: "checkbox", checked: letters });
+  box.addEventListener("change", () => {
+    letters = box.checked;
+    kept((storage) => storage.setItem("nebula-keys", letters ? "on" : "off"));
+  });
+  return el("label", { class: "choice" }, box, el("span", {}, "Single letters and signs work"),
+    el("small", {}, "Without them this list is behind its button, and Tab, Enter and the arrows go on."));
+}
+
 const help = () => ask({
   title: "Keys",
   body: [el("div", { class: "keys" },
     ...KEYS.flatMap(([key, what]) => [el("kbd", {}, key), el("span", {}, what)]),
     el("kbd", {}, "↑ ↓"), el("span", {}, "from pool to pool, from node to node"),
-    el("kbd", {}, "Enter"), el("span", {}, "open and close a pool"))],
+    el("kbd", {}, "Enter"), el("span", {}, "open and close a pool")),
+    switchOfLetters()],
 });
 
 document.addEventListener("keydown", (event) => {
   const typing = event.target.closest("input, select, textarea, dialog");
-  if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (!letters || typing || event.ctrlKey || event.metaKey || event.altKey) return;
   const found = KEYS.find(([key]) => key === event.key);
   if (found) {
     event.preventDefault();
