@@ -14,7 +14,7 @@ from nebula_resource._aio.owned_tasks import OwnedTasks
 from nebula_resource._aio.steps import cancel_soundly, has_started, watch_steps
 from nebula_resource._aio.token import CancellationToken
 from nebula_resource._aio.token_guard import TokenGuard, race
-from nebula_resource._aio.work import WorkCancelled, finish, leave, run_to_end
+from nebula_resource._aio.work import WorkCancelled, end_of_all, error_of, finish, leave, run_to_end
 
 __all__ = [
     "CancellationToken",
@@ -24,6 +24,8 @@ __all__ = [
     "beside",
     "cancel_soundly",
     "earliest",
+    "end_of_all",
+    "error_of",
     "finish",
     "has_started",
     "leave",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Collection, Coroutine
 from contextvars import Context
 from typing import Any, TypeVar
 
 from nebula_resource._aio.owned_tasks import OwnedTasks
 
-__all__ = ["WorkCancelled", "finish", "leave", "run_to_end"]
+__all__ = ["WorkCancelled", "end_of_all", "error_of", "finish", "leave", "run_to_end"]
 
 T = TypeVar("T")
 
@@ -89,6 +89,34 @@ def run_to_end(
 
 
 def _result(task: asyncio.Task[T]) -> T:
-    if task.cancelled():
-        raise WorkCancelled(f"{task.get_name()} was cancelled by its owner")
+    error = _cancelled(task)
+    if error is not None:
+        raise error
     return task.result()
+
+
+def _cancelled(task: asyncio.Task[Any]) -> WorkCancelled | None:
+    return WorkCancelled(f"{task.get_name()} was cancelled by its owner") if task.cancelled() else None
+
+
+async def end_of_all(tasks: Collection[asyncio.Task[Any]], owner: OwnedTasks) -> None:
+    """Wait until all of an owner's tasks have ended; a caller called off meanwhile calls them off, and waits for that.
+
+    Raises nothing of theirs: `error_of` tells.
+    """
+    try:
+        await asyncio.wait(tasks)
+    except BaseException as error:
+        for task in tasks:
+            task.cancel()
+        if isinstance(error, GeneratorExit):  # the caller's coroutine was closed: nobody waits any more
+            for task in tasks:
+                owner.unwatch(task)
+        else:
+            await asyncio.wait(tasks)
+        raise
+
+
+def error_of(task: asyncio.Task[Any]) -> BaseException | None:
+    """What an ended task raised; `WorkCancelled` where its owner called it off, since that is no cancel of who asks."""
+    return _cancelled(task) or task.exception()

@@ -217,7 +217,7 @@ def _place(url: str) -> str:
 
 
 def _trust(url: str) -> ssl.SSLContext | bool:
-    """Whom TLS believes: who is known to be trusted; where there is none nobody, for reading them takes a tenth of a second."""
+    """Whom TLS believes: who is known to be trusted; where there is none nobody, for reading them takes a twentieth of a second."""
     is_plain = urlsplit(url).scheme == "http"  # and no redirect is followed
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if is_plain else True
 

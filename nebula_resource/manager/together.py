@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
+from nebula_resource._aio import end_of_all, error_of
 from nebula_resource.errors import ResourceError
 from nebula_resource.manager.registration import Registration
 from nebula_resource.manager.reload import Reload, ReloadOutcome, ReloadResult, differs, take_over_state
@@ -115,21 +116,16 @@ class Together:
             for registration, wanted in changes
         }
         try:
-            await asyncio.wait(tasks)
-        except BaseException:
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
-            raise
+            await end_of_all(tasks, reload._tasks)
         finally:
             prepared |= {
                 registration: task.result()
                 for task, registration in tasks.items()
-                if task.done() and not task.cancelled() and task.exception() is None
+                if task.done() and error_of(task) is None
             }
         errors: list[BaseException] = []
         for task, registration in tasks.items():
-            error = task.exception()
+            error = error_of(task)
             if isinstance(error, ResourceError):
                 error.scope = error.scope or registration.scope
             if error is not None:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from nebula_resource._aio import OwnedTasks
+from nebula_resource._aio import OwnedTasks, end_of_all, error_of
 from nebula_resource.errors import FieldViolation, NotRegistered, ResourceError, ValidationFailed
 from nebula_resource.manager import Manager, Registration
 from nebula_resource.model.why import why
@@ -94,22 +94,13 @@ class Transaction:
             for each in level
         }
         try:
-            await asyncio.wait(tasks)
-        except BaseException:
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
-            raise
+            await end_of_all(tasks, self._tasks)
         finally:
-            entered += [
-                task.result()
-                for task in tasks
-                if task.done() and not task.cancelled() and task.exception() is None
-            ]
+            entered += [task.result() for task in tasks if task.done() and error_of(task) is None]
         violations = [
             violation
             for task, each in tasks.items()
-            if (error := task.exception()) is not None
+            if (error := error_of(task)) is not None
             for violation in _failures(each.name, error)
         ]
         if violations:

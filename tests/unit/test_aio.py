@@ -18,6 +18,8 @@ from nebula_resource._aio import (
     WorkCancelled,
     cancel_soundly,
     earliest,
+    end_of_all,
+    error_of,
     finish,
     has_started,
     leave,
@@ -859,3 +861,67 @@ async def test_a_sound_cancel_lets_the_first_step_happen() -> None:
         assert trace == ["began", "ended"]
         cancel_soundly(task)
         assert task.cancelled()
+
+
+# ── many at once ──
+
+
+async def test_whoever_waits_for_many_and_is_called_off_calls_them_off() -> None:
+    """They have ended, clean-ups and all, when the cancel arrives at its caller; what was done by then is there."""
+    owner, cleaned = OwnedTasks("many"), list[str]()
+
+    async def quick() -> str:
+        return "done"
+
+    async def slow() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(1)
+            cleaned.append("slow")
+
+    tasks: list[asyncio.Task[Any]] = [owner.spawn(work, awaited=True) for work in (quick(), slow())]
+    waiting = asyncio.create_task(end_of_all(tasks, owner))
+    await asyncio.sleep(0.1)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert cleaned == ["slow"]
+    assert tasks[0].result() == "done"
+    assert isinstance(error_of(tasks[1]), WorkCancelled)
+    assert len(owner) == 0
+
+
+async def test_whoever_waits_for_many_and_is_closed_waits_no_more() -> None:
+    """A closed coroutine may not wait: what it asked for is called off, and errors go to the owner."""
+    told: list[str] = []
+    owner = OwnedTasks("many", on_error=lambda error, name: told.append(str(error)))
+
+    async def stubborn() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise ValueError("called off") from None
+
+    waiting = end_of_all([owner.spawn(stubborn(), awaited=True)], owner)
+    waiting.send(None)
+    await asyncio.sleep(0.1)
+    waiting.close()
+    await owner.idle()
+    assert told == ["called off"]
+
+
+async def test_what_many_raised_is_told_apart_from_a_cancel() -> None:
+    """An owner's cancel of the work is no cancel of who asks."""
+    owner = OwnedTasks("many")
+
+    async def fails() -> None:
+        raise LookupError("no")
+
+    failed = owner.spawn(fails(), awaited=True)
+    cancelled = owner.spawn(asyncio.Event().wait(), awaited=True)
+    await asyncio.sleep(0.1)
+    owner.cancel()
+    await end_of_all([failed, cancelled], owner)
+    assert isinstance(error_of(failed), LookupError)
+    assert isinstance(error_of(cancelled), WorkCancelled)
